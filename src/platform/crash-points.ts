@@ -1,0 +1,57 @@
+/**
+ * Places where a test may have the process killed, to show that what was acknowledged survives. Each is a
+ * step of the write order in docs/crash-safety.md. Nothing happens unless the environment names one:
+ * `CSYNC_BACKUP_CRASH_AT=data-synced` at the first time that step is passed, `data-synced:3` at the third.
+ */
+
+/** Every step, in the order in which an update passes them. */
+export const CRASH_POINTS = [
+  /** A segment of the command's text was written to the data file, not synced. */
+  'segment-written',
+  /** fdatasync of the data file has returned. */
+  'data-synced',
+  /** The command's rows are in the open transaction of the index. */
+  'index-applied',
+  /** A new backup's entry is in backups.db, the files are still in the staging folder. */
+  'catalog-written',
+  /** A new backup's files were renamed into their folder, the directories not yet synced. */
+  'staging-renamed',
+  /** All is done but the reply. */
+  'before-ack',
+  /** The reply was handed over to be sent. */
+  'after-ack',
+  /** The chunk's end was decided on: RESTART, EXIT, idle or full. */
+  'chunk-finish',
+  /** The index transaction of the chunk was committed, not synced. */
+  'index-committed',
+  /** fdatasync of the index has returned. */
+  'index-synced',
+  /** The chunk's trailer was written. */
+  'trailer-written',
+  /** The backup's lock was given up. */
+  'released',
+  /** A renamed user's catalog entry was moved. */
+  'rename-user-catalog',
+  /** Messages were copied to the session's staging file for another user. */
+  'export-written',
+] as const;
+
+export type CrashPoint = (typeof CRASH_POINTS)[number];
+
+const wanted = parse(process.env.CSYNC_BACKUP_CRASH_AT);
+let passes = 0;
+
+/** Kills the process without any clean-up if the environment asks for it here; otherwise does nothing. */
+export function crashPoint(name: CrashPoint): void {
+  if (wanted === undefined || wanted.name !== name || ++passes < wanted.pass) return;
+  process.kill(process.pid, 'SIGKILL');
+}
+
+function parse(text: string | undefined): { name: string; pass: number } | undefined {
+  if (text === undefined || text === '') return undefined;
+  const [name, pass] = text.split(':');
+  if (!CRASH_POINTS.some((known) => known === name) || !/^[1-9]\d*$/.test(pass ?? '1')) {
+    throw new Error(`CSYNC_BACKUP_CRASH_AT=${text}: allowed is one of ${CRASH_POINTS.join(' ')}, with :N`);
+  }
+  return { name: name!, pass: Number(pass ?? '1') };
+}
