@@ -1,0 +1,19 @@
+import { BackupError, type ErrorCode } from './errors.ts';
+
+const CODES: Record<string, [ErrorCode, string]> = {
+  ENOSPC: ['NO_SPACE', 'Free space on this filesystem'],
+  EDQUOT: ['NO_SPACE', 'Raise the quota of the user that the server runs as'],
+  EACCES: ['PERMISSION_DENIED', 'Let the user that the program runs as read and write it'],
+  EPERM: ['PERMISSION_DENIED', 'Let the user that the program runs as read and write it'],
+  EROFS: ['PERMISSION_DENIED', 'Mount the filesystem writable'],
+  ENOENT: ['NOT_FOUND', 'Check the path'],
+};
+
+/** A failed system call as a BackupError; a BackupError stays as it is. */
+export function ioError(cause: unknown, tried: string, subject: string): BackupError {
+  if (cause instanceof BackupError) return cause;
+  const errno = cause instanceof Error ? ((cause as NodeJS.ErrnoException).code ?? '') : '';
+  const [code, remedy] = CODES[errno] ?? ['IO_ERROR', 'Check the disk and the kernel log'];
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new BackupError({ code, tried, subject, reason, remedy, cause });
+}
