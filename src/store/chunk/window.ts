@@ -1,0 +1,71 @@
+import { readSync } from 'node:fs';
+
+const WINDOW_BYTES = 512 * 1024;
+
+/**
+ * A part of a file that is read in order through one buffer. `bytes[start..end)` is what was read and not yet
+ * used; whoever uses bytes moves `start` on.
+ */
+export class FileWindow {
+  readonly bytes: Uint8Array;
+  start = 0;
+  end = 0;
+  readonly #fd: number;
+  readonly #limit: number;
+  /** File offset of `bytes[0]`. */
+  #base: number;
+
+  /** Reads from `offset` up to `limit` or the end of the file. */
+  constructor(fd: number, offset: number, limit: number, windowBytes = WINDOW_BYTES) {
+    this.#fd = fd;
+    this.#base = offset;
+    this.#limit = limit;
+    this.bytes = new Uint8Array(windowBytes);
+  }
+
+  /** File offset of the first unused byte. */
+  get offset(): number {
+    return this.#base + this.start;
+  }
+
+  /** File offset of `bytes[position]`. */
+  fileOffsetOf(position: number): number {
+    return this.#base + position;
+  }
+
+  /** Position in `bytes` of a file offset that is in the window. */
+  positionOf(fileOffset: number): number {
+    return fileOffset - this.#base;
+  }
+
+  /** No bytes are left in the file behind those in the window. */
+  get atEnd(): boolean {
+    return this.#base + this.end >= this.#limit;
+  }
+
+  /** Begins anew at `offset`. */
+  seek(offset: number): void {
+    this.#base = offset;
+    this.start = this.end = 0;
+  }
+
+  /**
+   * Reads on if fewer than `wanted` bytes are left (by default: a quarter of the window).
+   *
+   * @returns how many unused bytes there are now.
+   */
+  fill(wanted = this.bytes.length / 4): number {
+    if (this.end - this.start >= wanted || this.atEnd) return this.end - this.start;
+    this.bytes.copyWithin(0, this.start, this.end);
+    this.#base += this.start;
+    this.end -= this.start;
+    this.start = 0;
+    while (this.end < this.bytes.length && !this.atEnd) {
+      const length = Math.min(this.bytes.length - this.end, this.#limit - this.#base - this.end);
+      const count = readSync(this.#fd, this.bytes, this.end, length, this.#base + this.end);
+      if (count === 0) break;
+      this.end += count;
+    }
+    return this.end - this.start;
+  }
+}
