@@ -33,13 +33,14 @@ FIXED_DISTANCES.build(new Uint8Array(32).fill(5), 0, 32);
 
 /**
  * - `input`: all input that makes up whole symbols was decoded; more may follow.
+ * - `full`: there is enough content for once; call `run` again with the rest of the input.
  * - `end`: the final block has ended; `run` returned the position behind its last byte.
  * - `error`: what follows is no deflate stream. Everything before was decoded.
  */
-export type InflateStatus = 'input' | 'end' | 'error';
+export type InflateStatus = 'input' | 'full' | 'end' | 'error';
 
 export interface InflateEvents {
-  /** Decoded bytes; the view is valid during the call only. */
+  /** Decoded bytes, at most about 256 KiB in one `run`; the view is valid until the next `run`. */
   content(bytes: Uint8Array): void;
   /**
    * A flush point: an empty stored block ended just before `position` of the input of this `run`. All content
@@ -51,7 +52,7 @@ export interface InflateEvents {
 type State = 'header' | 'stored' | 'codes' | 'end' | 'error';
 
 export class Inflater {
-  readonly #events: InflateEvents;
+  #events: InflateEvents;
   readonly #out = new Uint8Array(BUFFER_BYTES + LONGEST_MATCH);
   /** Where the next byte is written, and up to where bytes were handed over. */
   #at = 0;
@@ -77,8 +78,9 @@ export class Inflater {
     this.#events = events;
   }
 
-  /** Ready for a new stream. */
-  reset(): void {
+  /** Ready for a new stream, and other listeners. */
+  reset(events: InflateEvents = this.#events): void {
+    this.#events = events;
     this.#at = this.#handed = this.#flushed = 0;
     this.#bits = this.#bitCount = 0;
     this.#state = 'header';
@@ -86,7 +88,8 @@ export class Inflater {
   }
 
   get status(): InflateStatus {
-    return this.#state === 'end' || this.#state === 'error' ? this.#state : 'input';
+    if (this.#state === 'end' || this.#state === 'error') return this.#state;
+    return this.#at >= BUFFER_BYTES ? 'full' : 'input';
   }
 
   /** Bytes decoded since the start of the stream. */
@@ -103,6 +106,7 @@ export class Inflater {
     this.#input = input;
     this.#position = from;
     this.#to = to;
+    if (this.#at >= BUFFER_BYTES) this.#makeRoom();
     let more = true;
     while (more) {
       if (this.#state === 'header') more = this.#blockHeader();
@@ -127,9 +131,8 @@ export class Inflater {
     this.#handed = this.#at;
   }
 
-  /** Hands everything over and makes room, keeping the window. */
+  /** Makes room, keeping the window; everything was handed over. */
   #makeRoom(): void {
-    this.#hand();
     const keep = Math.min(this.#at, WINDOW_BYTES);
     this.#out.copyWithin(0, this.#at - keep, this.#at);
     this.#flushed += this.#at - keep;
@@ -198,9 +201,8 @@ export class Inflater {
 
   #stored(): boolean {
     while (this.#storedLeft > 0) {
-      if (this.#at >= BUFFER_BYTES) this.#makeRoom();
       const length = Math.min(this.#storedLeft, this.#to - this.#position, BUFFER_BYTES - this.#at);
-      if (length === 0) return false;
+      if (length <= 0) return false;
       this.#out.set(this.#input.subarray(this.#position, this.#position + length), this.#at);
       this.#at += length;
       this.#position += length;
@@ -292,9 +294,11 @@ export class Inflater {
     let startCount = count;
     for (;;) {
       if (at >= BUFFER_BYTES) {
-        this.#at = at;
-        this.#makeRoom();
-        at = this.#at;
+        outcome = 'input';
+        startPosition = position;
+        startBits = bits;
+        startCount = count;
+        break;
       }
       while (count <= 24 && position < to) {
         bits |= input[position++]! << count;

@@ -1,6 +1,6 @@
 import { readSync } from 'node:fs';
 
-const WINDOW_BYTES = 512 * 1024;
+export const WINDOW_BYTES = 512 * 1024;
 
 /**
  * A part of a file that is read in order through one buffer. `bytes[start..end)` is what was read and not yet
@@ -15,12 +15,12 @@ export class FileWindow {
   /** File offset of `bytes[0]`. */
   #base: number;
 
-  /** Reads from `offset` up to `limit` or the end of the file. */
-  constructor(fd: number, offset: number, limit: number, windowBytes = WINDOW_BYTES) {
+  /** Reads from `offset` up to `limit` or the end of the file; all of `buffer` is used. */
+  constructor(fd: number, offset: number, limit: number, buffer = new Uint8Array(WINDOW_BYTES)) {
     this.#fd = fd;
     this.#base = offset;
     this.#limit = limit;
-    this.bytes = new Uint8Array(windowBytes);
+    this.bytes = buffer;
   }
 
   /** File offset of the first unused byte. */

@@ -265,16 +265,19 @@ export class ChunkWriter {
     const end = this.#write(first ? [this.#header, deflated] : [deflated], state.fileEnd);
     if (first) state.fileSha1.update(this.#header);
     state.fileSha1.update(deflated);
-    this.#account({ contentOffset: state.written, fileOffset: start }, raw, crc);
+    this.#noteStart({ contentOffset: state.written, fileOffset: start });
+    this.#account(raw, crc);
     state.fileEnd = end;
   }
 
-  #account(start: SegmentStart, raw: Uint8Array, crc: number): void {
+  #noteStart(start: SegmentStart): void {
+    if (start.contentOffset < this.#state.nextStartAt) return;
+    this.#starts.push(start);
+    this.#state.nextStartAt = start.contentOffset + SEGMENT_START_SPACING_BYTES;
+  }
+
+  #account(raw: Uint8Array, crc: number): void {
     const state = this.#state;
-    if (start.contentOffset >= state.nextStartAt) {
-      this.#starts.push(start);
-      state.nextStartAt = start.contentOffset + SEGMENT_START_SPACING_BYTES;
-    }
     state.contentSha1.update(raw);
     state.crc32 = crc32Combine(state.crc32, crc, raw.length);
     state.written += raw.length;
@@ -305,26 +308,30 @@ export class ChunkWriter {
     const header = decodeMemberHeader(window.bytes.subarray(window.start, window.end));
     if (typeof header === 'string') throw this.#badCut(cut, 'no member begins there');
     let start: SegmentStart = { contentOffset: 0, fileOffset: this.memberOffset + header.length };
-    let pieces: Uint8Array[] = [];
-    const flushPoint = (position: number): void => {
-      for (const piece of pieces) this.#account(start, piece, crc32(piece));
-      pieces = [];
-      start = { contentOffset: state.written, fileOffset: window.fileOffsetOf(position) };
-    };
-    const inflater = new Inflater({ content: (bytes) => pieces.push(bytes.slice()), flushPoint });
+    const inflater = new Inflater({
+      content: (bytes) => this.#account(bytes, crc32(bytes)),
+      flushPoint: (position) => {
+        start = { contentOffset: state.written, fileOffset: window.fileOffsetOf(position) };
+        this.#noteStart(start);
+      },
+    });
     state.fileSha1.update(window.bytes.subarray(window.start, window.start + header.length));
     window.start += header.length;
-    while (window.fill() > 0 && inflater.status === 'input') {
+    while (inflater.status === 'input' || inflater.status === 'full') {
+      window.fill();
       const next = inflater.run(window.bytes, window.start, window.end);
-      if (next === window.start && window.atEnd) break;
+      if (next === window.start && inflater.status === 'input' && window.atEnd) break;
       state.fileSha1.update(window.bytes.subarray(window.start, next));
       window.start = next;
     }
-    if (start.fileOffset !== cut.fileOffset || start.contentOffset !== cut.contentOffset) {
+    if (start.fileOffset !== cut.fileOffset || state.written !== cut.contentOffset) {
       throw this.#badCut(cut, `its last flush point before is at ${start.fileOffset}`);
     }
     this.#gathered = [];
     this.#gatheredBytes = 0;
+    // A start at the very end belongs to the segment that is written next, and is noted then.
+    this.#starts = this.#starts.filter((known) => known.fileOffset < cut.fileOffset);
+    state.nextStartAt = (this.#starts.at(-1)?.contentOffset ?? 0) + SEGMENT_START_SPACING_BYTES;
     this.#truncate(cut.fileOffset);
     state.fileEnd = cut.fileOffset;
   }

@@ -1,0 +1,210 @@
+/**
+ * Walks over the members of a data file, complete or not, and says of each how far it is good. It reads what
+ * Cyrus wrote and what we wrote, and goes on behind damage.
+ *
+ * What can be wrong with a member, and what the scan makes of it:
+ *
+ * - **unfinished**: the bytes run out, at the end of the file or at the next member's header. A killed backupd
+ *   leaves such members and appends the next one behind. Up to there the content is good to the byte.
+ * - **corrupt**: the stream or its checksum is wrong. What was decoded before is reported, but which of it is
+ *   good only the checksums inside it (message GUIDs) can tell.
+ *
+ * The next member after damage is looked for from the last flush point on: a gzip header whose content begins
+ * with the first line of every chunk. A message may hold such bytes too (somebody mails a backup); therefore
+ * places that the caller knows (the chunk table of the index) are believed first, and a complete member with
+ * something else than a header behind it is not believed.
+ *
+ * Memory is bounded. It is one pass, but for what lies behind damage: that is decoded twice.
+ */
+import { fstatSync, readSync } from 'node:fs';
+import { ResumableSha1 } from '../../platform/sha1.ts';
+import { CHUNK_START } from './member.ts';
+import {
+  DecoderBuffers,
+  type Extent,
+  findMemberHeader,
+  isMemberHeader,
+  MemberDecoder,
+} from './member-decoder.ts';
+import type { SegmentStart } from './writer.ts';
+
+export interface ScannedMember {
+  /** File offset of its first byte. */
+  offset: number;
+  /** File offset behind it: where the next member begins, or the end of the file. */
+  end: number;
+  /** See the head of this file. `complete`: the trailer is there and right. */
+  state: 'complete' | 'unfinished' | 'corrupt';
+  /** What is wrong, for people; empty if complete. */
+  reason: string;
+  /** Length of its header; 0 if there is none. */
+  headerLength: number;
+  /** Of the machine's boot in which we wrote it; absent in members by Cyrus. */
+  bootTag?: Uint8Array;
+  /** SHA-1 of all bytes of the file before it: hex, and as a state of ResumableSha1. */
+  fileSha1: string;
+  fileSha1State: Uint8Array;
+  /** Bytes of content that were decoded, and their SHA-1 in hex. */
+  contentLength: number;
+  contentSha1: string;
+  /** Offset in the content behind its last complete line. */
+  lineEnd: number;
+  /** Complete lines, comments not counted; those that are malformed (the one that is torn not counted). */
+  lines: number;
+  malformedLines: number;
+  /** Seconds: times of the first and the last complete line; 0 if there is none. */
+  firstTime: number;
+  lastTime: number;
+  /** Segment starts, sparse as those of ChunkWriter.segmentStarts(). */
+  starts: SegmentStart[];
+  /**
+   * Where ChunkWriter.resume() can go on: flush points behind complete lines, in order (the last 32768 at least).
+   * Empty if the member is complete.
+   */
+  cuts: SegmentStart[];
+  /** File offset behind the final deflate block, where only the footer (CRC-32, length) is missing or wrong. */
+  streamEnd?: number;
+}
+
+export interface ScanOptions {
+  /** SHA-1 of the bytes before `from`; without it they are read. */
+  fileSha1?: ResumableSha1;
+  /** Offsets at which chunks begin according to the index. */
+  known?: ReadonlySet<number>;
+}
+
+/** Bytes that may be decoded to find out whether places are to be believed; beyond, they are. */
+const TRIAL_BUDGET_BYTES = 256 << 20;
+
+/** The members from file offset `from` up to `size`, in order and without gaps. Never throws for what is in the file. */
+export function* scanMembers(
+  fd: number,
+  from = 0,
+  size: number = fstatSync(fd).size,
+  options: ScanOptions = {},
+): Generator<ScannedMember, void> {
+  const scan = new Scan(fd, size, options.known ?? new Set());
+  const fileSha1 = options.fileSha1?.clone() ?? hashRange(fd, 0, from, ResumableSha1.create());
+  for (let offset = from; offset < size; ) {
+    const member = scan.member(offset, fileSha1);
+    yield member;
+    hashRange(fd, offset, member.end, fileSha1);
+    offset = member.end;
+  }
+}
+
+/** Adds the bytes of the file from `from` to `to` to the hash, and returns it. */
+export function hashRange(fd: number, from: number, to: number, hash: ResumableSha1): ResumableSha1 {
+  const buffer = Buffer.allocUnsafe(Math.max(Math.min(to - from, 1 << 20), 0));
+  for (let at = from; at < to; ) {
+    const count = readSync(fd, buffer, 0, Math.min(buffer.length, to - at), at);
+    if (count === 0) break;
+    hash.update(buffer.subarray(0, count));
+    at += count;
+  }
+  return hash;
+}
+
+class Scan {
+  readonly #fd: number;
+  readonly #size: number;
+  readonly #known: ReadonlySet<number>;
+  readonly #buffers = new DecoderBuffers();
+  #trialBytes = 0;
+
+  constructor(fd: number, size: number, known: ReadonlySet<number>) {
+    this.#fd = fd;
+    this.#size = size;
+    this.#known = known;
+  }
+
+  member(offset: number, fileSha1: ResumableSha1): ScannedMember {
+    const decoder = new MemberDecoder(this.#fd, offset, this.#size, this.#known, true, this.#buffers);
+    const verdict = this.#judge(decoder);
+    const { extent } = verdict;
+    const complete = verdict.state === 'complete';
+    const cuts = complete ? [] : decoder.cuts.filter((cut) => cut.fileOffset <= extent.fileOffset);
+    const torn = extent.lineEnd < extent.contentLength ? 1 : 0;
+    return {
+      offset,
+      end: verdict.end,
+      state: verdict.state,
+      reason: verdict.reason,
+      headerLength: decoder.header.length,
+      bootTag: decoder.header.bootTag,
+      fileSha1: fileSha1.digestHex(),
+      fileSha1State: fileSha1.save(),
+      contentLength: extent.contentLength,
+      contentSha1: extent.contentSha1.digest('hex'),
+      lineEnd: extent.lineEnd,
+      lines: extent.lines,
+      malformedLines: Math.max(decoder.malformedLines - torn, 0),
+      firstTime: extent.lines > 0 ? decoder.firstTime : 0,
+      lastTime: extent.lastTime,
+      starts: decoder.starts.filter((start) => start.fileOffset < extent.fileOffset),
+      cuts,
+      streamEnd: complete || verdict.end !== decoder.end ? undefined : decoder.streamEnd,
+    };
+  }
+
+  #judge(decoder: MemberDecoder): {
+    state: ScannedMember['state'];
+    end: number;
+    reason: string;
+    extent: Extent;
+  } {
+    const { outcome, offset, end } = decoder;
+    const extent = decoder.extent();
+    if (outcome === 'complete') return { state: 'complete', end, reason: '', extent };
+    if (outcome === 'torn-header') {
+      return { state: 'unfinished', end: this.#size, reason: 'the file ends inside its header', extent };
+    }
+    if (outcome === 'no-header') {
+      const reason = 'it has no gzip header';
+      return { state: 'corrupt', end: this.#findBelievable(offset + 1), reason, extent };
+    }
+    if (outcome === 'mismatch' && this.#fits(end)) {
+      return { state: 'corrupt', end, reason: 'its checksum or length is not that of its content', extent };
+    }
+    // Behind what we left unfinished nobody appends, unless the index says so.
+    const ours = outcome === 'out' && decoder.header.bootTag !== undefined;
+    const torn = this.#choose(decoder.candidates, ours);
+    if (torn !== undefined) {
+      const reason = 'another chunk begins before its end';
+      return { state: 'unfinished', end: torn.fileOffset, reason, extent: torn };
+    }
+    if (outcome === 'out') {
+      return { state: 'unfinished', end: this.#size, reason: 'the file ends before it does', extent };
+    }
+    const reason = `its stream is damaged at or before byte ${extent.fileOffset} of the file`;
+    return { state: 'corrupt', end: this.#findBelievable(extent.fileOffset), reason, extent };
+  }
+
+  #choose(candidates: readonly Extent[], onlyKnown: boolean): Extent | undefined {
+    const known = candidates.find((candidate) => this.#known.has(candidate.fileOffset));
+    if (known !== undefined || onlyKnown) return known;
+    return candidates.find((candidate) => this.#isBelievable(candidate.fileOffset));
+  }
+
+  /** Next member at or behind `from`, or the end of the file. */
+  #findBelievable(from: number): number {
+    for (let at = from; ; at++) {
+      const found = findMemberHeader(this.#fd, at, this.#size);
+      if (found === undefined) return this.#size;
+      if (this.#isBelievable(found)) return found;
+      at = found;
+    }
+  }
+
+  #isBelievable(offset: number): boolean {
+    if (this.#known.has(offset) || this.#trialBytes > TRIAL_BUDGET_BYTES) return true;
+    const trial = new MemberDecoder(this.#fd, offset, this.#size, this.#known, false, this.#buffers);
+    this.#trialBytes += trial.extent().contentLength + CHUNK_START.length;
+    return trial.outcome !== 'complete' || this.#fits(trial.end);
+  }
+
+  /** The file ends here, or another member begins. */
+  #fits(offset: number): boolean {
+    return offset >= this.#size || isMemberHeader(this.#fd, offset, this.#size);
+  }
+}
