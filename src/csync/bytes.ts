@@ -40,8 +40,7 @@ export function isDigit(byte: number): boolean {
  * over every limit anyway, and nobody can send that many bytes.
  */
 export function addDigit(value: number, byte: number): number {
-  const next = value * 10 + (byte - DIGIT_0);
-  return next > Number.MAX_SAFE_INTEGER ? Number.MAX_SAFE_INTEGER : next;
+  return Math.min(value * 10 + (byte - DIGIT_0), Number.MAX_SAFE_INTEGER);
 }
 
 /** Bytes as a string of one character per byte; how this layer hands text to its callers. */

@@ -1,66 +1,24 @@
 import { CR, LF, latin1, SP, TAB } from './bytes.ts';
 import { CommandGatherer } from './command-gatherer.ts';
-import { type Dlist, parseDlist } from './dlist.ts';
+import type { DecoderEvents } from './decoder-events.ts';
+import { parseDlist } from './dlist.ts';
 import type { FileHeader } from './file-header.ts';
 import { upperCase } from './key-table.ts';
 import type { BadCommand, DecoderLimits } from './limits.ts';
 import { DlistScanner, type ScalarKind, type ScanEvents, type ScanLimits } from './scanner.ts';
 import { LineSkipper } from './skipper.ts';
 
+import { TextRun } from './text-run.ts';
+
+export type { DecoderEvents } from './decoder-events.ts';
 export type { FileHeader } from './file-header.ts';
 export { type BadCommand, DEFAULT_DECODER_LIMITS, type DecoderLimits } from './limits.ts';
-
-/**
- * What the decoder reports. Every handler may call `Decoder.pause()`. Strings hold one character per byte.
- * After applyStart comes exactly one of applyEnd and applyAbort.
- */
-export interface DecoderEvents {
-  /** `MAILBOX`, `LOCAL_MAILBOX`, ...: upper-cased, before any text of it. */
-  applyStart(verb: string): void;
-  /**
-   * Text of the command as it is stored: verb without `LOCAL_`, a space, the value as sent with literals as
-   * `{n}`, CRLF. Returns how many of the bytes it took; fewer than offered pauses, and what it did not take is
-   * offered again at the next push.
-   */
-  text(bytes: Uint8Array, start: number, end: number): number;
-  /** The next `size` bytes of text are the message. All text before it was taken. */
-  messageStart(file: FileHeader): void;
-  /** All text up to the end of the message was taken. */
-  messageEnd(): void;
-  /**
-   * Each scalar directly inside the top-level `%( )`, its key upper-cased, or a bare top-level scalar with key
-   * ''. null is NIL. Values over 4 KiB are not reported. May come before the text that holds it.
-   */
-  field(key: string, value: string | null): void;
-  /**
-   * Each scalar of a list that is a field (`GUID (a b)`), or of a bare list with key ''. As `field` otherwise.
-   */
-  item?(key: string, value: string | null): void;
-  /** The line is complete and well-formed, and all of its text was taken. */
-  applyEnd(): void;
-  /** The command is no good: forget its text. The rest of its line is skipped without further events. */
-  applyAbort(reason: BadCommand): void;
-  /** A complete GET; the name is upper-cased. */
-  get(name: string, value: Dlist): void;
-  /**
-   * Every other line: its first word upper-cased (`sent`: as it came, to be echoed as an IMAP tag), and the
-   * words after it.
-   */
-  command(word: string, args: string[], sent: string): void;
-  /** The line asked for by `expectLine`, without its end. */
-  line(text: string): void;
-  /** The client waits for `+ go ahead` before it sends a literal. */
-  continuation(): void;
-  /** A line outside APPLY that cannot be taken; the rest of it is skipped without further events. */
-  bad(reason: BadCommand): void;
-}
 
 const MAX_VERB_BYTES = 64;
 const MAX_FIELD_BYTES = 4096;
 const VERB = /^[A-Za-z_]+$/;
 /** Verbs whose size grows with the mailbox; their text is a stream to everyone behind. */
 const BULK_VERBS = new Set(['MAILBOX', 'LOCAL_MAILBOX', 'MESSAGE', 'RESERVE', 'EXPUNGE']);
-const CR_BYTE = Buffer.of(CR);
 
 const LINE = 0; // a line that is neither APPLY nor GET, or not known yet
 const NAME = 1; // the word after APPLY or GET
@@ -73,11 +31,6 @@ const SKIP = 5;
 const MESSAGE_START = 1;
 const MESSAGE_END = 2;
 const LINE_DONE = 4;
-
-/** How the last byte of the text so far is to be written. */
-const KEEP = 0;
-const DROP = 1;
-const AFTER_CR = 2;
 
 /**
  * Push parser of a csync client's stream: no I/O, any split of the input, never more in memory than one value
@@ -104,15 +57,10 @@ export class Decoder {
   #bulk = false;
   #lineBytes = 0;
   #sawCr = false;
-  /** Text to be handed over before that of the stream. */
-  #insert: Buffer | undefined;
-  #insertAt = 0;
-  /** First position of this push whose text was not taken yet. */
-  #run = 0;
+  readonly #run: TextRun;
   /** Bytes that earlier pushes parsed and whose text was not taken. */
   #ahead = 0;
   #boundary = false;
-  #lastByte = KEEP;
   #actions = 0;
   #file: FileHeader | undefined;
   #topKind: 'list' | 'kvlist' = 'list';
@@ -131,6 +79,7 @@ export class Decoder {
       maxDepth: limits.maxDepth,
       keepBytes: MAX_FIELD_BYTES,
     };
+    this.#run = new TextRun((bytes, from, to) => this.#text(bytes, from, to));
     this.#scanner = new DlistScanner(this.#scanEvents(), this.#scanLimits);
     this.#gatherer = new CommandGatherer(limits.maxCommandBytes, this.#skipper);
   }
@@ -152,7 +101,7 @@ export class Decoder {
    */
   push(bytes: Uint8Array, start: number, end: number): number {
     this.#paused = false;
-    this.#run = start;
+    this.#run.position = start;
     let pos = start + this.#ahead;
     if (pos > end) return this.#pushAgain(bytes, start, end);
     this.#ahead = 0;
@@ -161,7 +110,7 @@ export class Decoder {
       pos = this.#step(bytes, pos, end);
       if (this.#boundary && (this.#paused || !this.#settle(bytes, pos))) return this.#leave(pos);
     }
-    if (this.#emitting && !this.#paused) this.#flush(bytes, pos);
+    if (this.#emitting && !this.#paused) this.#run.flush(bytes, pos);
     return this.#leave(pos);
   }
 
@@ -181,7 +130,7 @@ export class Decoder {
         return this.#stepName(bytes[pos] as number, pos);
       case VALUE_SPACE: {
         const byte = bytes[pos] as number;
-        if (byte === SP || byte === TAB) return (this.#run = pos + 1);
+        if (byte === SP || byte === TAB) return (this.#run.position = pos + 1);
         this.#state = VALUE;
         return pos;
       }
@@ -231,7 +180,7 @@ export class Decoder {
       return pos;
     }
     if (byte === SP || byte === TAB) {
-      this.#run = pos + 1;
+      this.#run.position = pos + 1;
       if (this.#name !== '') this.#startValue();
       return pos + 1;
     }
@@ -261,8 +210,7 @@ export class Decoder {
     this.#scanner.reset();
     this.#emitting = true;
     if (this.#isGet) return;
-    this.#insert = Buffer.from(`${name.replace(/^LOCAL_/, '')} `, 'latin1');
-    this.#insertAt = 0;
+    this.#run.insert(Buffer.from(`${name.replace(/^LOCAL_/, '')} `, 'latin1'));
     this.#events.applyStart(name);
   }
 
@@ -308,7 +256,7 @@ export class Decoder {
     if (this.#muted) {
       this.#nextLine();
     } else {
-      if (!this.#sawCr) this.#lastByte = AFTER_CR;
+      if (!this.#sawCr) this.#run.lastByte = 'after CR';
       this.#actions |= LINE_DONE;
       this.#boundary = true;
     }
@@ -327,9 +275,8 @@ export class Decoder {
 
   #forgetText(): void {
     this.#emitting = false;
-    this.#insert = undefined;
+    this.#run.reset();
     this.#boundary = false;
-    this.#lastByte = KEEP;
     this.#actions = 0;
     this.#ahead = 0;
     this.#gathered = [];
@@ -349,23 +296,20 @@ export class Decoder {
 
   /** Less came again than was parsed before: only hand over its text. */
   #pushAgain(bytes: Uint8Array, start: number, end: number): number {
-    const lastByte = this.#lastByte;
-    this.#lastByte = KEEP;
-    this.#flush(bytes, end);
-    this.#lastByte = lastByte;
-    this.#ahead -= this.#run - start;
-    return this.#run;
+    this.#run.flushAgain(bytes, end);
+    this.#ahead -= this.#run.position - start;
+    return this.#run.position;
   }
 
   #leave(pos: number): number {
     if (!this.#emitting) return pos;
-    this.#ahead = pos - this.#run;
-    return this.#run;
+    this.#ahead = pos - this.#run.position;
+    return this.#run.position;
   }
 
   /** Hands over all text up to `pos` and does what waits for that; false if the text was not all taken. */
   #settle(bytes: Uint8Array, pos: number): boolean {
-    if (!this.#flush(bytes, pos)) return false;
+    if (!this.#run.flush(bytes, pos)) return false;
     const actions = this.#actions;
     if ((actions & MESSAGE_START) !== 0 && this.#file !== undefined) {
       this.#actions &= ~MESSAGE_START;
@@ -388,28 +332,6 @@ export class Decoder {
     const text = Buffer.concat(this.#gathered);
     this.#nextLine();
     this.#events.get(this.#name, parseDlist(text.subarray(0, -2)));
-  }
-
-  #flush(bytes: Uint8Array, to: number): boolean {
-    if (this.#insert !== undefined) {
-      this.#insertAt += this.#text(this.#insert, this.#insertAt, this.#insert.length);
-      if (this.#insertAt < this.#insert.length) return false;
-      this.#insert = undefined;
-    }
-    const verbatimTo = this.#lastByte === KEEP ? to : to - 1;
-    if (this.#run < verbatimTo) {
-      this.#run += this.#text(bytes, this.#run, verbatimTo);
-      if (this.#run < verbatimTo) return false;
-    }
-    if (this.#lastByte === DROP) {
-      this.#run = to;
-    } else if (this.#lastByte === AFTER_CR) {
-      if (this.#text(CR_BYTE, 0, 1) === 0) return false;
-      this.#lastByte = KEEP;
-      return this.#flush(bytes, to);
-    }
-    this.#lastByte = KEEP;
-    return true;
   }
 
   #text(bytes: Uint8Array, from: number, to: number): number {
@@ -439,11 +361,11 @@ export class Decoder {
         if (this.#scanner.depth <= 2 && to - from === size) this.#scalar(kind, bytes, from, to);
       },
       plus: () => {
-        if (this.#emitting) this.#lastByte = DROP;
+        if (this.#emitting) this.#run.lastByte = 'left out';
         this.#atBoundary();
       },
       bareLf: () => {
-        if (this.#emitting) this.#lastByte = AFTER_CR;
+        if (this.#emitting) this.#run.lastByte = 'after CR';
         this.#atBoundary();
       },
       literal: (_size, synchronising) => {

@@ -67,6 +67,12 @@ export function userInbox(userid: string, rules: NameRules): string {
   return formatMailboxName(parsed, rules);
 }
 
+/** True if this is the live INBOX of this user: where it goes, the user goes. */
+export function isInboxOf(name: string, userid: string, rules: NameRules): boolean {
+  const { folders, deletedSuffix } = parseMailboxName(name, rules);
+  return folders.length === 0 && deletedSuffix === undefined && mailboxOwner(name, rules) === userid;
+}
+
 /** True for a mailbox in the deleted namespace. */
 export function isDeletedMailbox(name: string, rules: NameRules): boolean {
   return parseMailboxName(name, rules).deletedSuffix !== undefined;
@@ -108,7 +114,8 @@ export function fromAdmin(name: string, rules: NameRules): string {
   const domain = at === -1 ? undefined : name.slice(at + 1);
   const forbidden = rules.unixHierarchySep ? '^' : '/';
   let reason: string | undefined;
-  if (local.includes(forbidden)) reason = `"${forbidden}" cannot stand in it`;
+  if (hasControl(name)) reason = 'it holds a control character';
+  else if (local.includes(forbidden)) reason = `"${forbidden}" cannot stand in it`;
   else if (local.includes('!') || domain?.includes('!')) reason = '"!" cannot stand in it';
   else if (domain === '') reason = 'no domain follows the "@"';
   const parts = split(local, rules.unixHierarchySep ? '/' : '.');
@@ -140,4 +147,10 @@ function components(name: MailboxName, rules: NameRules): string[] {
 
 function split(text: string, separator: string): string[] {
   return text.split(separator).filter((part) => part !== '');
+}
+
+function hasControl(text: string): boolean {
+  for (let at = 0; at < text.length; at++)
+    if (text.charCodeAt(at) < 0x20 || text.charCodeAt(at) === 0x7f) return true;
+  return false;
 }

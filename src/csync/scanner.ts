@@ -19,61 +19,15 @@ import {
   TAB,
   VT,
 } from './bytes.ts';
-import { type FileHeader, type ParsedFileHeader, parseFileHeader } from './file-header.ts';
+import { type ParsedFileHeader, parseFileHeader } from './file-header.ts';
+import type { ScalarKind, ScanEvents, ScanFailure, ScanLimits } from './scan-events.ts';
+import { TokenBuffer } from './token-buffer.ts';
 
-export type ScalarKind = 'nil' | 'atom' | 'flag' | 'quoted' | 'literal';
-
-/**
- * What the scanner reports. Ranges of bytes are valid only during the call. Offsets are `base` of the push plus
- * the position in it. Handlers may call `DlistScanner.stop()`.
- */
-export interface ScanEvents {
-  begin(kind: 'list' | 'kvlist', offset: number): void;
-  end(offset: number): void;
-  key(bytes: Uint8Array, from: number, to: number, offset: number): void;
-  /** `size` is the value's true length; a value longer than `keepBytes` comes with an empty range. */
-  scalar(kind: ScalarKind, bytes: Uint8Array, from: number, to: number, size: number, offset: number): void;
-  /** The `+` of a literal's size was the byte just consumed. */
-  plus(): void;
-  /** A line feed without a carriage return after a literal's size was the byte just consumed. */
-  bareLf(): void;
-  /** A literal's size is complete, its bytes come next. */
-  literal(size: number, synchronising: boolean): void;
-  /** A file's header is complete, its bytes come next; the offset is that of the first. */
-  file(file: FileHeader, offset: number): void;
-  fileBytes(bytes: Uint8Array, from: number, to: number): void;
-  fileEnd(offset: number): void;
-}
-
-export interface ScanLimits {
-  maxWordBytes: number;
-  maxQuotedBytes: number;
-  maxLiteralBytes: number;
-  /** One file; -1 where no file belongs. */
-  maxFileBytes: number;
-  maxDepth: number;
-  /** Longest value that is handed over; what is longer is passed through and reported by its size only. */
-  keepBytes: number;
-}
-
-export interface ScanFailure {
-  kind: 'malformed' | 'limit';
-  text: string;
-  /** Bytes of a literal that the sender has announced and that follow. */
-  literalBytes: number;
-  /** The announced literal waits for a go-ahead that it will not get: the line is over. */
-  refused: boolean;
-  /** What the failure lies in the middle of. */
-  inside?: 'word' | 'file header';
-}
+export type { ScalarKind, ScanEvents, ScanFailure, ScanLimits };
 
 /** Longest `%{partition guid size}` header. */
 const MAX_FILE_HEADER_BYTES = 2048;
 const MAX_KEY_BYTES = 1024;
-const MIN_SCRATCH_BYTES = 128;
-/** A larger scratch buffer is given back between values: there may be ten thousand connections. */
-const MAX_IDLE_SCRATCH_BYTES = 4096;
-
 const VALUE = 0; // a value must follow, after white space
 const NEXT = 1; // in a container: an item or the closing parenthesis
 const BETWEEN = 2; // in a container, after an item: white space or the closing parenthesis
@@ -123,10 +77,7 @@ export class DlistScanner {
   #tokenOffset = 0;
   /** Bytes of the token so far, unescaped. */
   #length = 0;
-  /** Some of the token lies in the scratch buffer, because it came in pieces or held escapes. */
-  #split = false;
-  #scratch: Buffer = NOTHING;
-  #scratchLength = 0;
+  readonly #token = new TokenBuffer();
   #number = 0;
   #digits = 0;
   #plus = false;
@@ -144,7 +95,7 @@ export class DlistScanner {
     this.items = 0;
     this.literalBytes = 0;
     this.failure = undefined;
-    if (this.#scratch.length > MAX_IDLE_SCRATCH_BYTES) this.#scratch = NOTHING;
+    this.#token.release();
   }
 
   /** Parentheses open at this moment. */
@@ -261,8 +212,7 @@ export class DlistScanner {
     }
     this.#tokenOffset = this.base + pos;
     this.#length = 0;
-    this.#split = false;
-    this.#scratchLength = 0;
+    this.#token.clear();
     switch (byte) {
       case QUOTE:
         this.#kind = 'quoted';
@@ -321,7 +271,7 @@ export class DlistScanner {
     while (at < end && ENDS_ATOM[bytes[at] as number] === 0) at++;
     this.#length += at - pos;
     if (this.#length > this.#limits.maxWordBytes) return this.#tooLong(pos, 'word');
-    if (at === end || this.#split) this.#keep(bytes, pos, at);
+    if (at === end || this.#token.used) this.#keep(bytes, pos, at);
     return at === end ? at : this.#finish(bytes, pos, at, at);
   }
 
@@ -331,7 +281,7 @@ export class DlistScanner {
     this.#length += at - pos;
     if (this.#length > this.#limits.maxQuotedBytes) return this.#tooLong(pos, 'quoted string');
     const byte = at < end ? (bytes[at] as number) : -1;
-    if (byte !== QUOTE || this.#split) this.#keep(bytes, pos, at);
+    if (byte !== QUOTE || this.#token.used) this.#keep(bytes, pos, at);
     if (byte === -1) return at;
     if (byte === QUOTE) return this.#finish(bytes, pos, at, at + 1);
     if (byte !== BACKSLASH) return this.#malformed(at, 'a quoted string is not closed');
@@ -378,16 +328,17 @@ export class DlistScanner {
     this.#length += at - pos;
     this.literalBytes += at - pos;
     const whole = this.#length === this.#number;
-    if (this.#number <= this.#limits.keepBytes && (!whole || this.#split)) this.#keep(bytes, pos, at);
+    if (this.#number <= this.#limits.keepBytes && (!whole || this.#token.used)) this.#keep(bytes, pos, at);
     return whole ? this.#finish(bytes, pos, at, at) : at;
   }
 
   /** The token is complete, all of it from `from` to `to` unless it is split; `next` is where to go on. */
   #finish(bytes: Uint8Array, from: number, to: number, next: number): number {
     const size = this.#length;
-    const source = this.#split ? this.#scratch : bytes;
-    const first = this.#split ? 0 : from;
-    const last = this.#split ? this.#scratchLength : to;
+    const token = this.#token;
+    const source = token.used ? token.bytes : bytes;
+    const first = token.used ? 0 : from;
+    const last = token.used ? token.length : to;
     if (this.#isKey) {
       if (size > MAX_KEY_BYTES || size > this.#limits.keepBytes) return this.#tooLong(next, 'key');
       this.#state = AFTER_KEY;
@@ -410,7 +361,7 @@ export class DlistScanner {
     }
     this.#keep(bytes, pos, at);
     if (at === end) return at;
-    const header = this.#scratch.subarray(0, this.#scratchLength);
+    const header = this.#token.bytes.subarray(0, this.#token.length);
     const hasCr = header.at(-1) === CR;
     const file = parseFileHeader(hasCr ? header.subarray(0, -1) : header);
     // Without a size no file follows, so the line ends here.
@@ -452,16 +403,8 @@ export class DlistScanner {
 
   /** Copies a piece of a token, unless the token is already longer than what is handed over. */
   #keep(bytes: Uint8Array, from: number, to: number): void {
-    this.#split = true;
-    const length = this.#scratchLength + to - from;
     if (this.#length > Math.max(this.#limits.keepBytes, MAX_FILE_HEADER_BYTES)) return;
-    if (length > this.#scratch.length) {
-      const grown = Buffer.allocUnsafe(Math.max(length, this.#scratch.length * 2, MIN_SCRATCH_BYTES));
-      grown.set(this.#scratch.subarray(0, this.#scratchLength));
-      this.#scratch = grown;
-    }
-    this.#scratch.set(bytes.subarray(from, to), this.#scratchLength);
-    this.#scratchLength = length;
+    this.#token.append(bytes, from, to);
   }
 
   #malformed(pos: number, text: string): number {
