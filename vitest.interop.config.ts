@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config';
+
+// Real Cyrus instances share the machine's two cores with our server, so the files run one after the other.
+export default defineConfig({
+  test: {
+    include: ['test/interop/**/*.test.ts'],
+    pool: 'forks',
+    fileParallelism: false,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+  },
+});
