@@ -1,0 +1,41 @@
+/** Errors of SQLite and of the file system around an index, as errors that say what to do. */
+import Database from 'better-sqlite3';
+import { BackupError, type ErrorCode, hasErrno } from '../../platform/errors.ts';
+
+/**
+ * INDEX_STALE for a damaged or missing index (rebuild it), NO_SPACE, LOCKED, PERMISSION_DENIED or IO_ERROR for
+ * what the machine refuses, INTERNAL for the rest. A BackupError is returned as it is.
+ */
+export function indexError(error: unknown, tried: string, path: string): BackupError {
+  if (error instanceof BackupError) return error;
+  const code = codeOf(error);
+  const reason = error instanceof Error ? error.message : String(error);
+  return new BackupError({ code, tried, subject: path, reason, remedy: REMEDIES[code] ?? '', cause: error });
+}
+
+const REMEDIES: Partial<Record<ErrorCode, string>> = {
+  INDEX_STALE: 'It is rebuilt from the data file when the backup is opened for writing.',
+  NO_SPACE: 'Free space on the partition; clients try again by themselves.',
+  LOCKED: 'Another program is using the index; clients try again by themselves.',
+  PERMISSION_DENIED: 'Give the file and its folder to the user that runs the server.',
+  IO_ERROR: 'Look for errors of the disk in the kernel log.',
+  INTERNAL: 'Please report this with the log around it.',
+};
+
+function codeOf(error: unknown): ErrorCode {
+  if (error instanceof Database.SqliteError) {
+    if (/^SQLITE_(CORRUPT|NOTADB|FORMAT|SCHEMA|ERROR|CANTOPEN|CONSTRAINT)/.test(error.code)) {
+      return error.code === 'SQLITE_CANTOPEN' || !error.code.startsWith('SQLITE_CONSTRAINT')
+        ? 'INDEX_STALE'
+        : 'INTERNAL';
+    }
+    if (error.code === 'SQLITE_FULL') return 'NO_SPACE';
+    if (/^SQLITE_(BUSY|LOCKED)/.test(error.code)) return 'LOCKED';
+    if (/^SQLITE_(READONLY|PERM|AUTH)/.test(error.code)) return 'PERMISSION_DENIED';
+    return error.code.startsWith('SQLITE_IOERR') ? 'IO_ERROR' : 'INTERNAL';
+  }
+  if (hasErrno(error, 'ENOSPC') || hasErrno(error, 'EDQUOT')) return 'NO_SPACE';
+  if (hasErrno(error, 'EACCES') || hasErrno(error, 'EPERM') || hasErrno(error, 'EROFS'))
+    return 'PERMISSION_DENIED';
+  return error instanceof Error && 'errno' in error ? 'IO_ERROR' : 'INTERNAL';
+}

@@ -1,0 +1,246 @@
+/**
+ * A MAILBOX line, applied while it streams in: each RECORD goes into the index when it is complete, so that
+ * a mailbox of any size takes the same memory.
+ */
+import type { DlistSaxEvents, ScalarView } from '../../csync/dlist-sax.ts';
+import type { BackupIndex } from './backup-index.ts';
+import type { DlistText } from './dlist-text.ts';
+import { MailboxHeader } from './mailbox-header.ts';
+import { MailboxRows, type StoredMailbox } from './mailbox-rows.ts';
+import { type ApplyOutcome, badParameters, type Rejection } from './outcome.ts';
+import { RecordReader } from './record-reader.ts';
+import { type PendingMessageSource, RecordStore } from './record-store.ts';
+
+const START = 0;
+const HEADER = 1;
+const RECORDS = 2;
+const RECORD = 3;
+const FLAGS = 4;
+/** Inside a value that is kept as text, or passed over. */
+const CAPTURE = 5;
+const DONE = 6;
+
+export class MailboxLine implements DlistSaxEvents {
+  readonly #index: BackupIndex;
+  readonly #live: boolean;
+  readonly #rows: MailboxRows;
+  readonly #records: RecordStore;
+  readonly #header = new MailboxHeader();
+  readonly #reader = new RecordReader();
+  #time = 0;
+  #state = START;
+  #key = '';
+  #capture: DlistText | undefined;
+  #captureDepth = 0;
+  #afterCapture = HEADER;
+  #rejection: Rejection | undefined;
+  /** Set from the first RECORD on. */
+  #mailbox: StoredMailbox | undefined;
+  #recordsChanged = false;
+
+  constructor(
+    index: BackupIndex,
+    options: { chunkId: number; live: boolean; pending: PendingMessageSource | undefined },
+  ) {
+    this.#index = index;
+    this.#live = options.live;
+    this.#rows = new MailboxRows(index, options.chunkId);
+    this.#records = new RecordStore(index, options.chunkId, options.pending);
+  }
+
+  begin(time: number): void {
+    this.#time = time;
+    this.#state = START;
+    this.#rejection = undefined;
+    this.#mailbox = undefined;
+    this.#recordsChanged = false;
+    this.#header.reset();
+  }
+
+  beginKvlist(): void {
+    if (this.#state === START) {
+      this.#state = HEADER;
+    } else if (this.#state === RECORDS) {
+      this.#state = RECORD;
+      this.#reader.begin();
+    } else {
+      this.#beginCapture(true);
+    }
+  }
+
+  beginList(): void {
+    if (this.#state === HEADER && this.#key === 'RECORD') {
+      this.#state = RECORDS;
+      this.#beginRecords();
+    } else if (this.#state === RECORD && this.#key === 'FLAGS') {
+      this.#state = FLAGS;
+      this.#reader.flags.beginList();
+    } else {
+      this.#beginCapture(false);
+    }
+  }
+
+  end(): void {
+    switch (this.#state) {
+      case HEADER:
+        this.#state = DONE;
+        return;
+      case RECORDS:
+        this.#state = HEADER;
+        return;
+      case RECORD:
+        this.#state = RECORDS;
+        this.#endRecord();
+        return;
+      case FLAGS:
+        this.#state = RECORD;
+        this.#reader.flags.end();
+        return;
+      case CAPTURE:
+        this.#capture?.end();
+        if (--this.#captureDepth === 0) this.#state = this.#afterCapture;
+    }
+  }
+
+  key(key: string): void {
+    if (this.#state === CAPTURE) this.#capture?.key(key);
+    else this.#key = key;
+  }
+
+  scalar(value: ScalarView): void {
+    if (!value.held)
+      this.#rejection ??= badParameters(`a value of ${value.size} bytes in MAILBOX is too long`);
+    switch (this.#state) {
+      case HEADER:
+        this.#header.scalar(this.#key, value);
+        return;
+      case RECORD:
+        this.#reader.scalar(this.#key, value);
+        return;
+      case FLAGS:
+        this.#reader.flag(value);
+        return;
+      case CAPTURE:
+        this.#capture?.scalar(value);
+        return;
+      default:
+        this.#rejection ??= badParameters('MAILBOX is not a list of named fields');
+    }
+  }
+
+  file(): void {
+    this.#rejection ??= badParameters('MAILBOX holds a file');
+  }
+
+  finish(acceptMissing: boolean): ApplyOutcome {
+    const header = this.#header;
+    this.#rejection ??=
+      this.#state === DONE ? undefined : badParameters('MAILBOX is not a list of named fields');
+    if (this.#rejection !== undefined) return this.#rejection;
+    if (header.isIntermediate) return this.#finishIntermediate();
+    const problem = header.problem();
+    if (problem !== undefined) return problem;
+    if (this.#mailbox === undefined) this.#openMailbox();
+    this.#rejection ??= this.#checkSince();
+    if (this.#rejection !== undefined) return this.#rejection;
+
+    this.#records.recheckMissing();
+    const { guids, count } = this.#records.missing;
+    if (count > 0 && this.#live && !acceptMissing) {
+      return { type: 'need', uniqueid: header.uniqueid, guids, missingCount: count };
+    }
+    const changed = this.#rows.finish(this.#mailbox!, header, this.#time, this.#recordsChanged);
+    return { type: 'ok', changed, command: 'APPLY' };
+  }
+
+  #finishIntermediate(): ApplyOutcome {
+    const problem = this.#header.intermediateProblem();
+    if (problem !== undefined) return problem;
+    return { type: 'ok', changed: this.#rows.putIntermediate(this.#header, this.#time), command: 'NOTE' };
+  }
+
+  #beginRecords(): void {
+    if (this.#header.hasRecords) {
+      this.#rejection ??= badParameters('MAILBOX has two lists of RECORDs');
+      return;
+    }
+    this.#header.hasRecords = true;
+    if (this.#header.uniqueid === '' || this.#header.mboxname === '') {
+      this.#rejection ??= badParameters('MAILBOX has no UNIQUEID and MBOXNAME before its RECORDs');
+      return;
+    }
+    this.#openMailbox();
+    this.#rejection ??= this.#checkSince();
+  }
+
+  #openMailbox(): void {
+    this.#mailbox = this.#rows.open(this.#header);
+    this.#records.open(this.#mailbox.id, this.#time);
+  }
+
+  #endRecord(): void {
+    if (this.#rejection !== undefined) return;
+    const record = this.#reader.finish();
+    if ('type' in record) {
+      // Of a stored line everything is kept that can be.
+      if (this.#live) this.#rejection = record;
+      return;
+    }
+    if (this.#records.put(record)) this.#recordsChanged = true;
+  }
+
+  /**
+   * Clients that trust their own memory say on which state the change builds. As in Cyrus (sync_support.c,
+   * mailbox_crceq) a CRC of 0 stands for one that is not known.
+   */
+  #checkSince(): Rejection | undefined {
+    const since = this.#header.number('SINCE_MODSEQ');
+    if (!this.#live || since === undefined || since === 0n) return undefined;
+    const { mboxname } = this.#header;
+    const stored = this.#mailbox!;
+    if (stored.isNew || stored.deleted) return checksum(`${mboxname} is not in the backup`);
+    if (this.#index.healMark(this.#header.uniqueid) !== undefined) {
+      return checksum(`${mboxname} is to be sent as a whole`);
+    }
+    if (stored.highestmodseq !== since) {
+      return checksum(`${mboxname} is at modseq ${stored.highestmodseq}, not ${since}`);
+    }
+    const crcs = [
+      [this.#header.number('SINCE_CRC'), stored.syncCrc],
+      [this.#header.number('SINCE_CRC_ANNOT'), stored.syncCrcAnnot],
+    ] as const;
+    for (const [sent, kept] of crcs) {
+      if (sent !== undefined && sent !== 0n && kept !== 0n && sent !== kept) {
+        return checksum(`${mboxname} has another checksum in the backup`);
+      }
+    }
+    return undefined;
+  }
+
+  #beginCapture(kvlist: boolean): void {
+    if (this.#state !== CAPTURE) {
+      this.#captureDepth = 0;
+      this.#afterCapture = this.#state;
+      this.#capture = this.#captureTarget();
+      this.#state = CAPTURE;
+    }
+    this.#captureDepth++;
+    if (kvlist) this.#capture?.beginKvlist();
+    else this.#capture?.beginList();
+  }
+
+  #captureTarget(): DlistText | undefined {
+    const from = this.#state === HEADER ? this.#header : this.#state === RECORD ? this.#reader : undefined;
+    if (from === undefined || this.#key === 'RECORD') {
+      this.#rejection ??= badParameters('MAILBOX is not a list of named fields');
+      return undefined;
+    }
+    if (this.#key === 'ANNOTATIONS') return from.annotations.length === 0 ? from.annotations : undefined;
+    from.extra.key(this.#key);
+    return from.extra;
+  }
+}
+
+function checksum(text: string): Rejection {
+  return { type: 'reject', code: 'IMAP_SYNC_CHECKSUM', text };
+}

@@ -1,0 +1,34 @@
+/** What became of a line that was applied to an index. */
+import type { ReplyCode } from '../../pipeline/messages.ts';
+
+export type ApplyOutcome =
+  | {
+      type: 'ok';
+      /** False if the index says all that already: the line need not be stored. */
+      changed: boolean;
+      /** The command word under which the line belongs in the data file. */
+      command: 'APPLY' | 'NOTE';
+    }
+  | Rejection
+  | {
+      /** The line names messages that are not here. Enter them and end the line again, or undo it. */
+      type: 'need';
+      uniqueid: string;
+      /** At most MAX_MISSING of them. */
+      guids: string[];
+      missingCount: number;
+    };
+
+export interface Rejection {
+  type: 'reject';
+  code: ReplyCode;
+  /** For people. */
+  text: string;
+}
+
+/** More missing messages than this are only counted: a whole resend is then the way anyhow. */
+export const MAX_MISSING = 100_000;
+
+export function badParameters(text: string): Rejection {
+  return { type: 'reject', code: 'IMAP_PROTOCOL_BAD_PARAMETERS', text };
+}

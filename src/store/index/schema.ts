@@ -1,0 +1,157 @@
+/**
+ * Tables of the index. The first seven and their indexes are those of Cyrus Backups (`backup/lcb_sqlconsts.c`,
+ * user_version 1 to 4), so that Cyrus's programs read and go on with our indexes and we with theirs. What they
+ * cannot hold stands in tables of our own, all named `cb_`, which Cyrus ignores; all but `cb_heal` and the
+ * file positions in `cb_state` follow from the data file's content.
+ *
+ * | table | holds |
+ * | --- | --- |
+ * | `cb_state` | committed end of the data file, SHA-1 state, ..., by name |
+ * | `cb_segment` | places in a chunk from which its content can be inflated |
+ * | `cb_message` | where in the chunk's content a message's first byte lies |
+ * | `cb_mailbox` | header fields of MAILBOX that have no column, as dlist text |
+ * | `cb_record` | RECORDs that `mailbox_message` cannot hold |
+ * | `cb_record_extra` | fields of RECORDs that have no column, as dlist text |
+ * | `cb_intermediate` | mailbox names that exist only to have children |
+ * | `cb_quota`, `cb_annotation` | as sent, as dlist text |
+ * | `cb_heal` | mailboxes that the client shall send again as a whole |
+ */
+import type Database from 'better-sqlite3';
+
+/** What a fresh index gets, as in Cyrus 3.0 to 3.10. */
+export const FRESH_USER_VERSION = 3;
+/** What Cyrus calls an index that it upgraded from version 1 or 2. */
+export const UPGRADED_USER_VERSION = 4;
+
+/** Tables by the user_version since which Cyrus creates them. */
+const CYRUS_TABLES: readonly { since: number; sql: string }[] = [
+  {
+    since: 1,
+    sql: `
+      CREATE TABLE chunk(id INTEGER PRIMARY KEY ASC, ts_start INTEGER, ts_end INTEGER, offset INTEGER UNIQUE,
+        length INTEGER, file_sha1 TEXT, data_sha1 TEXT);
+      CREATE TABLE message(id INTEGER PRIMARY KEY ASC, guid CHAR UNIQUE NOT NULL, partition CHAR,
+        chunk_id INTEGER REFERENCES chunk(id), offset INTEGER, size INTEGER);
+      CREATE INDEX idx_msg_guid ON message(guid);
+      CREATE TABLE mailbox(id INTEGER PRIMARY KEY ASC, last_chunk_id INTEGER NOT NULL REFERENCES chunk(id),
+        uniqueid CHAR UNIQUE NOT NULL, mboxname CHAR NOT NULL, mboxtype CHAR, last_uid INTEGER,
+        highestmodseq INTEGER, recentuid INTEGER, recenttime INTEGER, last_appenddate INTEGER,
+        pop3_last_login INTEGER, pop3_show_after INTEGER, uidvalidity INTEGER, partition CHAR, acl CHAR,
+        options CHAR, sync_crc INTEGER, sync_crc_annot INTEGER, quotaroot CHAR, xconvmodseq INTEGER,
+        annotations CHAR, deleted INTEGER);
+      CREATE INDEX idx_bmb_uid ON mailbox(uniqueid);
+      CREATE TABLE mailbox_message(id INTEGER PRIMARY KEY ASC,
+        mailbox_id INTEGER NOT NULL REFERENCES mailbox(id), message_id INTEGER NOT NULL REFERENCES message(id),
+        last_chunk_id INTEGER NOT NULL REFERENCES chunk(id), uid INTEGER NOT NULL, modseq INTEGER,
+        last_updated INTEGER, flags CHAR, internaldate INTEGER, annotations CHAR, expunged INTEGER,
+        UNIQUE (mailbox_id, message_id));
+      CREATE INDEX idx_mbr_uid ON mailbox_message(uid);`,
+  },
+  {
+    since: 2,
+    sql: `
+      CREATE TABLE IF NOT EXISTS subscription(id INTEGER PRIMARY KEY ASC,
+        last_chunk_id INTEGER NOT NULL REFERENCES chunk(id), mboxname CHAR UNIQUE NOT NULL,
+        unsubscribed INTEGER);
+      CREATE INDEX IF NOT EXISTS idx_sub_mbx ON subscription(mboxname);`,
+  },
+  {
+    since: 3,
+    sql: `
+      CREATE TABLE IF NOT EXISTS seen(id INTEGER PRIMARY KEY ASC,
+        last_chunk_id INTEGER NOT NULL REFERENCES chunk(id), uniqueid CHAR UNIQUE NOT NULL, lastread INTEGER,
+        lastuid INTEGER, lastchange INTEGER, seenuids CHAR);
+      CREATE INDEX IF NOT EXISTS idx_seen_unq ON seen(uniqueid);`,
+  },
+  {
+    // Cyrus creates this one in a fresh index of version 3 and in one that it upgrades to 4.
+    since: 4,
+    sql: `
+      CREATE TABLE IF NOT EXISTS sieve(id INTEGER PRIMARY KEY ASC,
+        chunk_id INTEGER NOT NULL REFERENCES chunk(id), last_update INTEGER, filename CHAR NOT NULL,
+        guid CHAR NOT NULL, offset INTEGER, deleted INTEGER);
+      CREATE INDEX IF NOT EXISTS idx_siv_fn ON sieve(filename);`,
+  },
+];
+
+/** Version of our own tables; another one means that they are to be made anew from the data file. */
+export const OWN_TABLES_VERSION = 1;
+
+const OWN_TABLES: readonly string[] = [
+  'cb_state(name TEXT PRIMARY KEY, value) WITHOUT ROWID',
+  `cb_segment(chunk_id INTEGER NOT NULL, content_offset INTEGER NOT NULL, file_offset INTEGER NOT NULL,
+    PRIMARY KEY (chunk_id, content_offset)) WITHOUT ROWID`,
+  'cb_message(message_id INTEGER PRIMARY KEY, content_offset INTEGER NOT NULL)',
+  `cb_mailbox(mailbox_id INTEGER PRIMARY KEY, fields TEXT NOT NULL DEFAULT '',
+    crc_stale INTEGER NOT NULL DEFAULT 0)`,
+  `cb_record(id INTEGER PRIMARY KEY, mailbox_id INTEGER NOT NULL, guid TEXT NOT NULL, size INTEGER,
+    last_chunk_id INTEGER NOT NULL, uid INTEGER NOT NULL, modseq INTEGER, last_updated INTEGER, flags TEXT,
+    internaldate INTEGER, annotations TEXT, expunged INTEGER, replaced INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (mailbox_id, guid, uid))`,
+  `cb_record_extra(mailbox_id INTEGER NOT NULL, uid INTEGER NOT NULL, fields TEXT NOT NULL,
+    PRIMARY KEY (mailbox_id, uid)) WITHOUT ROWID`,
+  `cb_intermediate(uniqueid TEXT PRIMARY KEY, mboxname TEXT NOT NULL, mboxtype TEXT, highestmodseq INTEGER,
+    fields TEXT NOT NULL) WITHOUT ROWID`,
+  'cb_quota(root TEXT PRIMARY KEY, fields TEXT NOT NULL) WITHOUT ROWID',
+  `cb_annotation(mboxname TEXT NOT NULL, entry TEXT NOT NULL, userid TEXT NOT NULL, fields TEXT NOT NULL,
+    PRIMARY KEY (mboxname, entry, userid)) WITHOUT ROWID`,
+  'cb_heal(uniqueid TEXT PRIMARY KEY, guids BLOB NOT NULL) WITHOUT ROWID',
+];
+
+const OWN_INDEXES = `
+  CREATE INDEX IF NOT EXISTS cb_record_uid ON cb_record(mailbox_id, uid);
+  CREATE INDEX IF NOT EXISTS cb_mailbox_name ON mailbox(mboxname);
+  CREATE INDEX IF NOT EXISTS cb_mailbox_message_uid ON mailbox_message(mailbox_id, uid);`;
+
+/** Creates everything in an empty database. */
+export function createTables(db: Database.Database): void {
+  for (const { sql } of CYRUS_TABLES) db.exec(sql);
+  createOwnTables(db);
+  db.pragma(`user_version = ${FRESH_USER_VERSION}`);
+}
+
+/** Brings an index that Cyrus made at `userVersion` up to date: what Cyrus itself would do, then our tables. */
+export function upgradeTables(db: Database.Database, userVersion: number): void {
+  if (userVersion < FRESH_USER_VERSION) {
+    for (const { since, sql } of CYRUS_TABLES) if (since > userVersion) db.exec(sql);
+    db.pragma(`user_version = ${UPGRADED_USER_VERSION}`);
+  }
+  createOwnTables(db);
+}
+
+/**
+ * For a connection that must not write: gives it the missing tables as empty temporary ones, so that the same
+ * queries work.
+ */
+export function completeTemporarily(db: Database.Database): void {
+  for (const { sql } of CYRUS_TABLES) {
+    for (const [, table] of sql.matchAll(/CREATE TABLE (?:IF NOT EXISTS )?(\w+)/g)) {
+      if (hasTable(db, table!)) continue;
+      const [definition] = new RegExp(`\\b${table}\\([^;]*`).exec(sql)!;
+      db.exec(`CREATE TEMP TABLE ${definition.replaceAll(/REFERENCES \w+\(\w+\)/g, '')}`);
+    }
+  }
+  if (hasOwnTables(db)) return;
+  for (const table of OWN_TABLES) db.exec(`CREATE TEMP TABLE ${table}`);
+}
+
+/** Whether our own tables exist in the form that this program knows. */
+export function hasOwnTables(db: Database.Database): boolean {
+  if (!hasTable(db, 'cb_state')) return false;
+  const version = db.prepare("SELECT value FROM main.cb_state WHERE name = 'version'").pluck().get();
+  return version === OWN_TABLES_VERSION;
+}
+
+function hasTable(db: Database.Database, name: string): boolean {
+  const sql = "SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = ?";
+  return db.prepare(sql).get(name) !== undefined;
+}
+
+function createOwnTables(db: Database.Database): void {
+  if (hasOwnTables(db)) return;
+  const sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'cb_*'";
+  for (const name of db.prepare(sql).pluck().all()) db.exec(`DROP TABLE ${name}`);
+  for (const table of OWN_TABLES) db.exec(`CREATE TABLE ${table}`);
+  db.exec(OWN_INDEXES);
+  db.prepare('INSERT INTO cb_state(name, value) VALUES (?, ?)').run('version', OWN_TABLES_VERSION);
+}

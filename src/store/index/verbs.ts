@@ -1,0 +1,295 @@
+/** What each line but MAILBOX and MESSAGE does to the index; facts from Cyrus's `backup/lcb_indexw.c`. */
+import type { BackupIndex } from './backup-index.ts';
+import { badParameters, type Rejection } from './outcome.ts';
+import { RecordStore } from './record-store.ts';
+import type { SmallLine } from './small-line.ts';
+import { sqlText } from './sql-text.ts';
+
+export interface VerbContext {
+  index: BackupIndex;
+  line: SmallLine;
+  chunkId: number;
+  /** A request of a client, not history. */
+  live: boolean;
+  /** Of the line, in seconds. */
+  time: number;
+  /** Of the line, in the chunk's content. */
+  lineOffset: number;
+}
+
+/** Applies the line; returns whether anything is different now. */
+export type ApplyVerb = (context: VerbContext) => boolean | Rejection;
+
+export const VERBS: ReadonlyMap<string, ApplyVerb> = new Map<string, ApplyVerb>([
+  ['EXPUNGE', expunge],
+  ['UNMAILBOX', unmailbox],
+  ['RENAME', rename],
+  ['SUB', subscribe],
+  ['UNSUB', unsubscribe],
+  ['SEEN', seen],
+  ['SIEVE', sieve],
+  ['UNSIEVE', unsieve],
+  ['ACTIVATE_SIEVE', activateSieve],
+  ['UNACTIVATE_SIEVE', unactivateSieve],
+  ['QUOTA', quota],
+  ['UNQUOTA', unquota],
+  ['ANNOTATION', annotation],
+  ['UNANNOTATION', unannotation],
+  ['UNUSER', unuser],
+  ['HEAL', heal],
+]);
+
+function expunge({ index, line, chunkId, live, time }: VerbContext): boolean | Rejection {
+  const mboxname = field(line, 'MBOXNAME');
+  const uniqueid = field(line, 'UNIQUEID');
+  if (typeof mboxname !== 'string') return mboxname;
+  if (typeof uniqueid !== 'string') return uniqueid;
+  const sql =
+    'SELECT id, mboxname = CAST(? AS TEXT) AS sameName FROM mailbox WHERE uniqueid = CAST(? AS TEXT)';
+  const found = index.statement(sql).get(sqlText(mboxname), sqlText(uniqueid)) as
+    | { id: number; sameName: number }
+    | undefined;
+  if (found === undefined || (live && found.sameName === 0)) {
+    return {
+      type: 'reject',
+      code: 'IMAP_MAILBOX_NONEXISTENT',
+      text: `no mailbox ${mboxname} with this UNIQUEID`,
+    };
+  }
+  const records = new RecordStore(index, chunkId, undefined);
+  records.open(found.id, time);
+  if (!records.expunge(line.uids)) return false;
+  // The checksums that came with the last MAILBOX hold no more.
+  const stale = `INSERT INTO cb_mailbox(mailbox_id, crc_stale) VALUES (?, 1)
+    ON CONFLICT(mailbox_id) DO UPDATE SET crc_stale = 1`;
+  index.statement(stale).run(found.id);
+  return true;
+}
+
+function unmailbox({ index, line, time }: VerbContext): boolean | Rejection {
+  if (!line.atom) return badParameters('UNMAILBOX names no mailbox');
+  const name = sqlText(line.atom);
+  const mark = 'UPDATE mailbox SET deleted = ? WHERE mboxname = CAST(? AS TEXT) AND deleted IS NULL';
+  const marked = index.statement(mark).run(time, name).changes > 0;
+  const drop = 'DELETE FROM cb_intermediate WHERE mboxname = CAST(? AS TEXT)';
+  return index.statement(drop).run(name).changes > 0 || marked;
+}
+
+function rename({ index, line, time }: VerbContext): boolean | Rejection {
+  const oldName = field(line, 'OLDMBOXNAME');
+  const newName = field(line, 'NEWMBOXNAME');
+  const partition = field(line, 'PARTITION');
+  const uidvalidity = number(line, 'UIDVALIDITY');
+  if (typeof oldName !== 'string') return oldName;
+  if (typeof newName !== 'string') return newName;
+  if (oldName === newName) return movePartition(index, oldName, partition, uidvalidity);
+  const [from, to] = [sqlText(oldName), sqlText(newName)];
+
+  const find = 'SELECT id FROM mailbox WHERE mboxname = CAST(? AS TEXT) AND deleted IS NULL';
+  const id = index.statement(find).pluck().get(from) as number | undefined;
+  const intermediate = `UPDATE OR REPLACE cb_intermediate SET mboxname = CAST(? AS TEXT)
+    WHERE mboxname = CAST(? AS TEXT)`;
+  const moved = index.statement(intermediate).run(to, from).changes > 0;
+  if (id === undefined) return moved;
+  // Two mailboxes cannot have one name: the former owner of the name is gone.
+  const evict = 'UPDATE mailbox SET deleted = ? WHERE mboxname = CAST(? AS TEXT) AND deleted IS NULL';
+  index.statement(evict).run(time, to);
+  index.statement('UPDATE mailbox SET mboxname = CAST(? AS TEXT) WHERE id = ?').run(to, id);
+  movePartition(index, newName, partition, uidvalidity);
+  return true;
+}
+
+/** RENAME also says where the mailbox lies from now on. */
+function movePartition(
+  index: BackupIndex,
+  mboxname: string,
+  partition: string | Rejection,
+  uidvalidity: number | undefined,
+): boolean {
+  const sql = `UPDATE mailbox SET partition = coalesce(CAST(? AS TEXT), partition),
+      uidvalidity = coalesce(?, uidvalidity)
+    WHERE mboxname = CAST(? AS TEXT) AND deleted IS NULL AND (partition IS NOT
+      coalesce(CAST(? AS TEXT), partition) OR uidvalidity IS NOT coalesce(?, uidvalidity))`;
+  const place = [typeof partition === 'string' ? sqlText(partition) : null, uidvalidity ?? null];
+  return index.statement(sql).run(...place, sqlText(mboxname), ...place).changes > 0;
+}
+
+function subscribe({ index, line, chunkId }: VerbContext): boolean | Rejection {
+  const mboxname = field(line, 'MBOXNAME');
+  if (typeof mboxname !== 'string') return mboxname;
+  const sql = `INSERT INTO subscription(last_chunk_id, mboxname) VALUES (?, CAST(? AS TEXT))
+    ON CONFLICT(mboxname) DO UPDATE SET last_chunk_id = excluded.last_chunk_id, unsubscribed = NULL
+    WHERE unsubscribed IS NOT NULL`;
+  return index.statement(sql).run(chunkId, sqlText(mboxname)).changes > 0;
+}
+
+function unsubscribe({ index, line, chunkId, live, time }: VerbContext): boolean | Rejection {
+  const mboxname = field(line, 'MBOXNAME');
+  if (typeof mboxname !== 'string') return mboxname;
+  const sql = `UPDATE subscription SET last_chunk_id = ?, unsubscribed = ?
+    WHERE mboxname = CAST(? AS TEXT) AND unsubscribed IS NULL`;
+  if (index.statement(sql).run(chunkId, time, sqlText(mboxname)).changes > 0) return true;
+  if (live) return false;
+  // History that Cyrus wrote: it keeps a row also of what was never subscribed.
+  const insert = `INSERT OR IGNORE INTO subscription(last_chunk_id, mboxname, unsubscribed)
+    VALUES (?, CAST(? AS TEXT), ?)`;
+  return index.statement(insert).run(chunkId, sqlText(mboxname), time).changes > 0;
+}
+
+function seen({ index, line, chunkId }: VerbContext): boolean | Rejection {
+  const uniqueid = field(line, 'UNIQUEID');
+  if (typeof uniqueid !== 'string') return uniqueid;
+  const numbers: number[] = [];
+  for (const key of ['LASTREAD', 'LASTUID', 'LASTCHANGE']) {
+    const value = number(line, key);
+    if (value === undefined) return badParameters(`SEEN lacks the field ${key}`);
+    numbers.push(value);
+  }
+  const seenuids = line.fields.get('SEENUIDS');
+  if (seenuids === undefined) return badParameters('SEEN lacks the field SEENUIDS');
+  const sql = `INSERT INTO seen(last_chunk_id, uniqueid, lastread, lastuid, lastchange, seenuids)
+    VALUES (?, CAST(? AS TEXT), ?, ?, ?, CAST(? AS TEXT))
+    ON CONFLICT(uniqueid) DO UPDATE SET last_chunk_id = excluded.last_chunk_id, lastread = excluded.lastread,
+      lastuid = excluded.lastuid, lastchange = excluded.lastchange, seenuids = excluded.seenuids
+    WHERE lastread IS NOT excluded.lastread OR lastuid IS NOT excluded.lastuid
+      OR lastchange IS NOT excluded.lastchange OR seenuids IS NOT excluded.seenuids`;
+  const insert = index.statement(sql);
+  return insert.run(chunkId, sqlText(uniqueid), ...numbers, sqlText(seenuids ?? '')).changes > 0;
+}
+
+function sieve({ index, line, chunkId, time, lineOffset }: VerbContext): boolean | Rejection {
+  const filename = field(line, 'FILENAME');
+  if (typeof filename !== 'string') return filename;
+  const lastUpdate = number(line, 'LAST_UPDATE');
+  if (lastUpdate === undefined) return badParameters('SIEVE lacks the field LAST_UPDATE');
+  const guid = line.contentSha1;
+  if (guid === undefined) return badParameters('SIEVE lacks the field CONTENT');
+  const name = sqlText(filename);
+  const same = `SELECT 1 FROM sieve WHERE filename = CAST(? AS TEXT) AND deleted IS NULL AND guid = ?
+    AND last_update = ?`;
+  if (index.statement(same).get(name, guid, lastUpdate) !== undefined) return false;
+  index.statement(DELETE_SIEVE).run(time, name);
+  const insert = `INSERT INTO sieve(chunk_id, last_update, filename, guid, offset)
+    VALUES (?, ?, CAST(? AS TEXT), ?, ?)`;
+  index.statement(insert).run(chunkId, lastUpdate, name, guid, lineOffset);
+  return true;
+}
+
+function unsieve({ index, line, time }: VerbContext): boolean | Rejection {
+  const filename = field(line, 'FILENAME');
+  if (typeof filename !== 'string') return filename;
+  return index.statement(DELETE_SIEVE).run(time, sqlText(filename)).changes > 0;
+}
+
+function activateSieve({ index, line }: VerbContext): boolean | Rejection {
+  const filename = field(line, 'FILENAME');
+  if (typeof filename !== 'string') return filename;
+  if (index.activeSieve() === filename) return false;
+  index.setActiveSieve(filename);
+  return true;
+}
+
+function unactivateSieve({ index }: VerbContext): boolean {
+  if (index.activeSieve() === undefined) return false;
+  index.setActiveSieve(undefined);
+  return true;
+}
+
+function quota({ index, line }: VerbContext): boolean | Rejection {
+  const root = field(line, 'ROOT');
+  if (typeof root !== 'string') return root;
+  const sql = `INSERT INTO cb_quota(root, fields) VALUES (CAST(? AS TEXT), CAST(? AS TEXT))
+    ON CONFLICT(root) DO UPDATE SET fields = excluded.fields WHERE fields IS NOT excluded.fields`;
+  return index.statement(sql).run(sqlText(root), line.text.text()).changes > 0;
+}
+
+function unquota({ index, line }: VerbContext): boolean | Rejection {
+  if (!line.atom) return badParameters('UNQUOTA names no quota root');
+  return (
+    index.statement('DELETE FROM cb_quota WHERE root = CAST(? AS TEXT)').run(sqlText(line.atom)).changes > 0
+  );
+}
+
+function annotation({ index, line }: VerbContext): boolean | Rejection {
+  const key = annotationKey(line);
+  if (!Array.isArray(key)) return key;
+  const sql = `INSERT INTO cb_annotation(mboxname, entry, userid, fields)
+    VALUES (CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))
+    ON CONFLICT(mboxname, entry, userid) DO UPDATE SET fields = excluded.fields
+    WHERE fields IS NOT excluded.fields`;
+  return index.statement(sql).run(...key.map((part) => sqlText(part)), line.text.text()).changes > 0;
+}
+
+function unannotation({ index, line }: VerbContext): boolean | Rejection {
+  const key = annotationKey(line);
+  if (!Array.isArray(key)) return key;
+  const sql = `DELETE FROM cb_annotation
+    WHERE mboxname = CAST(? AS TEXT) AND entry = CAST(? AS TEXT) AND userid = CAST(? AS TEXT)`;
+  return index.statement(sql).run(...key.map((part) => sqlText(part))).changes > 0;
+}
+
+/** Server annotations have an empty MBOXNAME, shared ones an empty USERID. */
+function annotationKey(line: SmallLine): string[] | Rejection {
+  const entry = field(line, 'ENTRY');
+  if (typeof entry !== 'string') return entry;
+  return [line.fields.get('MBOXNAME') ?? '', entry, line.fields.get('USERID') ?? ''];
+}
+
+/**
+ * The user is gone: what belongs to the account is marked so. Folders in the deleted namespace stay as they
+ * are, since the mail server still has them and goes on to report them.
+ */
+function unuser({ index, line, chunkId, time }: VerbContext): boolean | Rejection {
+  if (!line.atom) return badParameters('UNUSER names no user');
+  if (index.statement(HAS_ANYTHING).pluck().get() !== 1) return false;
+  let changed = index.unuserAt() === undefined;
+  if (changed) index.setUnuserAt(time);
+  const steps: [sql: string, parameters: unknown[]][] = [
+    [
+      `UPDATE mailbox SET deleted = ? WHERE deleted IS NULL
+        AND (mboxname GLOB 'user.*' OR mboxname GLOB '*!user.*')`,
+      [time],
+    ],
+    ["DELETE FROM cb_intermediate WHERE mboxname GLOB 'user.*' OR mboxname GLOB '*!user.*'", []],
+    [
+      'UPDATE subscription SET last_chunk_id = ?, unsubscribed = ? WHERE unsubscribed IS NULL',
+      [chunkId, time],
+    ],
+    ['UPDATE sieve SET deleted = ? WHERE deleted IS NULL', [time]],
+    ['DELETE FROM cb_quota', []],
+    ['DELETE FROM seen', []],
+  ];
+  for (const [sql, parameters] of steps) {
+    if (index.statement(sql).run(...parameters).changes > 0) changed = true;
+  }
+  if (index.activeSieve() !== undefined) {
+    index.setActiveSieve(undefined);
+    changed = true;
+  }
+  return changed;
+}
+
+/** Our own note that the client was asked for a mailbox as a whole. */
+function heal({ index, line }: VerbContext): boolean | Rejection {
+  const uniqueid = field(line, 'UNIQUEID');
+  if (typeof uniqueid !== 'string') return uniqueid;
+  if (index.healMark(uniqueid) !== undefined) return false;
+  index.markForHeal(uniqueid, []);
+  return true;
+}
+
+const HAS_ANYTHING = `SELECT EXISTS (SELECT 1 FROM mailbox) OR EXISTS (SELECT 1 FROM message)
+  OR EXISTS (SELECT 1 FROM subscription) OR EXISTS (SELECT 1 FROM seen) OR EXISTS (SELECT 1 FROM sieve)
+  OR EXISTS (SELECT 1 FROM cb_quota) OR EXISTS (SELECT 1 FROM cb_intermediate)`;
+const DELETE_SIEVE = 'UPDATE sieve SET deleted = ? WHERE filename = CAST(? AS TEXT) AND deleted IS NULL';
+
+function field(line: SmallLine, key: string): string | Rejection {
+  const value = line.fields.get(key);
+  return value ? value : badParameters(`the field ${key} is missing`);
+}
+
+function number(line: SmallLine, key: string): number | undefined {
+  const value = line.fields.get(key);
+  if (typeof value !== 'string' || !/^\d{1,15}$/.test(value)) return undefined;
+  return Number(value);
+}
