@@ -1,0 +1,34 @@
+import type { LatencySummary } from './latency.ts';
+import type { Target } from './player.ts';
+
+/** Work for the load process; each is one request with one answer. */
+export type Job =
+  /** First push of users, divided over connections, RESTART after each user; pre-generated. */
+  | { kind: 'first-push'; target: Target; connections: number; users: number; messages: number }
+  /** Adds about this many bytes of mail to one user's inbox, pushing as it generates. */
+  | { kind: 'grow'; target: Target; userid: string; bytes: number }
+  /** From connect to the OK of RESTART, one new 4 kB message each, one after the other. */
+  | { kind: 'small-updates'; target: Target; userid: string; count: number }
+  /** First push of many small users over one connection. */
+  | { kind: 'small-users'; target: Target; users: number }
+  /** One small update and RESTART for each of the small users, divided over connections. */
+  | { kind: 'turns'; target: Target; users: number; connections: number }
+  /** As many connections at once, each pushing one new user. */
+  | { kind: 'crowd'; target: Target; connections: number; bytesPerUser: number };
+
+export interface JobResult {
+  elapsedMs: number;
+  /** Sent by the client, protocol included. */
+  bytes: number;
+  messages: number;
+  latencies: Record<string, LatencySummary>;
+  /** small-updates only: milliseconds of each. */
+  samplesMs?: number[];
+}
+
+export interface JobRequest {
+  id: number;
+  job: Job;
+}
+
+export type JobResponse = { id: number; result: JobResult } | { id: number; error: string };
