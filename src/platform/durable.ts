@@ -4,6 +4,7 @@ import {
   closeSync,
   constants,
   fchmodSync,
+  fchownSync,
   fdatasync as fdatasyncCallback,
   fsync as fsyncCallback,
   fsyncSync,
@@ -63,14 +64,20 @@ export function writeAllSync(fd: number, buffers: readonly Uint8Array[], positio
 
 /**
  * Replaces the file as a whole: after a crash it has either the old bytes or the new ones. On return the new
- * ones are on disk.
+ * ones are on disk. With `owner` the new file belongs to that user (only root may give files away).
  */
-export function writeFileDurably(file: string, bytes: Uint8Array, mode: number): void {
+export function writeFileDurably(
+  file: string,
+  bytes: Uint8Array,
+  mode: number,
+  owner?: { uid: number; gid: number },
+): void {
   const temporary = `${file}.${randomBytes(6).toString('hex')}.tmp`;
   const fd = openSync(temporary, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, mode);
   try {
     try {
       fchmodSync(fd, mode); // the umask must not decide who may read credentials
+      if (owner) fchownSync(fd, owner.uid, owner.gid);
       writeAllSync(fd, [bytes], 0);
       fsyncSync(fd);
     } finally {
