@@ -163,6 +163,14 @@ export class BackupIndex {
     this.#db.pragma(`synchronous = ${on ? 'FULL' : 'OFF'}`);
   }
 
+  /**
+   * Whether a transaction that outgrows the page cache may write to the file before its COMMIT. The caller
+   * forbids it until the data file bears a synced sign that the index is being changed.
+   */
+  allowSpill(on: boolean): void {
+    this.#db.pragma(`cache_spill = ${on ? 'ON' : 'OFF'}`);
+  }
+
   get inTransaction(): boolean {
     return this.#db.inTransaction;
   }
