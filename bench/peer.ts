@@ -1,0 +1,98 @@
+/**
+ * Measures our server against Cyrus's backupd with the same load, one scenario after the other on both, and
+ * judges the figures by what the project promises. Exit status 1 when a promise is missed.
+ *
+ *     npm run bench:peer -- [--quick] [--only ours|peer] [--scenario NAME...] [--json FILE] [--keep]
+ */
+import { writeFileSync } from 'node:fs';
+import { availableParallelism, cpus, loadavg } from 'node:os';
+import { Command, Option } from 'commander';
+import { BackupError } from '../src/platform/errors.ts';
+import { LoadProcess } from './load/process.ts';
+import { startCyrus } from './peer/cyrus.ts';
+import { startOurs } from './peer/ours.ts';
+import { FULL, type Measured, QUICK, type Scenario, type Sizes, scenarios } from './peer/scenarios.ts';
+import type { BenchServer } from './peer/server.ts';
+import { printTable } from './peer/table.ts';
+import { compare, type Figures } from './peer/targets.ts';
+
+interface PeerOptions {
+  quick?: boolean;
+  only?: 'ours' | 'peer';
+  scenario?: string[];
+  json?: string;
+  keep?: boolean;
+}
+
+type Side = 'ours' | 'peer';
+const START: Record<Side, (keep: boolean) => Promise<BenchServer>> = { ours: startOurs, peer: startCyrus };
+
+async function runPeer(options: PeerOptions): Promise<void> {
+  const sizes: Sizes = options.quick ? QUICK : FULL;
+  const sides: Side[] = options.only === undefined ? ['ours', 'peer'] : [options.only];
+  const chosen = scenarios(sizes).filter(({ name }) => options.scenario?.includes(name) ?? true);
+  const measured: Record<Side, Record<string, Measured>> = { ours: {}, peer: {} };
+  const load = new LoadProcess();
+  try {
+    for (const scenario of chosen) {
+      for (const side of sides)
+        measured[side][scenario.name] = await measure(scenario, side, load, options.keep === true);
+    }
+  } finally {
+    load.stop();
+  }
+  const rows = compare(sizes, figuresOf(measured, 'ours', sides), figuresOf(measured, 'peer', sides)).filter(
+    ({ ours, peer }) => ours !== undefined || peer !== undefined,
+  );
+  const machine = `${availableParallelism()} x ${cpus()[0]?.model.trim()}, Node ${process.version}`;
+  process.stdout.write(`\n${machine}, load ${loadavg()[0]!.toFixed(1)}\n\n${printTable(rows)}`);
+  if (options.json !== undefined) {
+    const report = { at: new Date().toISOString(), machine, quick: options.quick === true, rows, measured };
+    writeFileSync(options.json, `${JSON.stringify(report, undefined, 2)}\n`);
+  }
+  if (rows.some(({ met }) => met === false)) process.exitCode = 1;
+}
+
+async function measure(scenario: Scenario, side: Side, load: LoadProcess, keep: boolean): Promise<Measured> {
+  const begin = performance.now();
+  process.stderr.write(`${scenario.name}, ${side === 'ours' ? 'ours' : 'backupd'} ...`);
+  const server = await START[side](keep);
+  const interrupted = (): void => {
+    load.stop();
+    void server.stop().finally(() => process.exit(130));
+  };
+  process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
+  try {
+    return await scenario.run(server, load);
+  } finally {
+    process.off('SIGINT', interrupted).off('SIGTERM', interrupted);
+    await server.stop();
+    process.stderr.write(` ${((performance.now() - begin) / 1e3).toFixed(1)} s\n`);
+  }
+}
+
+function figuresOf(
+  measured: Record<Side, Record<string, Measured>>,
+  side: Side,
+  sides: readonly Side[],
+): Figures | undefined {
+  if (!sides.includes(side)) return undefined;
+  return Object.fromEntries(Object.entries(measured[side]).map(([name, { figures }]) => [name, figures]));
+}
+
+const program = new Command('bench:peer')
+  .description("Measure our server against Cyrus's backupd (needs root and Debian's cyrus-imapd).")
+  .option('--quick', 'small sizes, about a minute')
+  .addOption(new Option('--only <side>', 'one of the two').choices(['ours', 'peer']))
+  .option('--scenario <name...>', 'only these: push-1 push-4 update turns crowd')
+  .option('--json <file>', 'write all figures there')
+  .option('--keep', 'leave the data of the servers behind')
+  .action(runPeer);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof BackupError)) throw error;
+  process.stderr.write(`\n${error.message}\n`);
+  process.exitCode = error.exitStatus;
+}

@@ -1,0 +1,187 @@
+import { readdirSync, statSync } from 'node:fs';
+import path from 'node:path';
+import type { Job, JobResult } from '../load/jobs.ts';
+import { median } from '../load/latency.ts';
+import type { LoadProcess } from '../load/process.ts';
+import { MemoryWatch, treeCpuSeconds } from './process-tree.ts';
+import type { BenchServer } from './server.ts';
+
+/** How much each scenario does. */
+export interface Sizes {
+  push: { users: number; messages: number };
+  /** Sizes of the data file at which small updates are measured, ascending, and how many there. */
+  update: { sizes: number[]; counts: number[] };
+  turns: { users: number; connections: number[] };
+  crowd: { connections: number; bytesPerUser: number };
+}
+
+export const FULL: Sizes = {
+  push: { users: 8, messages: 4000 },
+  update: { sizes: [10e6, 100e6, 1000e6], counts: [20, 12, 5] },
+  turns: { users: 500, connections: [1, 4, 8] },
+  crowd: { connections: 64, bytesPerUser: 5e6 },
+};
+
+export const QUICK: Sizes = {
+  push: { users: 4, messages: 400 },
+  update: { sizes: [5e6, 40e6], counts: [8, 5] },
+  turns: { users: 60, connections: [1, 4] },
+  crowd: { connections: 16, bytesPerUser: 1e6 },
+};
+
+/** A figure is a number with its unit in the name; jobs are kept whole for --json. */
+export interface Measured {
+  figures: Record<string, number>;
+  jobs: Record<string, JobResult>;
+}
+
+export interface Scenario {
+  name: string;
+  run(server: BenchServer, load: LoadProcess): Promise<Measured>;
+}
+
+export function scenarios(sizes: Sizes): Scenario[] {
+  return [push(sizes, 1), push(sizes, 4), update(sizes), turns(sizes), crowd(sizes)];
+}
+
+function push({ push: { users, messages } }: Sizes, connections: number): Scenario {
+  const name = `push-${connections}`;
+  return {
+    name,
+    async run(server, load) {
+      const watch = new Watch(server);
+      const result = await watch.run(load, {
+        kind: 'first-push',
+        target: server.target,
+        connections,
+        users,
+        messages,
+      });
+      const stored = storedBytes(server.partition);
+      return {
+        jobs: { [name]: result },
+        figures: {
+          megabytes: result.bytes / 1e6,
+          megabytesPerSecond: result.bytes / 1e3 / result.elapsedMs,
+          cpuSecondsPerGigabyte: watch.cpuSeconds / (result.bytes / 1e9),
+          peakMegabytes: watch.stop() / 1e6,
+          dataMegabytes: stored.data / 1e6,
+          indexMegabytes: stored.index / 1e6,
+        },
+      };
+    },
+  };
+}
+
+/** The data file of one user grows to each size; there small updates are timed from connect to RESTART. */
+function update({ update: { sizes, counts } }: Sizes): Scenario {
+  return {
+    name: 'update',
+    async run(server, load) {
+      const measured: Measured = { jobs: {}, figures: {} };
+      const watch = new Watch(server);
+      for (const [at, size] of sizes.entries()) {
+        // A user of its own for each size; mail is added until the file is as large.
+        const userid = `sized${at}`;
+        const before = storedBytes(server.partition).data;
+        for (let stored = 0; stored < 0.98 * size; stored = storedBytes(server.partition).data - before) {
+          const bytes = Math.max((size - stored) / 0.65, 1e6);
+          await load.run({ kind: 'grow', target: server.target, userid, bytes });
+        }
+        const update: Job = { kind: 'small-updates', target: server.target, userid, count: 1 };
+        await load.run(update);
+        const result = await load.run({ ...update, count: counts[at]! });
+        measured.jobs[`update-${size / 1e6}`] = result;
+        measured.figures[`updateAt${size / 1e6}MegabytesMs`] = median(result.samplesMs!);
+      }
+      measured.figures.peakMegabytes = watch.stop() / 1e6;
+      return measured;
+    },
+  };
+}
+
+function turns({ turns: { users, connections } }: Sizes): Scenario {
+  return {
+    name: 'turns',
+    async run(server, load) {
+      const measured: Measured = { jobs: {}, figures: {} };
+      const watch = new Watch(server);
+      const created = await watch.run(load, { kind: 'small-users', target: server.target, users });
+      measured.jobs['new-users'] = created;
+      measured.figures.newUsersPerSecond = users / (created.elapsedMs / 1e3);
+      const stored = storedBytes(server.partition);
+      measured.figures.dataMegabytes = stored.data / 1e6;
+      measured.figures.indexMegabytes = stored.index / 1e6;
+      for (const count of connections) {
+        const result = await watch.run(load, {
+          kind: 'turns',
+          target: server.target,
+          users,
+          connections: count,
+        });
+        measured.jobs[`turns-${count}`] = result;
+        measured.figures[`updatesPerSecondOn${count}`] = users / (result.elapsedMs / 1e3);
+        measured.figures[`cpuMsPerUpdateOn${count}`] = (watch.cpuSeconds * 1e3) / users;
+      }
+      measured.figures.peakMegabytes = watch.stop() / 1e6;
+      return measured;
+    },
+  };
+}
+
+function crowd({ crowd: { connections, bytesPerUser } }: Sizes): Scenario {
+  return {
+    name: 'crowd',
+    async run(server, load) {
+      const watch = new Watch(server);
+      const result = await watch.run(load, {
+        kind: 'crowd',
+        target: server.target,
+        connections,
+        bytesPerUser,
+      });
+      return {
+        jobs: { crowd: result },
+        figures: {
+          megabytes: result.bytes / 1e6,
+          megabytesPerSecond: result.bytes / 1e3 / result.elapsedMs,
+          peakMegabytes: watch.stop() / 1e6,
+        },
+      };
+    },
+  };
+}
+
+/** CPU of the latest job and the peak memory over all of them. */
+class Watch {
+  cpuSeconds = 0;
+  readonly #server: BenchServer;
+  readonly #memory: MemoryWatch;
+
+  constructor(server: BenchServer) {
+    this.#server = server;
+    this.#memory = new MemoryWatch(server.pid);
+  }
+
+  async run(load: LoadProcess, job: Job): Promise<JobResult> {
+    const before = treeCpuSeconds(this.#server.pid);
+    const result = await load.run(job);
+    this.cpuSeconds = treeCpuSeconds(this.#server.pid) - before;
+    return result;
+  }
+
+  stop(): number {
+    return this.#memory.stop();
+  }
+}
+
+/** What the partition holds: data files and indexes. */
+function storedBytes(partition: string): { data: number; index: number } {
+  const stored = { data: 0, index: 0 };
+  for (const name of readdirSync(partition, { recursive: true, encoding: 'utf8' })) {
+    const stat = statSync(path.join(partition, name), { throwIfNoEntry: false });
+    if (!stat?.isFile()) continue;
+    stored[name.endsWith('.index') ? 'index' : 'data'] += stat.size;
+  }
+  return stored;
+}

@@ -1,0 +1,125 @@
+import type { Measured, Sizes } from './scenarios.ts';
+
+/** Figures of one server by scenario; scenarios that have not run are absent. */
+export type Figures = Record<string, Measured['figures']>;
+
+/** One line of the table. */
+export interface Row {
+  name: string;
+  unit: string;
+  ours: number | undefined;
+  peer: number | undefined;
+  /** How many times better ours is, where both were measured. */
+  ratio: number | undefined;
+  /** As the promise says it; empty for a line that is only told. */
+  target: string;
+  /** Undefined where there is no target, or not all that it needs was measured. */
+  met: boolean | undefined;
+}
+
+type Better = 'more' | 'less';
+interface Target {
+  text: string;
+  met(ours: number, peer: number | undefined, ratio: number | undefined): boolean | undefined;
+}
+
+const MAX_PEAK_MEGABYTES = 300;
+const MAX_UPDATE_MS = 10;
+const MAX_UPDATE_GROWTH = 1.3;
+
+/** Lays the figures of both servers beside one another and judges ours. */
+export function compare(sizes: Sizes, ours: Figures | undefined, peer: Figures | undefined): Row[] {
+  const row = (
+    name: string,
+    unit: string,
+    scenario: string,
+    figure: string,
+    better: Better,
+    target?: Target,
+  ): Row => {
+    const a = ours?.[scenario]?.[figure];
+    const b = peer?.[scenario]?.[figure];
+    const ratio = a === undefined || b === undefined ? undefined : better === 'more' ? a / b : b / a;
+    const met = a === undefined ? undefined : target?.met(a, b, ratio);
+    return { name, unit, ours: a, peer: b, ratio, target: target?.text ?? '', met };
+  };
+  const memory = (scenario: string, name: string): Row =>
+    row(`peak memory, ${name}`, 'MB', scenario, 'peakMegabytes', 'less', atMost(MAX_PEAK_MEGABYTES, 'MB'));
+
+  const smallest = sizes.update.sizes[0]! / 1e6;
+  const largest = sizes.update.sizes.at(-1)! / 1e6;
+  const { users, connections } = sizes.turns;
+  return [
+    row('first push, 1 connection', 'MB/s', 'push-1', 'megabytesPerSecond', 'more', timesBetter(5)),
+    row('first push, 4 connections', 'MB/s', 'push-4', 'megabytesPerSecond', 'more', timesBetter(3)),
+    row('CPU, first push', 's/GB', 'push-1', 'cpuSecondsPerGigabyte', 'less', timesBetter(5)),
+    row('CPU, first push, 4 connections', 's/GB', 'push-4', 'cpuSecondsPerGigabyte', 'less'),
+    ...sizes.update.sizes.map((bytes) => {
+      const size = bytes / 1e6;
+      const target = size === largest ? updateTarget(smallest, ours?.update) : undefined;
+      return row(`small update at ${size} MB`, 'ms', 'update', `updateAt${size}MegabytesMs`, 'less', target);
+    }),
+    row(`new users, 1 connection`, 'users/s', 'turns', 'newUsersPerSecond', 'more'),
+    ...connections.flatMap((count) => [
+      row(
+        `${users} users in turn, ${count} connection${count > 1 ? 's' : ''}`,
+        'updates/s',
+        'turns',
+        `updatesPerSecondOn${count}`,
+        'more',
+        count <= 4 ? timesBetter(3) : undefined,
+      ),
+    ]),
+    row('CPU, users in turn', 'ms/update', 'turns', 'cpuMsPerUpdateOn1', 'less'),
+    row(`${sizes.crowd.connections} connections at once`, 'MB/s', 'crowd', 'megabytesPerSecond', 'more'),
+    memory('push-1', 'first push, 1 connection'),
+    memory('push-4', 'first push, 4 connections'),
+    memory('update', `small updates up to ${largest} MB`),
+    memory('turns', `${users} users in turn`),
+    memory('crowd', `${sizes.crowd.connections} connections at once`),
+    stored('stored, first push', 'push-1', ours, peer),
+    stored(`stored, ${users} small users`, 'turns', ours, peer),
+    row('of it data, first push', 'MB', 'push-1', 'dataMegabytes', 'less'),
+    row(`of it data, ${users} small users`, 'MB', 'turns', 'dataMegabytes', 'less'),
+  ];
+}
+
+function timesBetter(times: number): Target {
+  return {
+    text: `>= ${times} x`,
+    met: (_ours, _peer, ratio) => (ratio === undefined ? undefined : ratio >= times),
+  };
+}
+
+function atMost(limit: number, unit: string): Target {
+  return { text: `<= ${limit} ${unit}`, met: (ours) => ours <= limit };
+}
+
+/** At the largest backup: fast, and hardly slower than at the smallest. */
+function updateTarget(smallest: number, figures: Measured['figures'] | undefined): Target {
+  const atSmallest = figures?.[`updateAt${smallest}MegabytesMs`];
+  return {
+    text: `<= ${MAX_UPDATE_MS} ms, <= ${MAX_UPDATE_GROWTH} x at ${smallest} MB`,
+    met: (ours) =>
+      atSmallest === undefined ? undefined : ours <= MAX_UPDATE_MS && ours <= MAX_UPDATE_GROWTH * atSmallest,
+  };
+}
+
+function stored(name: string, scenario: string, ours: Figures | undefined, peer: Figures | undefined): Row {
+  const sum = (figures: Figures | undefined): number | undefined => {
+    const of = figures?.[scenario];
+    return of === undefined ? undefined : of.dataMegabytes! + of.indexMegabytes!;
+  };
+  const a = sum(ours);
+  const b = sum(peer);
+  const ratio = a === undefined || b === undefined ? undefined : b / a;
+  return {
+    name,
+    unit: 'MB',
+    ours: a,
+    peer: b,
+    ratio,
+    target: '>= 1 x',
+    met: ratio === undefined ? undefined : ratio >= 1,
+  };
+}
