@@ -135,7 +135,7 @@ export class CommandGatherer {
   }
 
   #announced(size: number, synchronising: boolean, pos: number): number {
-    if (this.#length + size > this.#maxBytes) {
+    if (this.#length + 1 + size > this.#maxBytes) {
       const reason: BadCommand = { kind: 'limit', text: `a command is longer than ${this.#maxBytes} bytes` };
       if (!synchronising) return this.#bad(reason, size, pos);
       this.reset();

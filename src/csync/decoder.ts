@@ -53,7 +53,8 @@ export class Decoder {
   #emitting = false;
   /** The command was refused for a limit; its grammar is still followed to its end. */
   #muted = false;
-  #refusedLiteral = false;
+  /** A synchronising literal was announced: the client goes on when it is told to. */
+  #clientWaits = false;
   #bulk = false;
   #lineBytes = 0;
   #sawCr = false;
@@ -216,17 +217,20 @@ export class Decoder {
 
   #stepValue(bytes: Uint8Array, pos: number, end: number): number {
     const at = this.#scanner.push(bytes, pos, end);
+    this.#lineBytes += at - pos;
+    if (!this.#bulk && !this.#muted) this.#checkLimits();
     const failure = this.#scanner.failure;
-    if (this.#refusedLiteral) {
-      this.#nextLine();
-    } else if (failure !== undefined) {
+    if (failure !== undefined) {
       this.#refuse({ kind: failure.kind, text: failure.text });
       if (failure.refused) this.#nextLine();
       else this.#skip(failure.literalBytes, failure.inside);
-    } else {
-      this.#lineBytes += at - pos;
-      if (!this.#bulk && !this.#muted) this.#checkLimits();
-      if (this.#scanner.done) this.#state = VALUE_END;
+      return at;
+    }
+    if (this.#scanner.done) this.#state = VALUE_END;
+    if (this.#clientWaits) {
+      this.#clientWaits = false;
+      if (this.#muted) this.#nextLine();
+      else this.#events.continuation();
     }
     return at;
   }
@@ -291,7 +295,7 @@ export class Decoder {
     this.#forgetText();
     this.#state = LINE;
     this.#muted = false;
-    this.#refusedLiteral = false;
+    this.#clientWaits = false;
   }
 
   /** Less came again than was parsed before: only hand over its text. */
@@ -370,12 +374,8 @@ export class Decoder {
       },
       literal: (_size, synchronising) => {
         if (!synchronising) return;
-        if (this.#muted) {
-          this.#refusedLiteral = true;
-          this.#scanner.stop();
-        } else {
-          this.#events.continuation();
-        }
+        this.#clientWaits = true;
+        this.#scanner.stop();
       },
       file: (file) => {
         this.#file = file;
