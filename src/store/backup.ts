@@ -1,0 +1,176 @@
+/**
+ * One user's backup in its shard: data file, index, lock and the chunk under construction. Between locks the
+ * descriptors and SHA-1 state stay cached; they are trusted again only if the files are still the same ones
+ * and end where we left them.
+ */
+import fs from 'node:fs';
+import { crashPoint } from '../platform/crash-points.ts';
+import { hasErrno } from '../platform/errors.ts';
+import type { ResumableSha1 } from '../platform/sha1.ts';
+import type { DataFile } from './data-file.ts';
+import { readContent } from './chunk/reader.ts';
+import type { BackupIndex } from './index/backup-index.ts';
+import { OpenChunk } from './open-chunk.ts';
+import type { StoreEnvironment } from './store-environment.ts';
+
+/** What recovery hands over: both files open, the data file locked and ending with a complete chunk. */
+export interface TrustedFiles {
+  file: DataFile;
+  index: BackupIndex;
+  /** Of all bytes of the data file. */
+  fileSha1: ResumableSha1;
+  /** Length of the data file in bytes. */
+  fileEnd: number;
+  /** Seconds; 0 when there is no line yet. */
+  lastTime: number;
+}
+
+export class Backup {
+  readonly userid: string;
+  readonly file: DataFile;
+  readonly index: BackupIndex;
+  /** The session that has it locked; undefined when it is only cached. */
+  session: number | undefined;
+  /** GUIDs that this session's RESERVE reported missing. */
+  readonly reserved = new Set<string>();
+  /** Number of reads and writes, to find the least recently used. */
+  lastUsed = 0;
+  readonly #env: StoreEnvironment;
+  #fileSha1: ResumableSha1;
+  readonly #indexFd: number;
+  readonly #indexInode: number;
+  #fileEnd: number;
+  #lastTime: number;
+  #chunk: OpenChunk | undefined;
+  #isClosed = false;
+
+  constructor(userid: string, files: TrustedFiles, env: StoreEnvironment) {
+    this.userid = userid;
+    this.file = files.file;
+    this.index = files.index;
+    this.#env = env;
+    this.#fileSha1 = files.fileSha1;
+    this.#fileEnd = files.fileEnd;
+    this.#lastTime = files.lastTime;
+    this.#indexFd = fs.openSync(this.file.indexPath, 'r+');
+    this.#indexInode = fs.fstatSync(this.#indexFd).ino;
+  }
+
+  /** The open chunk, or undefined while nothing is being added. */
+  get chunk(): OpenChunk | undefined {
+    return this.#chunk;
+  }
+
+  /** The open chunk; begins one (in memory only) if there is none. */
+  ensureChunk(): OpenChunk {
+    this.#chunk ??= new OpenChunk({
+      fd: this.file.fd,
+      indexFd: this.#indexFd,
+      index: this.index,
+      fileSha1: this.#fileSha1,
+      fileEnd: this.#fileEnd,
+      lastTime: this.#lastTime,
+      engine: this.#env.engine,
+      bootTag: this.#env.bootTag,
+      durability: this.#env.config.durability,
+      figures: this.#env.figures,
+    });
+    return this.#chunk;
+  }
+
+  /**
+   * A message of this backup, pending ones included. `read` gives its bytes in blocks that are valid only
+   * during the call of `consume`.
+   */
+  findMessage(
+    guid: string,
+  ): { partition: string; size: number; read: (consume: (block: Uint8Array) => void) => void } | undefined {
+    const chunk = this.#chunk;
+    const pending = chunk?.pending.get(guid);
+    if (chunk !== undefined && pending !== undefined) {
+      const { partition, size, contentOffset } = pending;
+      return { partition, size, read: (consume) => chunk.read(contentOffset, size, consume) };
+    }
+    const at = this.index.findMessage(guid);
+    if (at?.contentOffset === undefined) return undefined;
+    const { partition, size, contentOffset } = at;
+    if (at.chunk.id === chunk?.id) {
+      return { partition, size, read: (consume) => chunk.read(contentOffset, size, consume) };
+    }
+    const start = this.index.segmentBefore(at.chunk.id, contentOffset);
+    const place = { offset: at.chunk.offset, start, path: this.file.path };
+    return {
+      partition,
+      size,
+      read: (consume) => {
+        for (const block of readContent(this.file.fd, place, contentOffset, size)) consume(block);
+      },
+    };
+  }
+
+  /** Commits what was appended to the chunk; a new backup becomes visible now. */
+  async commit(): Promise<void> {
+    await this.#chunk?.commit();
+    if (this.file.staged) {
+      this.file.publish(this.userid, this.#env.catalog);
+      this.#env.figures.count('backups_created_total');
+    }
+    if ((this.#chunk?.contentLength ?? 0) >= this.#env.config.chunkMaxBytes) await this.endChunk();
+  }
+
+  /** Finishes the chunk if there is one; the file then ends with a complete member. */
+  async endChunk(): Promise<void> {
+    if (this.#chunk === undefined) return;
+    const { fileEnd, lastTime, fileSha1 } = await this.#chunk.finish();
+    this.#chunk = undefined;
+    this.#fileEnd = fileEnd;
+    this.#lastTime = lastTime;
+    this.#fileSha1 = fileSha1;
+    if (this.file.staged && fileEnd > 0) this.file.publish(this.userid, this.#env.catalog);
+  }
+
+  /** Finishes the chunk and gives up the lock; the descriptors stay open. */
+  async release(): Promise<void> {
+    await this.endChunk();
+    this.reserved.clear();
+    this.file.unlock();
+    this.session = undefined;
+    crashPoint('released');
+  }
+
+  /**
+   * Takes the lock of a cached backup again.
+   *
+   * @returns `stale` if another program has touched or replaced the files: close it and open anew.
+   */
+  relock(session: number): 'locked' | 'busy' | 'stale' {
+    if (!this.file.lock()) return 'busy';
+    if (!this.file.isCurrent() || this.file.size() !== this.#fileEnd || !this.#indexIsCurrent()) return 'stale';
+    this.session = session;
+    return 'locked';
+  }
+
+  #indexIsCurrent(): boolean {
+    try {
+      return fs.statSync(this.file.indexPath).ino === this.#indexInode;
+    } catch (error) {
+      if (hasErrno(error, 'ENOENT')) return false;
+      throw error;
+    }
+  }
+
+  /**
+   * Closes everything as it is: after a release, or when something failed and the state in memory is no longer
+   * to be trusted. What was acknowledged is in the data file, and the next open recovers it.
+   */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#chunk = undefined;
+    this.session = undefined;
+    this.index.close();
+    // Only now: closing any descriptor of the index would drop SQLite's own POSIX locks on it.
+    fs.closeSync(this.#indexFd);
+    this.file.close();
+  }
+}

@@ -1,0 +1,196 @@
+/**
+ * A user's data file as a thing on disk: where it lies, its lock, and how a new one comes into being.
+ *
+ * A new file is made as `PARTITION/.staging/NAME`, so that what is half done never looks like a backup. It is
+ * published by the first commit: catalog entry first, then the rename to `PARTITION/H/NAME`. Whoever finds a
+ * catalogued path missing looks into `.staging` and finishes the rename; a staged file that the catalog does
+ * not name holds nothing that was acknowledged and is removed when the server starts.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import { crashPoint } from '../platform/crash-points.ts';
+import { syncDirectorySync } from '../platform/durable.ts';
+import { BackupError, hasErrno } from '../platform/errors.ts';
+import { tryLock, unlock } from '../platform/file-lock.ts';
+import type { Catalog } from './catalog.ts';
+
+const STAGING_FOLDER = '.staging';
+
+/** An open data file. `path` is its place in the hash folder even while it is still staged. */
+export class DataFile {
+  readonly path: string;
+  readonly fd: number;
+  readonly device: number;
+  readonly inode: number;
+  #stagedPath: string | undefined;
+
+  private constructor(finalPath: string, fd: number, stagedPath?: string) {
+    this.path = finalPath;
+    this.fd = fd;
+    this.#stagedPath = stagedPath;
+    const stat = fs.fstatSync(fd);
+    this.device = stat.dev;
+    this.inode = stat.ino;
+  }
+
+  /** The SQLite index beside the data file. */
+  get indexPath(): string {
+    return indexPathOf(this.path);
+  }
+
+  /** True until `publish`: no catalog entry and no place in the hash folder yet. */
+  get staged(): boolean {
+    return this.#stagedPath !== undefined;
+  }
+
+  /**
+   * Opens an existing file, finishing an interrupted publication.
+   *
+   * @throws BackupError NOT_FOUND if the file is nowhere.
+   */
+  static open(finalPath: string): DataFile {
+    try {
+      return new DataFile(finalPath, fs.openSync(finalPath, 'r+'));
+    } catch (error) {
+      if (!hasErrno(error, 'ENOENT')) throw error;
+    }
+    const staged = stagedPathOf(finalPath);
+    try {
+      fs.renameSync(staged, finalPath);
+    } catch (error) {
+      if (!hasErrno(error, 'ENOENT')) throw error;
+      throw new BackupError({
+        code: 'NOT_FOUND',
+        tried: 'open the data file',
+        subject: finalPath,
+        reason: 'backups.db names it, but it does not exist',
+        remedy: 'Mount its partition, or put the file back from a copy; until then its user is not backed up.',
+        cause: error,
+      });
+    }
+    syncDirectorySync(path.dirname(finalPath));
+    return new DataFile(finalPath, fs.openSync(finalPath, 'r+'));
+  }
+
+  /** Creates an empty staged file; throws with errno EEXIST if the name is taken (choose another). */
+  static create(finalPath: string): DataFile {
+    const staged = stagedPathOf(finalPath);
+    fs.mkdirSync(path.dirname(staged), { recursive: true, mode: 0o700 });
+    makeFolder(path.dirname(finalPath));
+    if (fs.existsSync(finalPath)) {
+      throw Object.assign(new Error(`${finalPath} exists`), { code: 'EEXIST' });
+    }
+    const file = new DataFile(finalPath, fs.openSync(staged, 'wx+', 0o600), staged);
+    // Locked from its birth, so that sweepStaging() of another process leaves it alone.
+    file.lock();
+    return file;
+  }
+
+  /** Exclusive lock that keeps out other processes, Cyrus's programs among them. False: somebody has it. */
+  lock(): boolean {
+    return tryLock(this.fd, 'exclusive');
+  }
+
+  unlock(): void {
+    unlock(this.fd);
+  }
+
+  /** Whether the path still names this very file: another program may have replaced it. */
+  isCurrent(): boolean {
+    try {
+      const stat = fs.statSync(this.#stagedPath ?? this.path);
+      return stat.ino === this.inode && stat.dev === this.device;
+    } catch (error) {
+      if (hasErrno(error, 'ENOENT')) return false;
+      throw error;
+    }
+  }
+
+  /** Bytes in the file. */
+  size(): number {
+    return fs.fstatSync(this.fd).size;
+  }
+
+  /** Makes a staged file, whose content must have been synced, the backup of `userid`; durable on return. */
+  publish(userid: string, catalog: Catalog): void {
+    if (this.#stagedPath === undefined) return;
+    syncDirectorySync(path.dirname(this.#stagedPath));
+    catalog.put(userid, this.path);
+    crashPoint('catalog-written');
+    fs.renameSync(this.#stagedPath, this.path);
+    this.#stagedPath = undefined;
+    syncDirectorySync(path.dirname(this.path));
+    crashPoint('staging-renamed');
+  }
+
+  /** Closes the descriptor, which also unlocks. A file that was never published is removed. */
+  close(): void {
+    if (this.#stagedPath !== undefined) {
+      fs.rmSync(this.#stagedPath, { force: true });
+      fs.rmSync(this.indexPath, { force: true });
+      this.#stagedPath = undefined;
+    }
+    fs.closeSync(this.fd);
+  }
+}
+
+/** Path of the index that belongs to a data file. */
+export function indexPathOf(dataPath: string): string {
+  return `${dataPath}.index`;
+}
+
+/** `PARTITION/H/NAME` -> `PARTITION/.staging/NAME`. */
+function stagedPathOf(finalPath: string): string {
+  return path.join(path.dirname(path.dirname(finalPath)), STAGING_FOLDER, path.basename(finalPath));
+}
+
+function makeFolder(folder: string): void {
+  if (fs.existsSync(folder)) return;
+  fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  syncDirectorySync(path.dirname(folder));
+}
+
+/**
+ * Clears a partition's staging folder after a crash: what the catalog names is published, the rest removed.
+ *
+ * @returns how many files were published and removed.
+ */
+export function sweepStaging(
+  partitionPath: string,
+  hashFolderOf: (userid: string) => string,
+  catalog: Catalog,
+): { published: number; removed: number } {
+  const result = { published: 0, removed: 0 };
+  const folder = path.join(partitionPath, STAGING_FOLDER);
+  let names: string[];
+  try {
+    names = fs.readdirSync(folder);
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT')) return result;
+    throw error;
+  }
+  for (const name of names) {
+    const userid = name.slice(0, name.lastIndexOf('_'));
+    const finalPath = path.join(partitionPath, hashFolderOf(userid), name);
+    if (catalog.get(userid) === finalPath) {
+      fs.closeSync(DataFile.open(finalPath).fd);
+      result.published++;
+    } else if (removeAbandoned(path.join(folder, name), finalPath)) {
+      result.removed++;
+    }
+  }
+  return result;
+}
+
+/** Removes a staged file and its index unless a living process has it locked. */
+function removeAbandoned(staged: string, finalPath: string): boolean {
+  const fd = fs.openSync(staged, 'r+');
+  try {
+    if (!tryLock(fd, 'exclusive')) return false;
+    fs.rmSync(staged, { force: true });
+    fs.rmSync(indexPathOf(finalPath), { force: true });
+    return true;
+  } finally {
+    fs.closeSync(fd);
+  }
+}

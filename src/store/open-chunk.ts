@@ -1,0 +1,241 @@
+/**
+ * The chunk that a session is adding to, together with the index transaction that goes with it: this file is
+ * the write order on which recovery rests (docs/crash-safety.md).
+ *
+ *     commit():  text -> data file; rows -> open transaction; fdatasync(data); [publish a new backup]
+ *     finish():  COMMIT of the index; fdatasync(index); trailer -> data file
+ *
+ * So bytes in the data file are always ahead of the index, and a member that has its trailer has its index.
+ */
+import { crashPoint } from '../platform/crash-points.ts';
+import type { DeflateEngine } from '../platform/deflate.ts';
+import { fdatasync } from '../platform/durable.ts';
+import { ResumableSha1 } from '../platform/sha1.ts';
+import { readContent } from './chunk/reader.ts';
+import { type ChunkMark, ChunkWriter, type SegmentStart } from './chunk/writer.ts';
+import type { BackupIndex } from './index/backup-index.ts';
+import { PendingMessages } from './pending.ts';
+import type { ShardFigures } from './shard-figures.ts';
+
+export type Durability = 'ack' | 'restart' | 'none';
+
+export interface OpenChunkOptions {
+  fd: number;
+  /** Descriptor of the index file, only to sync it. */
+  indexFd: number;
+  index: BackupIndex;
+  /** Of all bytes of the data file; goes on with what the chunk adds. */
+  fileSha1: ResumableSha1;
+  fileEnd: number;
+  /** Seconds since the epoch of the last line in the file, or 0: times never go back. */
+  lastTime: number;
+  engine: DeflateEngine;
+  bootTag: Uint8Array;
+  durability: Durability;
+  figures: ShardFigures;
+}
+
+/** The end of a data file that has no open chunk. */
+export interface FileTail {
+  fileEnd: number;
+  /** Of the last line, in seconds. */
+  lastTime: number;
+  /** Of all bytes of the file. */
+  fileSha1: ResumableSha1;
+}
+
+/** Where a stored line begins. All offsets are in the chunk's content. */
+export interface LineStart {
+  time: number;
+  lineOffset: number;
+  /** Of the verb, behind `UNIXTIME APPLY `. */
+  textOffset: number;
+}
+
+export class OpenChunk {
+  readonly id: number;
+  readonly pending = new PendingMessages();
+  readonly #o: OpenChunkOptions;
+  readonly #writer: ChunkWriter;
+  #lastTime: number;
+  /** Everything up to here is acknowledged or about to be. */
+  #committed: { mark: ChunkMark; time: number };
+  #hasCommits = false;
+  #starts: SegmentStart[] = [];
+  #unsynced = false;
+  #isStartSynced = false;
+
+  constructor(options: OpenChunkOptions) {
+    this.#o = options;
+    this.#lastTime = options.lastTime;
+    const { fd, fileEnd, fileSha1, engine, bootTag } = options;
+    this.#writer = new ChunkWriter({ fd, fileEnd, fileSha1, engine, bootTag });
+    options.index.allowSpill(false);
+    options.index.begin();
+    this.id = options.index.startChunk({
+      offset: this.#writer.memberOffset,
+      tsStart: this.#now(),
+      fileSha1: this.#writer.fileSha1Hex,
+    });
+    this.#committed = { mark: this.#writer.mark(), time: options.lastTime };
+  }
+
+  get contentLength(): number {
+    return this.#writer.contentLength;
+  }
+
+  /** Time of the last committed line, in seconds. */
+  get committedTime(): number {
+    return this.#committed.time;
+  }
+
+  /** Begins a line; its text follows by appendText and appendSegment. */
+  beginLine(command: 'APPLY' | 'NOTE'): LineStart {
+    const time = this.#now();
+    const lineOffset = this.#writer.contentLength;
+    this.#lastTime = time;
+    this.#writer.appendRaw(Buffer.from(`${time} ${command} `, 'latin1'));
+    return { time, lineOffset, textOffset: this.#writer.contentLength };
+  }
+
+  /** Time that a line begun now would carry. */
+  #now(): number {
+    return Math.max(Math.floor(Date.now() / 1000), this.#lastTime);
+  }
+
+  /** What the next beginLine would give, without writing anything. */
+  peekLine(command: 'APPLY' | 'NOTE'): LineStart {
+    const time = this.#now();
+    const lineOffset = this.#writer.contentLength;
+    return { time, lineOffset, textOffset: lineOffset + String(time).length + command.length + 2 };
+  }
+
+  appendText(bytes: Uint8Array): void {
+    this.#writer.appendRaw(bytes);
+  }
+
+  appendSegment(deflated: Uint8Array, raw: Uint8Array, crc32: number): void {
+    this.#writer.appendSegment(deflated, raw, crc32);
+    crashPoint('segment-written');
+  }
+
+  mark(): { mark: ChunkMark; time: number } {
+    return { mark: this.#writer.mark(), time: this.#lastTime };
+  }
+
+  /** Forgets what was appended since the mark. */
+  rollback(to: { mark: ChunkMark; time: number }): void {
+    this.#writer.rollback(to.mark);
+    this.#lastTime = to.time;
+    this.#starts = this.#starts.filter((start) => start.contentOffset < to.mark.contentLength);
+  }
+
+  /** Forgets everything since the last commit, pending messages included. */
+  rollbackToCommitted(): void {
+    this.rollback(this.#committed);
+    this.pending.clear();
+  }
+
+  /** Reads back part of the content; each block is valid only during the call of `consume`. */
+  read(from: number, length: number, consume: (block: Uint8Array) => void): void {
+    this.#writer.flush();
+    this.#starts.push(...this.#writer.segmentStarts());
+    const start = this.#starts.findLast((known) => known.contentOffset <= from);
+    const place = { offset: this.#writer.memberOffset, end: this.#writer.fileEnd, start };
+    for (const block of readContent(this.#o.fd, place, from, length)) consume(block);
+  }
+
+  /**
+   * Makes all that was appended part of the history and, with durability `ack`, durable. The caller has
+   * applied the rows. Pending messages that stay are entered into the index.
+   */
+  async commit(): Promise<void> {
+    for (const message of this.pending.kept()) this.#o.index.addMessage(message);
+    this.pending.clear();
+    this.#writer.flush();
+    crashPoint('segment-written');
+    this.#unsynced = true;
+    if (this.#o.durability === 'ack') await this.#syncData();
+    else await this.syncStart();
+    this.#committed = this.mark();
+    this.#hasCommits = true;
+  }
+
+  /**
+   * Before the index may be written to: the beginning of the chunk is on disk, so that a power failure leaves a
+   * sign that the index may be torn. SQLite writes before COMMIT when a transaction outgrows its cache, which
+   * is not allowed to it until then; a command of any length must therefore begin with this.
+   */
+  async syncStart(): Promise<void> {
+    if (this.#isStartSynced || this.#o.durability === 'none') return;
+    this.#writer.flush();
+    await this.#syncData();
+  }
+
+  /** Bytes up to the last commit are on disk when this resolves. */
+  async #syncData(): Promise<void> {
+    const start = performance.now();
+    await fdatasync(this.#o.fd);
+    this.#o.figures.observe('sync_seconds', (performance.now() - start) / 1000);
+    this.#o.figures.count('syncs_total');
+    this.#unsynced = false;
+    if (!this.#isStartSynced) this.#o.index.allowSpill(true);
+    this.#isStartSynced = true;
+    crashPoint('data-synced');
+  }
+
+  /**
+   * Ends the chunk: drops what is not committed and closes the gzip member. Nothing committed means that no
+   * chunk remains.
+   *
+   * @returns what the file is now.
+   */
+  async finish(): Promise<FileTail> {
+    const { index, durability, figures } = this.#o;
+    crashPoint('chunk-finish');
+    if (!this.#hasCommits && this.pending.kept().length === 0) {
+      this.#writer.discard();
+      index.rollback();
+      return { fileEnd: this.#writer.memberOffset, lastTime: this.#o.lastTime, fileSha1: this.#o.fileSha1 };
+    }
+    await this.#dropStrangers();
+    const lastTime = this.#committed.time;
+    const chunk = this.#writer.finish();
+    index.endChunk(this.id, { tsEnd: lastTime, length: chunk.length, dataSha1: chunk.dataSha1 });
+    for (const start of [...this.#starts, ...this.#writer.segmentStarts()]) {
+      index.addSegmentStart(this.id, start.contentOffset, start.fileOffset);
+    }
+    index.setState({
+      committedEnd: chunk.fileEndAfterTrailer,
+      trailer: chunk.trailer,
+      fileSha1State: chunk.fileSha1StateAfterTrailer,
+      lastTime,
+    });
+    if (durability !== 'none' && this.#unsynced) await this.#syncData();
+    const start = performance.now();
+    index.commit();
+    crashPoint('index-committed');
+    if (durability !== 'none') await fdatasync(this.#o.indexFd);
+    figures.observe('index_commit_seconds', (performance.now() - start) / 1000);
+    crashPoint('index-synced');
+    this.#writer.writeTrailer();
+    crashPoint('trailer-written');
+    figures.count('chunks_total');
+    figures.count('written_bytes_total', chunk.fileEndAfterTrailer - this.#writer.memberOffset);
+    const fileSha1 = ResumableSha1.load(chunk.fileSha1StateAfterTrailer);
+    return { fileEnd: chunk.fileEndAfterTrailer, lastTime, fileSha1 };
+  }
+
+  /**
+   * Before the end: messages that this user reserved stay even if the session ended before their MAILBOX came,
+   * so that the client need not send them again. Strangers go; if they lie before reserved ones, all go.
+   */
+  async #dropStrangers(): Promise<void> {
+    if (this.pending.size > 0 && this.pending.strangers().length === 0) {
+      this.pending.unclaimAll();
+      await this.commit();
+    } else {
+      this.rollbackToCommitted();
+    }
+  }
+}

@@ -1,0 +1,299 @@
+/**
+ * A shard: everything that has state about the backups of its users. Requests for one user are carried out in
+ * the order in which they came; those of different users overlap while they wait for the disk.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import type {
+  PieceRequest,
+  ReadRequest,
+  ReleaseRequest,
+  ShardReply,
+  ShardRequest,
+  StagedMessage,
+} from '../pipeline/messages.ts';
+import { slabText } from '../pipeline/slabs.ts';
+import { crashPoint } from '../platform/crash-points.ts';
+import { BackupError } from '../platform/errors.ts';
+import type { Backup } from './backup.ts';
+import { BackupShelf } from './backup-shelf.ts';
+import { SpoolFile } from './line-text.ts';
+import { type Command, MessageCommand } from './message-command.ts';
+import { answerPages, nonexistentAnswer } from './read-pages.ts';
+import { SerialQueues } from './serial-queues.ts';
+import { StateCommand } from './state-command.ts';
+import type { StoreEnvironment } from './store-environment.ts';
+
+const OK: ShardReply = { code: 'OK', text: '' };
+
+interface Session {
+  /** Users whose backups it has locked here. */
+  users: Set<string>;
+  /** Commands whose text is still coming or that wait for `supply`. */
+  commands: Map<number, { userid: string; command: Command }>;
+  /** Answers with more pages to come. */
+  pages: Map<number, Iterator<Uint8Array>>;
+  /** Files in the staging folder that were written for it here. */
+  spools: Set<string>;
+}
+
+export class Shard {
+  readonly #env: StoreEnvironment;
+  readonly #memory: SharedArrayBuffer;
+  readonly #shelf: BackupShelf;
+  readonly #queues = new SerialQueues();
+  readonly #sessions = new Map<number, Session>();
+  /** Distinguishes the files of several shards in the staging folder. */
+  readonly #name: string;
+  #nextCursor = 1;
+
+  constructor(env: StoreEnvironment, memory: SharedArrayBuffer, name: string) {
+    this.#name = name;
+    this.#env = env;
+    this.#memory = memory;
+    this.#shelf = new BackupShelf(env);
+  }
+
+  /** Carries out one request. Never rejects: what goes wrong is in the reply, the log and the figures. */
+  async handle(request: ShardRequest): Promise<ShardReply> {
+    try {
+      switch (request.op) {
+        case 'stats':
+          this.#env.figures.set('open_backups', this.#shelf.size);
+          return { ...OK, stats: this.#env.figures.take() };
+        case 'stop':
+          return await this.#stop();
+        case 'stage':
+          return this.#stage(request);
+        case 'release':
+          return await this.#release(request);
+        default:
+          return await this.#queues.run(request.userid, () => this.#handleOfUser(request));
+      }
+    } catch (error) {
+      return this.#failed(error, request);
+    }
+  }
+
+  async #handleOfUser(
+    request: Exclude<ShardRequest, { op: 'stats' | 'stop' | 'stage' | 'release' }>,
+  ): Promise<ShardReply> {
+    switch (request.op) {
+      case 'piece':
+        return await this.#piece(request);
+      case 'abort':
+        this.#takeCommand(request.session, request.command)?.abort();
+        return OK;
+      case 'supply': {
+        const command = this.#takeCommand(request.session, request.command);
+        if (!(command instanceof StateCommand)) return gone();
+        return await command.supply(request.staged);
+      }
+      case 'reserve': {
+        const backup = await this.#lock(request, false);
+        if (backup === undefined) return { ...OK, guids: request.guids };
+        if ('code' in backup) return backup;
+        const guids = backup.index.missing(request.guids);
+        for (const guid of guids) backup.reserved.add(guid);
+        return { ...OK, guids };
+      }
+      case 'export': {
+        const backup = await this.#lock(request, false);
+        if (backup === undefined) return { ...OK, staged: [] };
+        if ('code' in backup) return backup;
+        return { ...OK, staged: this.#export(backup, request.session, request.guids, request.path) };
+      }
+      case 'read':
+        return await this.#read(request);
+      case 'rename-user':
+        return await this.#renameUser(request.session, request.userid, request.to);
+    }
+  }
+
+  async #piece(request: PieceRequest): Promise<ShardReply> {
+    const session = this.#session(request.session);
+    let command = session.commands.get(request.command)?.command;
+    const isFirst = command === undefined;
+    if (command === undefined) {
+      const backup = await this.#lock(request, true);
+      if (backup === undefined || 'code' in backup) return backup ?? gone();
+      command =
+        request.verb === 'MESSAGE'
+          ? new MessageCommand(backup, this.#memory)
+          : new StateCommand(backup, request.verb, this.#memory, this.#env, (kind) =>
+              this.#newSpool(request.session, kind),
+            );
+      session.commands.set(request.command, { userid: request.userid, command });
+    }
+    await command.addPiece(request.piece, isFirst && request.last);
+    if (!request.last) return OK;
+    const reply = await command.finish(request.messages);
+    if (reply.code !== 'NEED') session.commands.delete(request.command);
+    return reply;
+  }
+
+  #takeCommand(session: number, number: number): Command | undefined {
+    const commands = this.#sessions.get(session)?.commands;
+    const entry = commands?.get(number);
+    commands?.delete(number);
+    return entry?.command;
+  }
+
+  async #read(request: ReadRequest): Promise<ShardReply> {
+    const session = this.#session(request.session);
+    let pages = request.cursor === undefined ? undefined : session.pages.get(request.cursor);
+    if (request.cursor !== undefined) session.pages.delete(request.cursor);
+    if (pages === undefined) {
+      const backup = await this.#lock(request, false);
+      if (backup === undefined) return nonexistentAnswer(request.query);
+      if ('code' in backup) return backup;
+      const answer = answerPages(backup, request.query);
+      if ('code' in answer) return answer;
+      pages = answer;
+    }
+    const page = pages.next();
+    if (page.done) return { ...OK, bytes: new Uint8Array(0) };
+    const cursor = this.#nextCursor++;
+    session.pages.set(cursor, pages);
+    return { ...OK, bytes: page.value, cursor };
+  }
+
+  /** The backup, locked for the session; undefined if there is none; a reply if it cannot be had now. */
+  async #lock(
+    request: { session: number; userid: string },
+    create: boolean,
+  ): Promise<Backup | ShardReply | undefined> {
+    const backup = await this.#shelf.lock(request.userid, request.session, create);
+    if (backup === 'busy') {
+      this.#env.figures.count('locks_refused_total');
+      return {
+        code: 'IMAP_MAILBOX_LOCKED',
+        text: `the backup of ${request.userid} is in use by another connection or program`,
+      };
+    }
+    if (backup !== undefined) this.#session(request.session).users.add(request.userid);
+    return backup;
+  }
+
+  #session(number: number): Session {
+    let session = this.#sessions.get(number);
+    if (session === undefined) {
+      session = { users: new Set(), commands: new Map(), pages: new Map(), spools: new Set() };
+      this.#sessions.set(number, session);
+    }
+    return session;
+  }
+
+  #stage(request: Extract<ShardRequest, { op: 'stage' }>): ShardReply {
+    const spool = this.#openSpool(request.session, request.path);
+    try {
+      const { piece } = request;
+      const bytes =
+        piece.kind === 'bytes' ? piece.bytes : slabText(this.#memory, piece.slab, piece.rawLength);
+      return { ...OK, offset: spool.append(bytes) };
+    } finally {
+      spool.close();
+    }
+  }
+
+  #export(
+    backup: Backup,
+    session: number,
+    guids: readonly string[],
+    target: string,
+  ): StagedMessage[] {
+    const staged: StagedMessage[] = [];
+    const spool = this.#openSpool(session, target);
+    try {
+      for (const guid of guids) {
+        const found = backup.findMessage(guid);
+        if (found === undefined) continue;
+        const offset = spool.end;
+        found.read((bytes) => spool.append(bytes));
+        staged.push({ guid, partition: found.partition, path: target, offset, size: found.size });
+      }
+    } finally {
+      spool.close();
+    }
+    crashPoint('export-written');
+    return staged;
+  }
+
+  async #renameUser(session: number, from: string, to: string): Promise<ShardReply> {
+    const backup = await this.#lock({ session, userid: from }, false);
+    if (backup !== undefined && 'code' in backup) return backup;
+    if (backup === undefined || this.#env.catalog.get(to) !== undefined) {
+      return { code: 'IMAP_MAILBOX_NONEXISTENT', text: `cannot make the backup of ${from} that of ${to}` };
+    }
+    await backup.release();
+    this.#shelf.forget(backup);
+    this.#session(session).users.delete(from);
+    this.#env.catalog.rename(from, to);
+    crashPoint('rename-user-catalog');
+    this.#env.log.info({ from, to, path: backup.file.path }, 'user renamed, the backup goes with it');
+    return OK;
+  }
+
+  async #release(request: ReleaseRequest): Promise<ShardReply> {
+    const session = this.#sessions.get(request.session);
+    if (session === undefined) return OK;
+    const users = request.userid === undefined ? [...session.users] : [request.userid];
+    await Promise.all(
+      users.map((userid) => this.#queues.run(userid, () => this.#releaseUser(request.session, session, userid))),
+    );
+    if (request.userid === undefined) {
+      this.#sessions.delete(request.session);
+      for (const file of session.spools) fs.rmSync(file, { force: true });
+    }
+    return OK;
+  }
+
+  async #releaseUser(number: number, session: Session, userid: string): Promise<void> {
+    for (const [id, entry] of session.commands) {
+      if (entry.userid !== userid) continue;
+      entry.command.abort();
+      session.commands.delete(id);
+    }
+    session.pages.clear();
+    session.users.delete(userid);
+    try {
+      await this.#shelf.release(userid, number);
+    } catch (error) {
+      this.#failed(error, { op: 'release', session: number, userid });
+    }
+  }
+
+  #newSpool(session: number, kind: string): SpoolFile {
+    return this.#openSpool(session, path.join(this.#env.config.backupStagingPath, `session-${process.pid}-${session}.${this.#name}.${kind}`));
+  }
+
+  #openSpool(session: number, file: string): SpoolFile {
+    this.#session(session).spools.add(file);
+    return new SpoolFile(file);
+  }
+
+  async #stop(): Promise<ShardReply> {
+    for (const session of [...this.#sessions.keys()]) await this.#release({ op: 'release', session });
+    this.#shelf.close();
+    return OK;
+  }
+
+  /**
+   * A request failed in a way that leaves the state in memory in doubt: the backup is closed as it is, and the
+   * next open recovers it from the files. The client may try again later.
+   */
+  #failed(error: unknown, request: ShardRequest): ShardReply {
+    const userid = 'userid' in request ? request.userid : undefined;
+    if (userid !== undefined) this.#shelf.drop(userid);
+    const code = error instanceof BackupError ? error.code : (error as NodeJS.ErrnoException)?.code;
+    this.#env.figures.count('failures_total');
+    this.#env.log.error({ err: error, code, op: request.op, userid }, 'a request to the store failed');
+    const reason = error instanceof Error ? error.message : String(error);
+    return { code: 'IMAP_MAILBOX_LOCKED', text: `not now: ${reason.replaceAll(/\s+/g, ' ')}` };
+  }
+}
+
+/** The command's backup was dropped after a failure, or the session's lock is gone. */
+function gone(): ShardReply {
+  return { code: 'IMAP_MAILBOX_LOCKED', text: 'the backup had to be closed; try again' };
+}

@@ -1,0 +1,234 @@
+/**
+ * Every APPLY that changes state: its rows are applied inside a savepoint, then its text is committed. A
+ * MAILBOX of any size passes through as a stream; a small command is applied before its text is written, so
+ * that what is refused or changes nothing never reaches the file.
+ */
+import type { ShardReply, StagedMessage, StoredVerb, TextPiece } from '../pipeline/messages.ts';
+import { slabText } from '../pipeline/slabs.ts';
+import { crashPoint } from '../platform/crash-points.ts';
+import { LineFeed } from './apply-line.ts';
+import type { Backup } from './backup.ts';
+import { appendStagedMessages, eachBlock, type LineText, type SpoolFile } from './line-text.ts';
+import { appendPiece, type Command } from './message-command.ts';
+import type { LineStart, OpenChunk } from './open-chunk.ts';
+import type { PendingMessage } from './pending.ts';
+import { commandWord } from './stored-verbs.ts';
+import type { StoreEnvironment } from './store-environment.ts';
+
+const SAVEPOINT = 'command';
+
+export class StateCommand implements Command {
+  readonly #backup: Backup;
+  readonly #env: StoreEnvironment;
+  readonly #memory: SharedArrayBuffer;
+  readonly #verb: StoredVerb;
+  readonly #openSpool: (kind: string) => SpoolFile;
+  #small: Uint8Array | undefined;
+  #stream: { mark: ReturnType<OpenChunk['mark']>; line: LineStart; feed: LineFeed } | undefined;
+  /** Messages of other people that were moved out of this file; the main thread keeps them for later. */
+  #moved: StagedMessage[] = [];
+
+  constructor(
+    backup: Backup,
+    verb: StoredVerb,
+    memory: SharedArrayBuffer,
+    env: StoreEnvironment,
+    openSpool: (kind: string) => SpoolFile,
+  ) {
+    this.#backup = backup;
+    this.#verb = verb;
+    this.#openSpool = openSpool;
+    this.#memory = memory;
+    this.#env = env;
+  }
+
+  async addPiece(piece: TextPiece, isOnly = false): Promise<void> {
+    if (isOnly && piece.kind === 'bytes') {
+      this.#small = piece.bytes;
+      return;
+    }
+    const chunk = this.#backup.ensureChunk();
+    if (this.#stream === undefined) {
+      const mark = chunk.mark();
+      const line = chunk.beginLine(commandWord(this.#verb));
+      await chunk.syncStart();
+      this.#backup.index.savepoint(SAVEPOINT);
+      this.#stream = { mark, line, feed: this.#newFeed(line, false) };
+    }
+    this.#stream.feed.push(
+      piece.kind === 'bytes' ? piece.bytes : slabText(this.#memory, piece.slab, piece.rawLength),
+    );
+    appendPiece(chunk, piece, this.#memory);
+  }
+
+  async finish(): Promise<ShardReply> {
+    if (this.#stream !== undefined) {
+      const outcome = this.#stream.feed.end();
+      if (outcome.type === 'ok' && this.#backup.ensureChunk().pending.strangers().length === 0) {
+        return await this.#commit();
+      }
+      const text = outcome.type === 'reject' ? { bytes: Buffer.alloc(0) } : this.#spoolStream();
+      this.abort();
+      if (outcome.type === 'reject') return { code: outcome.code, text: outcome.text };
+      return await this.#applyAndWrite(text, false, outcome.type === 'ok');
+    }
+    return await this.#applyAndWrite({ bytes: this.#small! }, false, true);
+  }
+
+  /** The main thread found these messages; with them, or without what is still missing, decide. */
+  async supply(staged: readonly StagedMessage[]): Promise<ShardReply> {
+    appendStagedMessages(this.#backup.ensureChunk(), staged);
+    return await this.#applyAndWrite(this.#waiting!, true, true);
+  }
+
+  abort(): void {
+    if (this.#stream === undefined) return;
+    const { index } = this.#backup;
+    index.rollbackTo(SAVEPOINT);
+    const chunk = this.#backup.ensureChunk();
+    chunk.pending.unclaimAll();
+    chunk.rollback(this.#stream.mark);
+    this.#stream = undefined;
+  }
+
+  #waiting: LineText | undefined;
+
+  #newFeed(line: LineStart, acceptMissing: boolean): LineFeed {
+    const chunk = this.#backup.ensureChunk();
+    return new LineFeed(this.#backup.index, {
+      chunkId: chunk.id,
+      verb: this.#verb,
+      line,
+      acceptMissing,
+      pending: chunk.pending,
+    });
+  }
+
+  /**
+   * Applies the text, and if that is right appends and commits it.
+   *
+   * @param isLast the main thread has been asked for missing messages already
+   */
+  async #applyAndWrite(text: LineText, isLast: boolean, mayMove: boolean): Promise<ShardReply> {
+    const { index } = this.#backup;
+    const chunk = this.#backup.ensureChunk();
+    const word = commandWord(this.#verb);
+    let outcome = this.#tryApply(text, chunk.peekLine(word), false);
+    if (outcome.type === 'need' && isLast) {
+      const { uniqueid, guids } = outcome;
+      if (!index.isUnderHeal(uniqueid, guids)) return await this.#askForAll(uniqueid, guids);
+      this.#env.figures.count('records_without_content_total', guids.length);
+      this.#env.log.warn(
+        { userid: this.#backup.userid, uniqueid, guids: guids.slice(0, 20), count: guids.length },
+        'the client names messages that it does not send, even after it was asked for the whole mailbox',
+      );
+      outcome = this.#tryApply(text, chunk.peekLine(word), true);
+    }
+    if (outcome.type === 'need') {
+      this.#waiting = text;
+      return { code: 'NEED', text: '', guids: outcome.guids };
+    }
+    if (outcome.type === 'reject') return { code: outcome.code, text: outcome.text };
+    const strangers = chunk.pending.strangers();
+    if (strangers.length > 0 && mayMove) {
+      this.#undoApply();
+      this.#moveStrangers(chunk, strangers);
+      return await this.#applyAndWrite(text, isLast, false);
+    }
+    if (!outcome.changed) {
+      index.release(SAVEPOINT);
+      return { code: 'OK', text: '' };
+    }
+    chunk.beginLine(outcome.command);
+    eachBlock(text, (block) => chunk.appendText('bytes' in text ? block : Buffer.from(block)));
+    return await this.#commit();
+  }
+
+  /** Leaves the savepoint open if the outcome is ok, else undone. */
+  #tryApply(text: LineText, line: LineStart, acceptMissing: boolean): ReturnType<LineFeed['end']> {
+    this.#backup.index.savepoint(SAVEPOINT);
+    const feed = this.#newFeed(line, acceptMissing);
+    eachBlock(text, (block) => feed.push(block));
+    const outcome = feed.end();
+    if (outcome.type !== 'ok') this.#undoApply();
+    return outcome;
+  }
+
+  #undoApply(): void {
+    this.#backup.index.rollbackTo(SAVEPOINT);
+    this.#backup.ensureChunk().pending.unclaimAll();
+  }
+
+  async #commit(): Promise<ShardReply> {
+    this.#backup.index.release(SAVEPOINT);
+    this.#stream = undefined;
+    crashPoint('index-applied');
+    await this.#backup.commit();
+    crashPoint('before-ack');
+    return { code: 'OK', text: '', ...(this.#moved.length > 0 && { staged: this.#moved }) };
+  }
+
+  /**
+   * The backup lacks messages that it should have. IMAP_SYNC_CHECKSUM, and leaving the mailbox out of the next
+   * answers to GET, makes the client send all of it again (see docs/architecture.md, healing).
+   */
+  async #askForAll(uniqueid: string, guids: readonly string[]): Promise<ShardReply> {
+    const chunk = this.#backup.ensureChunk();
+    chunk.rollbackToCommitted(); // the client sends these again, too
+    this.#backup.index.markForHeal(uniqueid, guids);
+    chunk.beginLine('NOTE');
+    chunk.appendText(Buffer.from(`HEAL %(UNIQUEID ${uniqueid})\r\n`, 'latin1'));
+    await this.#backup.commit();
+    this.#env.figures.count('heals_requested_total');
+    this.#env.log.warn(
+      { userid: this.#backup.userid, uniqueid, missing: guids.length },
+      'the backup lacks messages of a mailbox; the client is asked to send all of it again',
+    );
+    return {
+      code: 'IMAP_SYNC_CHECKSUM',
+      text: `${guids.length} messages of this mailbox are not in the backup, send it again`,
+    };
+  }
+
+  /** Copies the text of a streamed command back out of the file. */
+  #spoolStream(): LineText {
+    const chunk = this.#backup.ensureChunk();
+    const { line } = this.#stream!;
+    const length = chunk.contentLength - line.textOffset;
+    const spool = this.#openSpool('text');
+    try {
+      const offset = spool.end;
+      chunk.read(line.textOffset, length, (bytes) => spool.append(bytes));
+      return { path: spool.path, offset, length };
+    } finally {
+      spool.close();
+    }
+  }
+
+  /** Takes everything pending out of the file; what is this user's goes back in, the rest stays staged. */
+  #moveStrangers(chunk: OpenChunk, list: readonly PendingMessage[]): void {
+    const strangers = new Set(list.map((message) => message.guid));
+    const all = chunk.pending.all();
+    const staged = this.#exportPending(chunk, all);
+    chunk.rollbackToCommitted();
+    this.#moved.push(...staged.filter((message) => strangers.has(message.guid)));
+    appendStagedMessages(
+      chunk,
+      staged.filter((message) => !strangers.has(message.guid)),
+    );
+    this.#env.figures.count('messages_moved_total', strangers.size);
+  }
+
+  #exportPending(chunk: OpenChunk, messages: readonly PendingMessage[]): StagedMessage[] {
+    const spool = this.#openSpool('messages');
+    try {
+      return messages.map(({ guid, partition, contentOffset, size }) => {
+        const offset = spool.end;
+        chunk.read(contentOffset, size, (bytes) => spool.append(bytes));
+        return { guid, partition, path: spool.path, offset, size };
+      });
+    } finally {
+      spool.close();
+    }
+  }
+}

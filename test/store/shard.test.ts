@@ -1,0 +1,125 @@
+import fs from 'node:fs';
+import { gunzipSync } from 'node:zlib';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { BackupIndex } from '../../src/store/index/backup-index.ts';
+import { guidOf, mailboxValue, StoreRig } from './support/store-rig.ts';
+
+let rig: StoreRig;
+
+beforeEach(() => {
+  rig = new StoreRig();
+});
+
+afterEach(async () => {
+  await rig.shard.handle({ op: 'stop' });
+  rig.remove();
+});
+
+function content(userid: string): string {
+  return gunzipSync(fs.readFileSync(rig.dataPath(userid))).toString('latin1');
+}
+
+describe('a first push', () => {
+  test('is in the data file, the index and the catalog after release', async () => {
+    expect(await rig.read(1, 'anne', { what: 'USER' })).toBe('');
+    expect(await rig.message(1, 'anne', 'first\r\n', 'second\r\n')).toMatchObject({ code: 'OK' });
+    expect(rig.catalog.get('anne')).toBeUndefined();
+    expect(await rig.mailbox(1, 'anne', 'user.anne', ['first\r\n', 'second\r\n'])).toMatchObject({ code: 'OK' });
+    expect(rig.catalog.get('anne')).toBeDefined();
+    await rig.release(1);
+    const text = content('anne');
+    expect(text).toMatch(/^# cyrus backup: chunk start\r\n\d+ APPLY MESSAGE \(%\{default /);
+    expect(text).toMatch(/\r\n\d+ APPLY MAILBOX %\(UNIQUEID .*\)\)\r\n$/);
+    const index = BackupIndex.open(`${rig.dataPath('anne')}.index`, { readonly: true });
+    expect(index.missing([guidOf('first\r\n'), guidOf('other')])).toEqual([guidOf('other')]);
+    expect(index.state()?.committedEnd).toBe(fs.statSync(rig.dataPath('anne')).size);
+    index.close();
+    expect(await rig.read(2, 'anne', { what: 'FULLMAILBOX', mboxname: 'user.anne' })).toContain('UID 2 ');
+  });
+
+  test('leaves nothing when the session ends before its MAILBOX', async () => {
+    await rig.message(1, 'anne', 'first\r\n');
+    await rig.release(1);
+    expect(rig.catalog.get('anne')).toBeUndefined();
+    expect(fs.readdirSync(`${rig.folder}/part`, { recursive: true }).filter((n) => /anne/.test(String(n)))).toEqual([]);
+  });
+});
+
+describe('whose message it is', () => {
+  test('a pending message that the MAILBOX does not name leaves the file and can be supplied to its owner', async () => {
+    await rig.message(1, 'anne', 'for bob\r\n', 'for anne\r\n');
+    const reply = await rig.mailbox(1, 'anne', 'user.anne', ['for anne\r\n']);
+    expect(reply).toMatchObject({ code: 'OK', staged: [{ guid: guidOf('for bob\r\n'), size: 9 }] });
+    await rig.mailbox(1, 'anne', 'user.anne.Sent', []);
+    const bob = await rig.shard.handle({
+      op: 'piece',
+      session: 1,
+      userid: 'bob',
+      command: 900,
+      verb: 'MAILBOX',
+      piece: { kind: 'bytes', bytes: Buffer.from(mailboxText('user.bob', ['for bob\r\n'])) },
+      last: true,
+    });
+    expect(bob).toMatchObject({ code: 'NEED', guids: [guidOf('for bob\r\n')] });
+    const staged = reply.staged ?? [];
+    const done = await rig.shard.handle({ op: 'supply', session: 1, userid: 'bob', command: 900, staged });
+    expect(done.code).toBe('OK');
+    await rig.release(1);
+    expect(content('anne')).not.toContain('for bob');
+    expect(content('anne')).toContain('for anne');
+    expect(content('bob')).toContain('for bob');
+    expect(content('bob')).not.toContain('for anne');
+  });
+
+  test('reserved messages stay though the session ends before the MAILBOX', async () => {
+    await rig.mailbox(1, 'anne', 'user.anne', []);
+    const reply = await rig.shard.handle({
+      op: 'reserve',
+      session: 1,
+      userid: 'anne',
+      guids: [guidOf('new\r\n')],
+    });
+    expect(reply.guids).toEqual([guidOf('new\r\n')]);
+    await rig.message(1, 'anne', 'new\r\n');
+    await rig.release(1);
+    const again = await rig.shard.handle({ op: 'reserve', session: 2, userid: 'anne', guids: [guidOf('new\r\n')] });
+    expect(again.guids).toEqual([]);
+  });
+});
+
+describe('healing', () => {
+  test('a MAILBOX that names an unknown message makes the client send it all, once', async () => {
+    await rig.mailbox(1, 'anne', 'user.anne', []);
+    expect((await rig.mailbox(1, 'anne', 'user.anne', ['lost\r\n'])).code).toBe('IMAP_SYNC_CHECKSUM');
+    expect(await rig.read(1, 'anne', { what: 'USER' })).not.toContain('user.anne');
+    // The client has nothing to send: its own spool is damaged. The rest must not wait for it.
+    expect((await rig.mailbox(1, 'anne', 'user.anne', ['lost\r\n'])).code).toBe('OK');
+    expect(await rig.read(1, 'anne', { what: 'USER' })).toContain('user.anne');
+  });
+});
+
+describe('locks', () => {
+  test('a backup in use by one session is refused to another, and free after release', async () => {
+    await rig.mailbox(1, 'anne', 'user.anne', []);
+    expect((await rig.mailbox(2, 'anne', 'user.anne', [])).code).toBe('IMAP_MAILBOX_LOCKED');
+    await rig.release(1);
+    expect((await rig.mailbox(2, 'anne', 'user.anne', [])).code).toBe('OK');
+  });
+});
+
+describe('what changes nothing', () => {
+  test('is answered and not written', async () => {
+    await rig.mailbox(1, 'anne', 'user.anne', []);
+    await rig.apply(1, 'anne', 'QUOTA', '%(ROOT user.anne LIMIT 5 STORAGE 5)');
+    await rig.release(1);
+    const size = fs.statSync(rig.dataPath('anne')).size;
+    expect((await rig.apply(2, 'anne', 'QUOTA', '%(ROOT user.anne LIMIT 5 STORAGE 5)')).code).toBe('OK');
+    expect((await rig.mailbox(2, 'anne', 'user.anne', [])).code).toBe('OK');
+    await rig.release(2);
+    expect(fs.statSync(rig.dataPath('anne')).size).toBe(size);
+  });
+});
+
+function mailboxText(name: string, contents: readonly string[]): string {
+  return `MAILBOX ${mailboxValue(name, contents)}\r\n`;
+}
