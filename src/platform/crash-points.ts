@@ -1,7 +1,10 @@
+import { existsSync } from 'node:fs';
+
 /**
  * Places where a test may have the process killed, to show that what was acknowledged survives. Each is a
  * step of the write order in docs/crash-safety.md. Nothing happens unless the environment names one:
  * `CSYNC_BACKUP_CRASH_AT=data-synced` at the first time that step is passed, `data-synced:3` at the third.
+ * With `CSYNC_BACKUP_CRASH_WHEN=FILE` only passes while that file exists are counted.
  */
 
 /** Every step, in the order in which an update passes them. */
@@ -39,11 +42,14 @@ export const CRASH_POINTS = [
 export type CrashPoint = (typeof CRASH_POINTS)[number];
 
 const wanted = parse(process.env.CSYNC_BACKUP_CRASH_AT);
+const when = process.env.CSYNC_BACKUP_CRASH_WHEN;
 let passes = 0;
 
 /** Kills the process without any clean-up if the environment asks for it here; otherwise does nothing. */
 export function crashPoint(name: CrashPoint): void {
-  if (wanted === undefined || wanted.name !== name || ++passes < wanted.pass) return;
+  if (wanted === undefined || wanted.name !== name) return;
+  if (when !== undefined && !existsSync(when)) return;
+  if (++passes < wanted.pass) return;
   process.kill(process.pid, 'SIGKILL');
 }
 
