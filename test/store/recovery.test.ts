@@ -1,0 +1,194 @@
+import fs from 'node:fs';
+import path from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { createLogger } from '../../src/platform/log.ts';
+import { loadDeflateEngine } from '../../src/platform/deflate.ts';
+import { bootTag } from '../../src/platform/boot.ts';
+import { DataFile } from '../../src/store/data-file.ts';
+import { openTrusted } from '../../src/store/recovery.ts';
+import { ShardFigures } from '../../src/store/shard-figures.ts';
+import type { StoreEnvironment } from '../../src/store/store-environment.ts';
+import { guidOf, StoreRig } from './support/store-rig.ts';
+
+let rig: StoreRig;
+let copy: string;
+
+beforeEach(() => {
+  rig = new StoreRig();
+  copy = path.join(rig.folder, 'copy');
+  fs.mkdirSync(copy);
+});
+
+afterEach(async () => {
+  await rig.shard.handle({ op: 'stop' });
+  rig.remove();
+});
+
+/** The files of anne's backup as a crash at this moment would leave them to the next process. */
+function snapshot(): string {
+  const target = path.join(copy, 'anne');
+  for (const suffix of ['', '.index', '.index-journal']) {
+    fs.rmSync(target + suffix, { force: true });
+    if (fs.existsSync(rig.dataPath('anne') + suffix)) {
+      fs.copyFileSync(rig.dataPath('anne') + suffix, target + suffix);
+    }
+  }
+  return target;
+}
+
+async function reopen(dataPath: string, boot = bootTag()) {
+  const figures = new ShardFigures();
+  const env: StoreEnvironment = {
+    config: rig.config,
+    catalog: rig.catalog,
+    engine: loadDeflateEngine('zlib'),
+    bootTag: boot,
+    figures,
+    log: createLogger('silent'),
+  };
+  const file = DataFile.open(dataPath);
+  const opened = await openTrusted(file, 'anne', env);
+  const { values } = figures.take();
+  const guids = opened.index.statement('SELECT guid FROM message ORDER BY guid').pluck().all() as string[];
+  const records = opened.index
+    .statement('SELECT COUNT(*) FROM mailbox_message')
+    .pluck()
+    .get() as number;
+  const state = opened.index.state();
+  opened.index.close();
+  file.close();
+  return { values, guids, records, state, fileEnd: opened.fileEnd, sha1: opened.fileSha1.digestHex() };
+}
+
+function text(dataPath: string): string {
+  return gunzipSync(fs.readFileSync(dataPath)).toString('latin1');
+}
+
+const otherBoot = Buffer.from('otherone');
+const guids = (...contents: string[]) => contents.map(guidOf).sort();
+
+async function push(...contents: string[]): Promise<void> {
+  await rig.message(1, 'anne', ...contents.slice(-1));
+  await rig.mailbox(1, 'anne', 'user.anne', contents);
+}
+
+describe('a clean file', () => {
+  test('opens without any work', async () => {
+    await push('a');
+    await rig.release(1);
+    const { values, guids: found, fileEnd } = await reopen(snapshot());
+    expect(values).toEqual({});
+    expect(found).toEqual(guids('a'));
+    expect(fileEnd).toBe(fs.statSync(rig.dataPath('anne')).size);
+  });
+});
+
+describe('killed with a chunk open', () => {
+  test('what was acknowledged is indexed, and nothing else', async () => {
+    await push('a');
+    await rig.release(1);
+    await push('a', 'b');
+    await rig.message(1, 'anne', 'pending');
+    const file = snapshot();
+    const first = await reopen(file);
+    expect(first.values).toMatchObject({ recoveries_total: 1 });
+    expect(first.guids).toEqual(guids('a', 'b'));
+    expect(text(file)).not.toContain('pending');
+    const second = await reopen(file);
+    expect(second.values).toEqual({});
+    expect(second).toMatchObject({ guids: first.guids, fileEnd: first.fileEnd, sha1: first.sha1 });
+  });
+
+  test('in a new backup, too', async () => {
+    await push('a');
+    expect((await reopen(snapshot())).guids).toEqual(guids('a'));
+  });
+
+  test('a torn tail of any length costs only what was not acknowledged', async () => {
+    await push('a');
+    await rig.release(1);
+    const clean = fs.statSync(rig.dataPath('anne')).size;
+    await push('a', 'b');
+    const acknowledged = fs.statSync(rig.dataPath('anne')).size;
+    await push('a', 'b', 'c');
+    const all = fs.statSync(rig.dataPath('anne')).size;
+    const lengths = new Set([clean + 1, acknowledged - 1, acknowledged, acknowledged + 1, all - 1, all]);
+    for (let length = clean + 5; length < all; length += 23) lengths.add(length);
+    for (const length of lengths) {
+      const file = snapshot();
+      fs.truncateSync(file, length);
+      const { guids: found, records } = await reopen(file);
+      expect(records).toBe(found.length);
+      if (length < acknowledged) expect([guids('a'), guids('a', 'b')]).toContainEqual(found);
+      else if (length < all) expect(found).toEqual(guids('a', 'b'));
+      else expect(found).toEqual(guids('a', 'b', 'c'));
+      expect(text(file)).toContain('MAILBOX');
+    }
+  });
+});
+
+describe('killed while the chunk was being ended', () => {
+  test('a trailer that is missing wholly or in part is written', async () => {
+    await push('a');
+    await rig.release(1);
+    const whole = fs.readFileSync(rig.dataPath('anne'));
+    for (let missing = 1; missing <= 10; missing++) {
+      const file = snapshot();
+      fs.truncateSync(file, whole.length - missing);
+      const { values, guids: found } = await reopen(file);
+      expect(values).toMatchObject({ recoveries_total: 1 });
+      expect(found).toEqual(guids('a'));
+      expect(fs.readFileSync(file)).toEqual(whole);
+    }
+  });
+});
+
+describe('after a power failure', () => {
+  test('an unfinished chunk of another boot makes the index be rebuilt, however it looks', async () => {
+    await push('a');
+    await rig.release(1);
+    await push('a', 'b');
+    const file = snapshot();
+    const index = fs.readFileSync(`${file}.index`);
+    index.fill(0xff, 2048, 4096);
+    fs.writeFileSync(`${file}.index`, index);
+    const { values, guids: found, records } = await reopen(file, otherBoot);
+    expect(values).toMatchObject({ index_rebuilds_total: 1 });
+    expect(found).toEqual(guids('a', 'b'));
+    expect(records).toBe(2);
+    expect((await reopen(file, otherBoot)).values).toEqual({});
+  });
+});
+
+describe('an index that is lost or does not fit', () => {
+  test.each(['missing', 'empty', 'garbage', 'of a longer file'])('%s: rebuilt from the data file', async (how) => {
+    await push('a');
+    await rig.release(1);
+    const end = fs.statSync(rig.dataPath('anne')).size;
+    await push('a', 'b');
+    await rig.release(1);
+    const file = snapshot();
+    if (how === 'missing') fs.rmSync(`${file}.index`);
+    if (how === 'empty') fs.truncateSync(`${file}.index`, 0);
+    if (how === 'garbage') fs.writeFileSync(`${file}.index`, 'no index at all, but long enough to look at');
+    if (how === 'of a longer file') fs.truncateSync(file, end);
+    const { values, guids: found } = await reopen(file);
+    expect(values).toMatchObject({ index_rebuilds_total: 1 });
+    expect(found).toEqual(how === 'of a longer file' ? guids('a') : guids('a', 'b'));
+  });
+
+  test('another program appended: only the new chunks are read', async () => {
+    await push('a');
+    await rig.release(1);
+    const oldIndex = fs.readFileSync(`${rig.dataPath('anne')}.index`);
+    await push('a', 'b');
+    await rig.release(1);
+    const file = snapshot();
+    fs.writeFileSync(`${file}.index`, oldIndex);
+    const { values, guids: found } = await reopen(file);
+    expect(values).toMatchObject({ recoveries_total: 1 });
+    expect(values).not.toHaveProperty('index_rebuilds_total');
+    expect(found).toEqual(guids('a', 'b'));
+  });
+});
