@@ -25,6 +25,13 @@ export function rejectContradictions(
     if (options.backup_listen.some((address) => address.tls)) {
       reject(['backup_listen'], 'asks for TLS, but there is no certificate', allowed);
     }
+    if (!options.allowplaintext && options.sasl_mech_list.every((name) => name === 'PLAIN')) {
+      reject(
+        ['sasl_mech_list'],
+        'leaves no way to log in: PLAIN needs TLS, for which there is no certificate',
+        'also SCRAM-SHA-256, or together with tls_server_cert or allowplaintext: yes',
+      );
+    }
     return;
   }
   const key = options.tls_server_key;

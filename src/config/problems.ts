@@ -7,13 +7,13 @@ export interface ConfigProblem extends ConfProblem {
   allowed?: string;
 }
 
-/** `FILE:LINE: option "value" reason; allowed: ...` */
-export function describeProblem(problem: ConfigProblem): string {
-  const where = problem.line > 0 ? `${problem.file}:${problem.line}` : problem.file;
+/** `FILE:LINE: option "value" reason; allowed: ...`; of a file as a whole without the place. */
+function describeProblem(problem: ConfigProblem): string {
+  const where = problem.line > 0 ? `${problem.file}:${problem.line}: ` : '';
   const subject = problem.subject === problem.file ? '' : `${problem.subject} `;
   const value = problem.value === undefined ? '' : `"${problem.value}" `;
   const allowed = problem.allowed === undefined ? '' : `; allowed: ${problem.allowed}`;
-  return `${where}: ${subject}${value}${problem.reason}${allowed}`;
+  return `${where}${subject}${value}${problem.reason}${allowed}`;
 }
 
 /** One error for everything that is wrong, so that a file can be put right in one go. */

@@ -66,6 +66,22 @@ export function parseCredentials(text: string, file: string): Credentials {
   return { secret: secret ?? randomBytes(SECRET_BYTES), users };
 }
 
+/**
+ * The credentials in a file; none if it is not there.
+ *
+ * @throws BackupError CREDENTIALS_INVALID, or for a failed system call
+ */
+export function readCredentials(file: string): Credentials {
+  try {
+    const stats = statSync(file, { throwIfNoEntry: false });
+    if (stats === undefined) return parseCredentials('', file);
+    checkMode(stats, file);
+    return parseCredentials(readFileSync(file, 'utf8'), file);
+  } catch (error) {
+    throw ioError(error, 'read the credential file', file);
+  }
+}
+
 /** Text that parseCredentials() reads back. */
 export function printCredentials(credentials: Credentials): string {
   const lines = [...credentials.users].map(([name, keys]) => [name, ...keys.map(printKeys)].join(' '));

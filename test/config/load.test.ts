@@ -212,7 +212,7 @@ describe('problems', () => {
     writeFileSync(file, `backuppartition-a: ${root}/p1\n`);
     expect(problems().reason).toContain('configdirectory is not given');
     rmSync(file);
-    expect(problems().reason).toBe(`${file}: cannot be read (ENOENT)`);
+    expect(problems().reason).toBe('cannot be read (ENOENT)');
   });
 
   test('TLS without a certificate, keys without their certificates', () => {
@@ -220,6 +220,10 @@ describe('problems', () => {
       write(`${line}\n`);
       expect(problems().reason).toContain('but there is no certificate');
     }
+    write('sasl_mech_list: PLAIN\n');
+    expect(problems().reason).toContain('leaves no way to log in');
+    write('sasl_mech_list: PLAIN\nallowplaintext: yes\n');
+    expect(loadConfig({ file }).saslMechanisms).toEqual(['PLAIN']);
     write('tls_required: yes\ntls_server_cert: /c\n');
     expect(loadConfig({ file }).tlsRequired).toBe(true);
     write('tls_server_cert: /c,/d\ntls_server_key: /k\n');

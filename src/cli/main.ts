@@ -1,0 +1,115 @@
+/** The program `csync-backup`. Each command is a file of its own, read only when it is the one that is run. */
+import { Command, CommanderError } from 'commander';
+import { BackupError } from '../platform/errors.ts';
+import { helpText } from './help-text.ts';
+import { programVersion } from './version.ts';
+
+interface CommandEntry {
+  name: string;
+  summary: string;
+  load: () => Promise<Command>;
+}
+
+const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: 'serve',
+    summary: 'take backups from sync_client until told to stop',
+    load: async () => (await import('./serve.ts')).newServeCommand(),
+  },
+  {
+    name: 'passwd',
+    summary: 'add, remove and list the credentials that clients log in with',
+    load: async () => (await import('./passwd.ts')).newPasswdCommand(),
+  },
+  {
+    name: 'config',
+    summary: 'check the configuration and show its effective values',
+    load: async () => (await import('./config.ts')).newConfigCommand(),
+  },
+  {
+    name: 'list',
+    summary: 'list the backups',
+    load: async () => (await import('./list.ts')).newListCommand(),
+  },
+  {
+    name: 'verify',
+    summary: 'check backups against their checksums and indexes',
+    load: async () => (await import('./verify.ts')).newVerifyCommand(),
+  },
+  {
+    name: 'dump',
+    summary: 'print a message or a chunk as it is stored',
+    load: async () => (await import('./dump.ts')).newDumpCommand(),
+  },
+  {
+    name: 'demo',
+    summary: 'show a push, a crash, the recovery and a verification in a directory of its own',
+    load: async () => (await import('./demo.ts')).newDemoCommand(),
+  },
+];
+
+const USAGE_STATUS = 64;
+const BUG_STATUS = 70;
+const OUTPUT_STATUS = 74;
+
+/**
+ * Runs the command line `argv` (without node and script). Ends the process with a sysexits status when the
+ * command fails; otherwise returns and leaves `process.exitCode` as the command set it.
+ */
+export async function main(argv: string[]): Promise<void> {
+  // `csync-backup list | head` is no reason for a stack trace.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(OUTPUT_STATUS);
+    fail(`IO_ERROR: cannot write to standard output: ${error.message}`, OUTPUT_STATUS);
+  });
+  try {
+    const program = await newProgram(argv);
+    await program.parseAsync(argv, { from: 'user' });
+  } catch (error) {
+    if (error instanceof BackupError) fail(`${error.code}: ${error.message}`, error.exitStatus);
+    if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : USAGE_STATUS);
+    fail(`INTERNAL: ${error instanceof Error ? error.stack : String(error)}`, BUG_STATUS);
+  }
+}
+
+async function newProgram(argv: string[]): Promise<Command> {
+  const program = new Command('csync-backup')
+    .description('A durable mail backup server for Cyrus IMAP.')
+    .version(programVersion())
+    .exitOverride()
+    .configureOutput({
+      outputError: (text, write) => write(`csync-backup: USAGE: ${text.replace(/^error: /, '')}`),
+    })
+    .showHelpAfterError('Run the command with --help to see what it takes.')
+    .addHelpText(
+      'after',
+      helpText(
+        [
+          ['csync-backup serve', 'serve on loopback with everything below ./var/csync-backup'],
+          ['csync-backup serve -C /etc/imapd.conf', 'serve as configured'],
+          ['csync-backup verify -A', 'check all backups'],
+        ],
+        [0, 64, 65, 69, 70, 74, 75, 77, 78],
+      ),
+    );
+  // Of the command that is run there is all, of the others what the list of commands shows.
+  const wanted = argv.filter((word) => !word.startsWith('-') && word !== 'help')[0];
+  for (const { name, summary, load } of COMMANDS) {
+    const command = name === wanted ? await load() : new Command(name);
+    program.addCommand(command.summary(summary));
+    inherit(command, program);
+  }
+  return program;
+}
+
+/** Errors and exits of a command made elsewhere are handled as the program's own. */
+function inherit(command: Command, parent: Command): void {
+  command.copyInheritedSettings(parent);
+  for (const child of command.commands) inherit(child, command);
+}
+
+function fail(message: string, status: number): never {
+  process.stderr.write(`csync-backup: ${message}\n`);
+  // Sockets and threads of a command that failed half-way must not keep the process alive.
+  process.exit(status);
+}
