@@ -1,0 +1,66 @@
+/** The HTTP server for Prometheus and for health checks. It says nothing about users, and takes no input. */
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Registry } from 'prom-client';
+
+export interface EndpointOptions {
+  registry: Registry;
+  /** Brings gauges up to date; called before each scrape. */
+  collect(): Promise<void>;
+  /** Undefined when all is well, else what is not. */
+  health(): string | undefined;
+}
+
+/** A scraper that sends its request byte by byte is cut off. */
+const REQUEST_TIMEOUT_MS = 10_000;
+
+export class MetricsEndpoint {
+  readonly #server: http.Server;
+  readonly #o: EndpointOptions;
+
+  constructor(o: EndpointOptions) {
+    this.#o = o;
+    this.#server = http.createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
+      this.#answer(request, response).catch((error: unknown) => {
+        response.writeHead(500, { 'content-type': 'text/plain; charset=utf-8' });
+        response.end(`${error instanceof Error ? error.message : String(error)}\n`);
+      });
+    });
+    this.#server.maxConnections = 64;
+  }
+
+  /** @throws the socket's error, such as EADDRINUSE */
+  async listen(address: { host: string; port: number }): Promise<AddressInfo> {
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(address.port, address.host, () => {
+        this.#server.off('error', reject);
+        resolve();
+      });
+    });
+    return this.#server.address() as AddressInfo;
+  }
+
+  async stop(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  }
+
+  async #answer(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+    const { pathname } = new URL(request.url ?? '/', 'http://localhost');
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      response.writeHead(405, { allow: 'GET, HEAD' }).end();
+    } else if (pathname === '/metrics') {
+      await this.#o.collect();
+      const body = await this.#o.registry.metrics();
+      response.writeHead(200, { 'content-type': this.#o.registry.contentType });
+      response.end(body);
+    } else if (pathname === '/healthz') {
+      const problem = this.#o.health();
+      response.writeHead(problem === undefined ? 200 : 503, { 'content-type': 'text/plain; charset=utf-8' });
+      response.end(`${problem ?? 'ok'}\n`);
+    } else {
+      response.writeHead(404, { 'content-type': 'text/plain; charset=utf-8' }).end('/metrics and /healthz\n');
+    }
+  }
+}

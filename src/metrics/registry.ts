@@ -1,0 +1,108 @@
+/** Every metric of the program, each declared here and nowhere else. Names follow Prometheus: base units, `_total`. */
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+export const PREFIX = 'csync_backup_';
+
+/** From 0.1 ms, which a command without a sync takes, to half a minute. */
+const LATENCY_BUCKETS = [
+  0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30,
+];
+const SYNC_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800];
+
+export type Metrics = ReturnType<typeof createMetrics>;
+
+/** A set of metrics of its own: a process has one, a test as many as it has servers. */
+export function createMetrics() {
+  const registers = [new Registry()];
+  const registry = registers[0]!;
+  const counter = <L extends string>(name: string, help: string, labelNames: L[] = []) =>
+    new Counter<L>({ name: PREFIX + name, help, labelNames, registers });
+  const gauge = <L extends string>(name: string, help: string, labelNames: L[] = []) =>
+    new Gauge<L>({ name: PREFIX + name, help, labelNames, registers });
+  const histogram = <L extends string>(name: string, help: string, buckets: number[], labelNames: L[] = []) =>
+    new Histogram<L>({ name: PREFIX + name, help, buckets, labelNames, registers });
+
+  return {
+    registry,
+
+    connections: counter('connections_total', 'Connections accepted.', ['tls']),
+    connectionsRefused: counter('connections_refused_total', 'Connections turned away.', ['reason']),
+    sessions: gauge('sessions', 'Connections by what they are doing.', ['state']),
+    logins: counter('logins_total', 'AUTHENTICATE commands.', ['mechanism', 'result']),
+    commands: counter('commands_total', 'Commands answered.', ['verb', 'result']),
+    ackSeconds: histogram(
+      'ack_seconds',
+      'Time from the last byte of a command to its answer.',
+      LATENCY_BUCKETS,
+      ['verb'],
+    ),
+    bytesIn: counter('received_bytes_total', 'Bytes received, as they came over the wire.'),
+    bytesOut: counter('sent_bytes_total', 'Bytes of answers, before compression and TLS.'),
+    messages: counter('messages_received_total', 'Messages received whole, with the right SHA-1.'),
+    messageBytes: counter('message_bytes_received_total', 'Bytes of these messages.'),
+    guidMismatches: counter(
+      'guid_mismatches_total',
+      'Messages refused as their SHA-1 was not what was announced.',
+    ),
+    syncs: counter('syncs_total', 'Runs of commands ended by RESTART, EXIT or the end of the connection.'),
+    syncSeconds: histogram('sync_seconds', 'Time of such a run.', SYNC_BUCKETS),
+    staged: counter('messages_staged_total', 'Messages put aside as their owner was not known yet.'),
+    supplied: counter('messages_supplied_total', 'Messages given to a user from elsewhere in the session.'),
+
+    slabs: gauge('slabs', 'Slabs of the pool.'),
+    slabsFree: gauge('slabs_free', 'Slabs that nobody uses.'),
+    slabWaiters: gauge('slab_waiters', 'Connections that wait for a slab, their sockets paused.'),
+    backPressureSeconds: counter('back_pressure_seconds_total', 'Time that connections waited for slabs.'),
+    queueDepth: gauge('queue_depth', 'Requests under way to a pool of threads.', ['pool']),
+    deflateSeconds: histogram(
+      'deflate_seconds',
+      'CPU time for one slab in the deflate pool.',
+      LATENCY_BUCKETS,
+    ),
+    deflatedIn: counter('deflated_raw_bytes_total', 'Bytes that the deflate pool compressed.'),
+    deflatedOut: counter('deflated_bytes_total', 'Bytes that this gave.'),
+    threadDeaths: counter('thread_deaths_total', 'Worker threads that ended unasked.', ['pool']),
+    engine: gauge('deflate_engine_info', 'The DEFLATE engine in use: 1.', ['engine']),
+    build: gauge('build_info', 'The running version: 1.', ['version', 'node']),
+
+    eventLoopDelay: gauge('event_loop_delay_seconds', 'Delay of the main event loop since the last scrape.', [
+      'quantile',
+    ]),
+    residentMemory: gauge('resident_memory_bytes', 'Resident memory of the process.'),
+    cpuSeconds: counter('cpu_seconds_total', 'CPU time of the process.', ['mode']),
+    startTime: gauge('start_time_seconds', 'Start of the process, in Unix time.'),
+    reloads: counter('config_reloads_total', 'Reloads of the configuration.', ['result']),
+  };
+}
+
+/** The kind of a figure that shards keep. */
+export interface ShardFigure {
+  type: 'counter' | 'gauge' | 'histogram';
+  help: string;
+}
+
+/** What shards report by `stats`, by name without the prefix. One that is not listed is exported all the same. */
+export const SHARD_FIGURES: Record<string, ShardFigure> = {
+  open_backups: { type: 'gauge', help: 'Backups held open by the shards.' },
+  backups_created_total: { type: 'counter', help: 'Backups made for new users.' },
+  locks_refused_total: {
+    type: 'counter',
+    help: 'Requests refused as the backup was locked by somebody else.',
+  },
+  failures_total: { type: 'counter', help: 'Requests to the store that failed.' },
+  heals_requested_total: { type: 'counter', help: 'Mailboxes that clients were asked to send again.' },
+  messages_moved_total: {
+    type: 'counter',
+    help: "Messages moved out of a file that turned out not to be its user's.",
+  },
+};
+
+/** Kind and help of a figure, for a name that is not in the list by how it ends. */
+export function shardFigure(name: string): ShardFigure {
+  const listed = SHARD_FIGURES[name];
+  if (listed !== undefined) return listed;
+  const help = `${name.replaceAll('_', ' ')}, of the store shards.`;
+  return { type: name.endsWith('_total') ? 'counter' : 'gauge', help };
+}
+
+export { LATENCY_BUCKETS };

@@ -1,0 +1,49 @@
+/** The threads that compress slabs. They keep no state between tasks, so any of them takes any slab. */
+import { Piscina } from 'piscina';
+import type { DeflateResult, DeflateTask } from './deflate-task.ts';
+import { workerFile } from './worker-file.ts';
+
+export interface DeflatePoolOptions {
+  memory: SharedArrayBuffer;
+  threads: number;
+  engine: 'auto' | 'isal' | 'zlib';
+  /** A thread died; its tasks have failed and another one takes its place. */
+  onThreadError(error: unknown): void;
+  onDone(task: DeflateTask, result: DeflateResult): void;
+}
+
+export class DeflatePool {
+  readonly #pool: Piscina<DeflateTask, DeflateResult>;
+  readonly #o: DeflatePoolOptions;
+
+  constructor(o: DeflatePoolOptions) {
+    this.#o = o;
+    this.#pool = new Piscina({
+      filename: workerFile('deflate'),
+      minThreads: o.threads,
+      maxThreads: o.threads,
+      idleTimeout: Number.POSITIVE_INFINITY,
+      concurrentTasksPerWorker: 1,
+      atomics: 'disabled',
+      recordTiming: false,
+      workerData: { memory: o.memory, engine: o.engine },
+    });
+    this.#pool.on('error', o.onThreadError);
+  }
+
+  /** Slabs that wait for a thread. */
+  get queueSize(): number {
+    return this.#pool.queueSize;
+  }
+
+  /** @throws what the thread threw, or that it died */
+  async run(task: DeflateTask): Promise<DeflateResult> {
+    const result = await this.#pool.run(task);
+    this.#o.onDone(task, result);
+    return result;
+  }
+
+  async stop(): Promise<void> {
+    await this.#pool.destroy();
+  }
+}

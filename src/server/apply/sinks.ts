@@ -1,0 +1,91 @@
+/** Where the pieces of a command's text go: into a user's backup, or into the staging file of the session. */
+import type { MessageRef, ShardReply, StoredVerb, TextPiece } from '../../pipeline/messages.ts';
+import type { PieceSink } from '../command-text.ts';
+import type { Session } from '../session.ts';
+
+export class BackupSink implements PieceSink {
+  readonly deflated = true;
+  readonly userid: string;
+  readonly #session: Session;
+  readonly #command: number;
+  readonly #verb: StoredVerb;
+
+  constructor(session: Session, userid: string, verb: StoredVerb) {
+    this.#session = session;
+    this.userid = userid;
+    this.#verb = verb;
+    this.#command = session.nextCommandNumber();
+  }
+
+  open(): Promise<void> {
+    return this.#session.backups.touch(this.userid);
+  }
+
+  send(piece: TextPiece, last: { messages: MessageRef[] } | undefined): Promise<ShardReply> {
+    return this.#session.backups.askOpen({
+      op: 'piece',
+      ...this.#of,
+      verb: this.#verb,
+      piece,
+      last: last !== undefined,
+      ...(last !== undefined && this.#verb === 'MESSAGE' && { messages: last.messages }),
+    });
+  }
+
+  async abort(): Promise<void> {
+    await this.#session.backups.askOpen({ op: 'abort', ...this.#of });
+  }
+
+  /** Hands over messages that the shard asked for with NEED. */
+  supply(staged: ShardReply['staged']): Promise<ShardReply> {
+    return this.#session.backups.askOpen({ op: 'supply', ...this.#of, staged: staged ?? [] });
+  }
+
+  get #of() {
+    return { session: this.#session.id, userid: this.userid, command: this.#command };
+  }
+}
+
+export class StagingSink implements PieceSink {
+  readonly deflated = false;
+  readonly path: string;
+  readonly #session: Session;
+  readonly #shard: number;
+  /** Where the command's text begins in the file. */
+  #offset: number | undefined;
+
+  constructor(session: Session) {
+    this.#session = session;
+    this.#shard = session.id % session.server.shards.count;
+    this.path = session.routing.stagingFile(this.#shard);
+  }
+
+  open(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async send(piece: TextPiece): Promise<ShardReply> {
+    const { id, backups } = this.#session;
+    const reply = await backups.askShard(this.#shard, { op: 'stage', session: id, path: this.path, piece });
+    this.#offset ??= reply.offset;
+    return reply;
+  }
+
+  /** What was written stays unused until the session's files are removed. */
+  abort(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /** The messages of the command can be supplied from now on. */
+  remember(messages: readonly MessageRef[]): void {
+    for (const { guid, partition, offset, size } of messages) {
+      this.#session.routing.stage({
+        guid,
+        partition,
+        path: this.path,
+        offset: (this.#offset ?? 0) + offset,
+        size,
+      });
+    }
+  }
+}

@@ -1,0 +1,118 @@
+/** An APPLY command that goes into the backup of the user whom its fields name. */
+import type { ShardReply, StagedMessage, StoredVerb } from '../../pipeline/messages.ts';
+import { shardOf } from '../../pipeline/shard-pools.ts';
+import { type Answer, protocolError } from '../answer.ts';
+import type { CommandText } from '../command-text.ts';
+import type { Session } from '../session.ts';
+import type { ApplyHandler, ApplyVerb } from './handler.ts';
+import { BackupSink } from './sinks.ts';
+
+/** Userid by one field of the command; undefined if the value names nobody. */
+export type OwnerRule = (session: Session, value: string | null) => string | undefined;
+
+export interface StoredVerbRule {
+  verb: StoredVerb;
+  /** Name of the field that says whose it is, '' for the bare argument. */
+  key: string;
+  owner: OwnerRule;
+}
+
+export function storedVerb(rule: StoredVerbRule): ApplyVerb {
+  return { verb: rule.verb, begin: (session) => new StoredCommand(session, rule) };
+}
+
+export class StoredCommand implements ApplyHandler {
+  readonly text: CommandText;
+  readonly #session: Session;
+  readonly #rule: StoredVerbRule;
+  #owner: string | undefined;
+  #namesNobody = false;
+  #sink: BackupSink | undefined;
+
+  constructor(session: Session, rule: StoredVerbRule) {
+    this.#session = session;
+    this.#rule = rule;
+    this.text = session.newText();
+    this.text.onNeedSink = () => this.#sinkOfOwner();
+  }
+
+  field(key: string, value: string | null): void {
+    if (key !== this.#rule.key || this.#owner !== undefined || this.#namesNobody) return;
+    this.#owner = this.#rule.owner(this.#session, value);
+    this.#namesNobody = this.#owner === undefined;
+  }
+
+  async finish(): Promise<Answer> {
+    const sink = this.#sinkOfOwner();
+    if (sink === undefined) {
+      const what = this.#rule.key === '' ? 'name' : this.#rule.key;
+      this.text.fail(
+        'IMAP_PROTOCOL_ERROR',
+        this.#namesNobody ? `The ${what} names no user` : `${what} is missing`,
+      );
+    }
+    const reply = await this.text.finish();
+    return sink === undefined ? protocolError(reply.text) : finishStored(this.#session, sink, reply);
+  }
+
+  #sinkOfOwner(): BackupSink | undefined {
+    if (this.#owner === undefined) return undefined;
+    if (this.#sink === undefined) {
+      this.#sink = new BackupSink(this.#session, this.#owner, this.#rule.verb);
+      this.text.sink = this.#sink;
+    }
+    return this.#sink;
+  }
+}
+
+/** Brings a stored command to its answer: supplies what the backup asks for, remembers what it gives back. */
+export async function finishStored(session: Session, sink: BackupSink, first: ShardReply): Promise<Answer> {
+  let reply = first;
+  if (reply.code === 'NEED')
+    reply = await sink.supply(await findMessages(session, sink.userid, reply.guids ?? []));
+  // Messages that lay in this user's file and are somebody else's.
+  for (const message of reply.staged ?? []) session.routing.stage(message);
+  session.backups.setPending(sink.userid, false);
+  if (reply.code === 'NEED') {
+    return { code: 'IMAP_MAILBOX_LOCKED', text: 'The store asked twice for the same messages' };
+  }
+  return { code: reply.code, text: reply.text };
+}
+
+/** Messages of this session that lie in its staging files or in the backup of another of its users. */
+async function findMessages(
+  session: Session,
+  userid: string,
+  guids: readonly string[],
+): Promise<StagedMessage[]> {
+  const found: StagedMessage[] = [];
+  const elsewhere = new Map<string, string[]>();
+  for (const guid of guids) {
+    const staged = session.routing.stagedMessage(guid);
+    if (staged !== undefined) {
+      found.push(staged);
+      continue;
+    }
+    const holder = session.routing.deliveredTo(guid);
+    if (holder === undefined || holder === userid) continue;
+    const list = elsewhere.get(holder);
+    if (list === undefined) elsewhere.set(holder, [guid]);
+    else list.push(guid);
+  }
+  // Making room for another backup must not give up this one, in the middle of its command.
+  session.backups.setPending(userid, true);
+  for (const [holder, wanted] of elsewhere) {
+    const path = session.routing.stagingFile(shardOf(holder, session.server.shards.count));
+    const reply = await session.backups.ask({
+      op: 'export',
+      session: session.id,
+      userid: holder,
+      guids: wanted,
+      path,
+    });
+    found.push(...(reply.staged ?? []));
+    await session.backups.touch(userid);
+  }
+  session.server.metrics.supplied.inc(found.length);
+  return found;
+}

@@ -1,0 +1,36 @@
+/** Reads from a backup in pages, so that neither thread holds a whole answer. */
+import type { ReadQuery } from '../../pipeline/messages.ts';
+import type { Answer } from '../answer.ts';
+import type { Session } from '../session.ts';
+
+/** Hands over the `* ` lines of an answer, page after page, and gives its code. */
+export async function readPages(
+  session: Session,
+  userid: string,
+  query: ReadQuery,
+  page: (bytes: Uint8Array) => void | Promise<void>,
+): Promise<Answer> {
+  let cursor: number | undefined;
+  do {
+    const reply = await session.backups.ask({
+      op: 'read',
+      session: session.id,
+      userid,
+      query,
+      ...(cursor !== undefined && { cursor }),
+    });
+    if (reply.code === 'NEED') return { code: 'IMAP_MAILBOX_LOCKED' };
+    if (reply.code !== 'OK') return { code: reply.code, text: reply.text };
+    if (reply.bytes !== undefined && reply.bytes.byteLength > 0) await page(reply.bytes);
+    cursor = reply.cursor;
+  } while (cursor !== undefined && !session.isClosing);
+  return { code: 'OK' };
+}
+
+/** Sends an answer to the client, no faster than it reads. */
+export function sendPages(session: Session, userid: string, query: ReadQuery): Promise<Answer> {
+  return readPages(session, userid, query, (bytes) => {
+    session.transport.write(bytes);
+    return session.transport.drained();
+  });
+}

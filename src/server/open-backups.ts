@@ -1,0 +1,108 @@
+/**
+ * The backups that a session holds locks on, and giving them up again: at RESTART, EXIT, when it is idle or
+ * gone, and the least recently used one when it touches too many.
+ */
+import type { ShardReply, ShardRequest } from '../pipeline/messages.ts';
+import { type Shards, shardOf } from '../pipeline/shard-pools.ts';
+
+/** `sync_client -A` goes through all users without RESTART: only so many of them stay locked. */
+export const MAX_OPEN_BACKUPS = 8;
+
+/** Names kept for the log line of the session. */
+const MAX_LOGGED_USERS = 20;
+
+export class OpenBackups {
+  readonly #session: number;
+  readonly #shards: Shards;
+  /** Userid to whether messages wait in its file for a MAILBOX; least recently used first. */
+  readonly #open = new Map<string, boolean>();
+  /** Shards that keep other state of this session: staging files, or a backup since renamed. */
+  readonly #touchedShards = new Set<number>();
+  readonly #seen = new Set<string>();
+  #seenCount = 0;
+
+  constructor(session: number, shards: Shards) {
+    this.#session = session;
+    this.#shards = shards;
+  }
+
+  get count(): number {
+    return this.#open.size;
+  }
+
+  /** Anything to release? */
+  get isEmpty(): boolean {
+    return this.#open.size === 0 && this.#touchedShards.size === 0;
+  }
+
+  /** Messages wait in some backup for the MAILBOX that names them: a release would drop them. */
+  get hasPending(): boolean {
+    return [...this.#open.values()].includes(true);
+  }
+
+  /** Users so far, for the log: some by name, and how many in all. */
+  get seen(): { users: string[]; count: number } {
+    return { users: [...this.#seen], count: this.#seenCount };
+  }
+
+  usesShard(shard: number): boolean {
+    if (this.#touchedShards.has(shard)) return true;
+    return [...this.#open.keys()].some((userid) => shardOf(userid, this.#shards.count) === shard);
+  }
+
+  /** Asks the shard of this user, after making room for one more open backup. */
+  async ask(request: ShardRequest & { userid: string }): Promise<ShardReply> {
+    await this.touch(request.userid);
+    return this.askOpen(request);
+  }
+
+  /** Asks a shard for something that is no user's. */
+  askShard(shard: number, request: ShardRequest): Promise<ShardReply> {
+    this.#touchedShards.add(shard);
+    return this.#shards.ask(shard, request);
+  }
+
+  /** The same for a backup that was touched just now: requests keep the order of these calls. */
+  askOpen(request: ShardRequest & { userid: string }): Promise<ShardReply> {
+    return this.#shards.ask(shardOf(request.userid, this.#shards.count), request);
+  }
+
+  setPending(userid: string, pending: boolean): void {
+    if (this.#open.has(userid)) this.#open.set(userid, pending);
+  }
+
+  /** Gives everything up and waits until that is done. */
+  async releaseAll(): Promise<void> {
+    const shards = new Set(this.#touchedShards);
+    for (const userid of this.#open.keys()) shards.add(shardOf(userid, this.#shards.count));
+    this.#open.clear();
+    this.#touchedShards.clear();
+    await Promise.all(
+      [...shards].map((shard) => this.#shards.ask(shard, { op: 'release', session: this.#session })),
+    );
+  }
+
+  /** Makes this the most recently used backup, and room for it if it is not open yet. */
+  async touch(userid: string): Promise<void> {
+    const pending = this.#open.get(userid);
+    if (pending !== undefined) {
+      this.#open.delete(userid);
+      this.#open.set(userid, pending);
+      return;
+    }
+    if (!this.#seen.has(userid)) {
+      this.#seenCount++;
+      if (this.#seen.size < MAX_LOGGED_USERS) this.#seen.add(userid);
+    }
+    while (this.#open.size >= MAX_OPEN_BACKUPS) await this.#releaseOne();
+    this.#open.set(userid, false);
+  }
+
+  async #releaseOne(): Promise<void> {
+    const entries = [...this.#open];
+    const victim = (entries.find(([, pending]) => !pending) ?? entries[0])![0];
+    this.#open.delete(victim);
+    const shard = shardOf(victim, this.#shards.count);
+    await this.#shards.ask(shard, { op: 'release', session: this.#session, userid: victim });
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * Whose message is it? A reserved GUID says so; others belong to the user whose mailboxes were asked for
+ * last, as far as anybody can know before the MAILBOX that names them. What stays unknown goes to a staging
+ * file, from which it is supplied to whoever turns out to need it.
+ */
+import { rm } from 'node:fs/promises';
+import path from 'node:path';
+import type { StagedMessage } from '../pipeline/messages.ts';
+import { type GuidBudget, GuidMap } from './guid-map.ts';
+
+/** Reserved by more than one user. */
+const SEVERAL = 0;
+
+interface StagedPlace {
+  path: string;
+  partition: string;
+  offset: number;
+  size: number;
+}
+
+/** Staged messages that a session remembers; older ones are sent again if they are needed. */
+const MAX_STAGED = 50_000;
+
+export class Routing {
+  /** The only user named by the latest GET. */
+  lastAsked: string | undefined;
+  /** Renamed users of this session: old userid to new. */
+  readonly renamed = new Map<string, string>();
+  readonly #stagingFolder: string;
+  readonly #session: number;
+  #generation = 0;
+  /** Numbers of users in the maps below; 0 is SEVERAL. */
+  readonly #users: string[] = [''];
+  readonly #userNumbers = new Map<string, number>();
+  readonly #reserved: GuidMap;
+  readonly #delivered: GuidMap;
+  readonly #stagedAt: GuidMap;
+  #staged: StagedPlace[] = [];
+  readonly #files = new Set<string>();
+
+  constructor(session: number, stagingFolder: string, budget: GuidBudget) {
+    this.#session = session;
+    this.#stagingFolder = stagingFolder;
+    this.#reserved = new GuidMap(budget);
+    this.#delivered = new GuidMap(budget);
+    this.#stagedAt = new GuidMap(budget);
+  }
+
+  /** The user's backup lacks it, and the client was told so. */
+  reserve(guid: string, userid: string): void {
+    const number = this.#numberOf(userid);
+    const before = this.#reserved.get(guid);
+    this.#reserved.set(guid, before === undefined || before === number ? number : SEVERAL);
+  }
+
+  /** Where messages go that come with these GUIDs; undefined: nobody's yet, to the staging file. */
+  ownerOf(guids: Iterable<string>): string | undefined {
+    let owner: number | undefined;
+    for (const guid of guids) {
+      const number = this.#reserved.get(guid);
+      if (number === undefined) continue;
+      if (number === SEVERAL || (owner !== undefined && owner !== number)) return undefined;
+      owner = number;
+    }
+    return owner === undefined ? this.lastAsked : this.#users[owner];
+  }
+
+  /** The message lies in this user's file now, claimed by a mailbox or not. */
+  deliver(guid: string, userid: string): void {
+    this.#delivered.set(guid, this.#numberOf(userid));
+  }
+
+  /** User in whose file the message was put in this session. */
+  deliveredTo(guid: string): string | undefined {
+    const number = this.#delivered.get(guid);
+    return number === undefined ? undefined : this.#users[number];
+  }
+
+  stage(message: StagedMessage): void {
+    if (this.#staged.length >= MAX_STAGED) {
+      this.#staged = [];
+      this.#stagedAt.clear();
+    }
+    this.#stagedAt.set(message.guid, this.#staged.length);
+    const { path: file, partition, offset, size } = message;
+    this.#staged.push({ path: file, partition, offset, size });
+  }
+
+  stagedMessage(guid: string): StagedMessage | undefined {
+    const at = this.#stagedAt.get(guid);
+    const place = at === undefined ? undefined : this.#staged[at];
+    return place === undefined ? undefined : { guid, ...place };
+  }
+
+  /** The session's staging file in this shard: one writer each, so that offsets stay true. */
+  stagingFile(shard: number): string {
+    const name = `session-${process.pid}-${this.#session}-${this.#generation}.${shard}`;
+    const file = path.join(this.#stagingFolder, name);
+    this.#files.add(file);
+    return file;
+  }
+
+  /** RESTART or the end: the client sends again what it still wants stored. */
+  async clear(): Promise<void> {
+    this.lastAsked = undefined;
+    this.renamed.clear();
+    this.#reserved.clear();
+    this.#delivered.clear();
+    this.#stagedAt.clear();
+    this.#staged = [];
+    this.#users.length = 1;
+    this.#userNumbers.clear();
+    this.#generation++;
+    const files = [...this.#files];
+    this.#files.clear();
+    for (const file of files) await rm(file, { force: true });
+  }
+
+  #numberOf(userid: string): number {
+    let number = this.#userNumbers.get(userid);
+    if (number === undefined) {
+      number = this.#users.push(userid) - 1;
+      this.#userNumbers.set(userid, number);
+    }
+    return number;
+  }
+}

@@ -1,0 +1,146 @@
+/** A server of sessions without threads: real sockets, real decoder, shards as the test wants them. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { Writable } from 'node:stream';
+import type { SecureContext } from 'node:tls';
+import { pino } from 'pino';
+import type { Config } from '../../src/config/config.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { createMetrics } from '../../src/metrics/registry.ts';
+import { SlabPool } from '../../src/pipeline/slab-pool.ts';
+import type { SaslServerMechanism } from '../../src/sasl/mechanism.ts';
+import type { ServerContext } from '../../src/server/context.ts';
+import { GuidBudget } from '../../src/server/guid-map.ts';
+import { Session } from '../../src/server/session.ts';
+import { loadSecureContext } from '../../src/server/tls-context.ts';
+import { CsyncWire } from '../support/wire.ts';
+import { runDeflateTask } from './deflate-here.ts';
+import { FakeShards } from './fake-shards.ts';
+
+export const TLS_FIXTURES = path.join(import.meta.dirname, '..', 'fixtures', 'tls');
+
+/** A configuration file in a new folder, loaded; `options` are lines of imapd.conf. */
+export function testConfig(options: Record<string, string> = {}): {
+  dir: string;
+  file: string;
+  config: Config;
+} {
+  const dir = mkdtempSync(path.join(tmpdir(), 'csync-backup-server-'));
+  for (const sub of ['conf', 'partition', 'staging', 'tmp']) mkdirSync(path.join(dir, sub), { mode: 0o700 });
+  const all: Record<string, string> = {
+    servername: 'backup.test',
+    configdirectory: path.join(dir, 'conf'),
+    temp_path: path.join(dir, 'tmp'),
+    admins: 'backup',
+    allowplaintext: 'yes',
+    failedloginpause: '0',
+    'backuppartition-default': path.join(dir, 'partition'),
+    backup_staging_path: path.join(dir, 'staging'),
+    backup_passwd_file: path.join(dir, 'credentials'),
+    backup_listen: '127.0.0.1:0',
+    backup_metrics_listen: '127.0.0.1:0',
+    backup_log_level: 'info',
+    ...options,
+  };
+  const file = path.join(dir, 'imapd.conf');
+  writeFileSync(
+    file,
+    Object.entries(all)
+      .map(([key, value]) => `${key}: ${value}\n`)
+      .join(''),
+  );
+  return { dir, file, config: loadConfig({ file }) };
+}
+
+/** PLAIN with one password for every user, so that tests need no credential file. */
+function plainSecret(): SaslServerMechanism {
+  return {
+    async step(response) {
+      if (response === null) return { type: 'challenge', data: new Uint8Array(0) };
+      const [, user, password] = Buffer.from(response).toString('utf8').split('\0');
+      return password === 'secret' ? { type: 'success', user: user! } : { type: 'failure', reason: 'wrong' };
+    },
+  };
+}
+
+export class Harness implements ServerContext {
+  config: Config;
+  readonly version = '0.0.0';
+  readonly shards: FakeShards;
+  readonly slabs: SlabPool;
+  readonly deflate = {
+    run: (task: Parameters<typeof runDeflateTask>[1]) => runDeflateTask(this.slabs.memory, task),
+  };
+  readonly guidBudget = new GuidBudget(1 << 20);
+  readonly metrics = createMetrics();
+  readonly logLines: Record<string, unknown>[] = [];
+  readonly log = pino(
+    { level: 'info' },
+    new Writable({
+      write: (chunk: Buffer, _encoding, done) => {
+        this.logLines.push(JSON.parse(chunk.toString()) as Record<string, unknown>);
+        done();
+      },
+    }),
+  );
+  secureContext: SecureContext | undefined;
+  readonly sessions: Session[] = [];
+  readonly #dir: string;
+  readonly #wires: CsyncWire[] = [];
+  readonly #server: net.Server;
+  #tls = false;
+
+  constructor(
+    o: { options?: Record<string, string>; slabs?: number; shards?: FakeShards; tls?: boolean } = {},
+  ) {
+    const { dir, config } = testConfig(o.options);
+    this.#dir = dir;
+    this.config = config;
+    this.secureContext = loadSecureContext(config);
+    this.shards = o.shards ?? new FakeShards();
+    this.slabs = new SlabPool(o.slabs ?? 8, {
+      waited: (seconds) => this.metrics.backPressureSeconds.inc(seconds),
+    });
+    this.shards.slabs = this.slabs;
+    this.#tls = o.tls ?? false;
+    this.#server = net.createServer({ allowHalfOpen: true }, (socket) => {
+      const session = new Session(this.sessions.length + 1, this, socket);
+      this.sessions.push(session);
+      void session.start(this.#tls);
+    });
+  }
+
+  mechanism(name: string): SaslServerMechanism | undefined {
+    return name.toUpperCase() === 'PLAIN' ? plainSecret() : undefined;
+  }
+
+  get port(): number {
+    return (this.#server.address() as net.AddressInfo).port;
+  }
+
+  async listen(): Promise<this> {
+    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
+    return this;
+  }
+
+  /** A connection that has read the greeting. */
+  async connect(): Promise<CsyncWire> {
+    const wire = await CsyncWire.connect(this.port, { tls: this.#tls });
+    this.#wires.push(wire);
+    return wire;
+  }
+
+  async login(): Promise<CsyncWire> {
+    return (await this.connect()).login();
+  }
+
+  async close(): Promise<void> {
+    for (const wire of this.#wires) wire.destroy();
+    for (const session of this.sessions) session.transport.destroy();
+    await Promise.all(this.sessions.map((session) => session.ended));
+    await new Promise((resolve) => this.#server.close(resolve));
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+}
