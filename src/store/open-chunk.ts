@@ -136,13 +136,13 @@ export class OpenChunk {
     this.pending.clear();
   }
 
-  /** Reads back part of the content; each block is valid only during the call of `consume`. */
-  read(from: number, length: number, consume: (block: Uint8Array) => void): void {
+  /** Content from `from` on, `length` bytes or all; each block is valid until the next is asked for. */
+  read(from: number, length?: number): Iterable<Uint8Array> {
     this.#writer.flush();
     this.#starts.push(...this.#writer.segmentStarts());
     const start = this.#starts.findLast((known) => known.contentOffset <= from);
     const place = { offset: this.#writer.memberOffset, end: this.#writer.fileEnd, start };
-    for (const block of readContent(this.#o.fd, place, from, length)) consume(block);
+    return readContent(this.#o.fd, place, from, length);
   }
 
   /**

@@ -1,22 +1,31 @@
-/** GET answers in pages: as many whole `* ` lines as make up about a slab's quarter. */
+/** GET answers in pages, so that neither thread holds a whole answer. */
+import type { ScalarView } from '../csync/dlist-sax.ts';
+import { printString } from '../csync/encoder.ts';
+import { LineParser } from '../csync/line-parser.ts';
 import type { ReadQuery, ShardReply } from '../pipeline/messages.ts';
 import type { Backup } from './backup.ts';
-import { answer } from './index/answers.ts';
+import { answer, sieveLine } from './index/answers.ts';
 
+/** A page is at least this long, unless it is the last. */
 const PAGE_BYTES = 256 * 1024;
 
 /** The pages of an answer, or the refusal. */
 export function answerPages(backup: Backup, query: ReadQuery): Iterator<Uint8Array> | ShardReply {
-  const lines = answer(backup.index, query);
-  return lines === undefined ? nonexistentAnswer(query) : pagesOf(lines);
+  const pieces =
+    query.what === 'MESSAGE'
+      ? messagePieces(backup, query.guid)
+      : query.what === 'SIEVE'
+        ? sievePieces(backup, query.filename)
+        : answer(backup.index, query);
+  return pieces === undefined ? nonexistentAnswer(query) : pagesOf(pieces);
 }
 
-function* pagesOf(lines: Iterable<Uint8Array>): Generator<Uint8Array, void> {
+function* pagesOf(pieces: Iterable<Uint8Array>): Generator<Uint8Array, void> {
   let page: Uint8Array[] = [];
   let length = 0;
-  for (const line of lines) {
-    page.push(line);
-    length += line.length;
+  for (const piece of pieces) {
+    page.push(piece);
+    length += piece.length;
     if (length < PAGE_BYTES) continue;
     yield Buffer.concat(page);
     page = [];
@@ -25,9 +34,55 @@ function* pagesOf(lines: Iterable<Uint8Array>): Generator<Uint8Array, void> {
   if (length > 0) yield Buffer.concat(page);
 }
 
-/** What a user without a backup, or a mailbox that is not there, is answered: reads create nothing. */
+/** `* MESSAGE %{partition guid size}` and the bytes: what FETCH is answered. */
+function messagePieces(backup: Backup, guid: string): Iterable<Uint8Array> | undefined {
+  const found = backup.findMessage(guid);
+  if (found === undefined) return undefined;
+  const { partition, size, blocks } = found;
+  return (function* () {
+    yield Buffer.from(`* MESSAGE %{${printString(partition)} ${guid} ${size}}\r\n`, 'latin1');
+    for (const block of blocks()) yield Buffer.from(block); // a block is valid only until the next
+    yield Buffer.from('\r\n', 'latin1');
+  })();
+}
+
+/** A script's text is only in the data file: its SIEVE line is parsed for it. */
+function sievePieces(backup: Backup, filename: string): Iterable<Uint8Array> | undefined {
+  const script = backup.index.findSieve(filename);
+  if (script === undefined) return undefined;
+  let key = '';
+  let content: Buffer | undefined;
+  let isComplete = false;
+  const nothing = () => {};
+  const parser = new LineParser({
+    lineStart: nothing,
+    beginList: nothing,
+    beginKvlist: nothing,
+    end: nothing,
+    file: nothing,
+    malformed: nothing,
+    lineEnd: () => {
+      isComplete = true;
+    },
+    key: (name) => {
+      key = name;
+    },
+    scalar: (value: ScalarView) => {
+      if (key === 'CONTENT') content ??= value.copy();
+    },
+  });
+  parser.reset(script.lineOffset);
+  for (const block of backup.content(script.chunk, script.lineOffset)) {
+    parser.push(block);
+    if (isComplete) break;
+  }
+  if (content === undefined) return undefined;
+  return [sieveLine(backup.userid, { filename, lastUpdate: script.lastUpdate }, content)];
+}
+
+/** What a user without a backup, or a thing that is not there, is answered: reads create nothing. */
 export function nonexistentAnswer(query: ReadQuery): ShardReply {
-  if (query.what === 'FULLMAILBOX' || query.what === 'MESSAGE') {
+  if (query.what === 'FULLMAILBOX' || query.what === 'MESSAGE' || query.what === 'SIEVE') {
     return { code: 'IMAP_MAILBOX_NONEXISTENT', text: 'No Such Mailbox' };
   }
   return { code: 'OK', text: '', bytes: new Uint8Array(0) };

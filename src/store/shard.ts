@@ -209,7 +209,7 @@ export class Shard {
         const found = backup.findMessage(guid);
         if (found === undefined) continue;
         const offset = spool.end;
-        found.read((bytes) => spool.append(bytes));
+        for (const block of found.blocks()) spool.append(block);
         staged.push({ guid, partition: found.partition, path: target, offset, size: found.size });
       }
     } finally {

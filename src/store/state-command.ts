@@ -198,7 +198,7 @@ export class StateCommand implements Command {
     const spool = this.#openSpool('text');
     try {
       const offset = spool.end;
-      chunk.read(line.textOffset, length, (bytes) => spool.append(bytes));
+      for (const block of chunk.read(line.textOffset, length)) spool.append(block);
       return { path: spool.path, offset, length };
     } finally {
       spool.close();
@@ -224,7 +224,7 @@ export class StateCommand implements Command {
     try {
       return messages.map(({ guid, partition, contentOffset, size }) => {
         const offset = spool.end;
-        chunk.read(contentOffset, size, (bytes) => spool.append(bytes));
+        for (const block of chunk.read(contentOffset, size)) spool.append(block);
         return { guid, partition, path: spool.path, offset, size };
       });
     } finally {
