@@ -23,6 +23,8 @@ import { fromBlob, sqlText } from './sql-text.ts';
 /** Most indexes are small, and a page is what each table and index of an empty one takes. */
 const PAGE_BYTES = 1024;
 const CACHE_KIBIBYTES = 512;
+/** More than the rows of any command that comes in one piece can dirty. */
+const UNSPILT_CACHE_KIBIBYTES = 65_536;
 const BUSY_TIMEOUT_MS = 1000;
 const GUID_BYTES = 20;
 
@@ -91,7 +93,11 @@ export interface SieveLocation {
 export class BackupIndex {
   readonly path: string;
   readonly #db: Database.Database;
-  readonly #statements = new Map<string, Database.Statement>();
+  readonly #statements = {
+    objects: new Map<string, Database.Statement>(),
+    raw: new Map<string, Database.Statement>(),
+    pluck: new Map<string, Database.Statement>(),
+  };
 
   private constructor(path: string, db: Database.Database) {
     this.path = path;
@@ -139,16 +145,21 @@ export class BackupIndex {
   }
 
   close(): void {
-    this.#statements.clear();
     this.#db.close();
   }
 
-  /** A prepared statement of this connection; prepared at its first use and kept. */
-  statement(sql: string): Database.Statement {
-    let statement = this.#statements.get(sql);
+  /**
+   * A prepared statement of this connection; prepared at its first use and kept. Making an object of a row
+   * costs ten times what finding it does, so frequent queries take `raw` rows (arrays) or `pluck` (the first
+   * column).
+   */
+  statement(sql: string, rows: 'objects' | 'raw' | 'pluck' = 'objects'): Database.Statement {
+    let statement = this.#statements[rows].get(sql);
     if (statement === undefined) {
       statement = this.#db.prepare(sql);
-      this.#statements.set(sql, statement);
+      if (rows === 'raw') statement.raw();
+      if (rows === 'pluck') statement.pluck();
+      this.#statements[rows].set(sql, statement);
     }
     return statement;
   }
@@ -168,7 +179,8 @@ export class BackupIndex {
    * forbids it until the data file bears a synced sign that the index is being changed.
    */
   allowSpill(on: boolean): void {
-    this.#db.pragma(`cache_spill = ${on ? 'ON' : 'OFF'}`);
+    // PRAGMA cache_spill has no effect inside a transaction, the size of the cache has.
+    this.#db.pragma(`cache_size = -${on ? CACHE_KIBIBYTES : UNSPILT_CACHE_KIBIBYTES}`);
   }
 
   get inTransaction(): boolean {
@@ -242,7 +254,7 @@ export class BackupIndex {
   }
 
   #get(name: string): unknown {
-    return this.statement('SELECT value FROM cb_state WHERE name = ?').pluck().get(name);
+    return this.statement('SELECT value FROM cb_state WHERE name = ?', 'pluck').get(name);
   }
 
   #set(name: string, value: number | Buffer | undefined): void {
@@ -298,7 +310,7 @@ export class BackupIndex {
   }
 
   messageId(guid: string): number | undefined {
-    return this.statement('SELECT id FROM message WHERE guid = ?').pluck().get(guid) as number | undefined;
+    return this.statement('SELECT id FROM message WHERE guid = ?', 'pluck').get(guid) as number | undefined;
   }
 
   findMessage(guid: string): MessageLocation | undefined {
@@ -354,7 +366,7 @@ export class BackupIndex {
   /** The GUIDs that the mark was set for; undefined without a mark. */
   healMark(uniqueid: string): Set<string> | undefined {
     const sql = 'SELECT guids FROM cb_heal WHERE uniqueid = CAST(? AS TEXT)';
-    const guids = this.statement(sql).pluck().get(sqlText(uniqueid)) as Buffer | undefined;
+    const guids = this.statement(sql, 'pluck').get(sqlText(uniqueid)) as Buffer | undefined;
     if (guids === undefined) return undefined;
     const set = new Set<string>();
     for (let at = 0; at < guids.length; at += GUID_BYTES) set.add(guids.toString('hex', at, at + GUID_BYTES));

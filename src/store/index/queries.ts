@@ -164,7 +164,7 @@ export function* messages(index: BackupIndex, chunkId?: number): Generator<Messa
 /** Names of subscribed mailboxes. */
 export function subscriptions(index: BackupIndex): string[] {
   const sql = 'SELECT CAST(mboxname AS BLOB) FROM subscription WHERE unsubscribed IS NULL ORDER BY id';
-  return (index.statement(sql).pluck().all() as Buffer[]).map((name) => fromBlob(name));
+  return (index.statement(sql, 'pluck').all() as Buffer[]).map((name) => fromBlob(name));
 }
 
 export interface SeenRow {
@@ -205,10 +205,7 @@ export function sieveScripts(index: BackupIndex): { filename: string; lastUpdate
 /** Quotas as sent: `%(ROOT r ...)`. */
 export function quotas(index: BackupIndex, root?: string): string[] {
   const sql = `SELECT CAST(fields AS BLOB) FROM cb_quota ${root === undefined ? '' : 'WHERE root = CAST(? AS TEXT)'}`;
-  const rows = index
-    .statement(sql)
-    .pluck()
-    .all(...(root === undefined ? [] : [sqlText(root)]));
+  const rows = index.statement(sql, 'pluck').all(...(root === undefined ? [] : [sqlText(root)]));
   return (rows as Buffer[]).map((fields) => fromBlob(fields));
 }
 
@@ -216,7 +213,7 @@ export function quotas(index: BackupIndex, root?: string): string[] {
 export function annotations(index: BackupIndex, mboxname: string): string[] {
   const sql =
     'SELECT CAST(fields AS BLOB) FROM cb_annotation WHERE mboxname = CAST(? AS TEXT) ORDER BY entry, userid';
-  return (index.statement(sql).pluck().all(sqlText(mboxname)) as Buffer[]).map((fields) => fromBlob(fields));
+  return (index.statement(sql, 'pluck').all(sqlText(mboxname)) as Buffer[]).map((fields) => fromBlob(fields));
 }
 
 type RawMailbox = Omit<

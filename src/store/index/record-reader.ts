@@ -5,7 +5,7 @@ import { badParameters, type Rejection } from './outcome.ts';
 import type { RecordFields } from './record-store.ts';
 import type { SqlText } from './sql-text.ts';
 
-const GUID = /^[0-9a-f]{40}$/;
+const GUID_DIGITS = 40;
 const EXPUNGED = Buffer.from('\\Expunged', 'latin1');
 const KNOWN = new Set([
   'UID',
@@ -62,7 +62,7 @@ export class RecordReader {
         this.#size ??= value.number();
         return;
       case 'GUID':
-        this.#guid ??= value.held ? value.latin1() : '';
+        this.#guid ??= guidOf(value);
         return;
       default:
         if (KNOWN.has(key)) return; // NIL in place of a list: none
@@ -82,9 +82,8 @@ export class RecordReader {
     if (this.#modseq === undefined) return lacks('MODSEQ');
     if (this.#lastUpdated === undefined) return lacks('LAST_UPDATED');
     if (this.#internaldate === undefined) return lacks('INTERNALDATE');
-    let guid = this.#guid ?? '';
-    if (!GUID.test(guid)) guid = guid.toLowerCase();
-    if (!GUID.test(guid)) return lacks('GUID');
+    const guid = this.#guid;
+    if (guid === undefined) return lacks('GUID');
     return {
       uid: this.#uid,
       modseq: this.#modseq,
@@ -110,6 +109,20 @@ function isExpungedFlag(value: ScalarView): boolean {
     if (value.bytes[value.start + at] !== EXPUNGED[at]) return false;
   }
   return true;
+}
+
+/** 40 hex digits, in lower case. */
+function guidOf({ bytes, start, end }: ScalarView): string | undefined {
+  if (end - start !== GUID_DIGITS) return undefined;
+  let isLower = true;
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at] as number;
+    if (byte >= 0x30 && byte <= 0x39) continue;
+    if (byte >= 0x41 && byte <= 0x46) isLower = false;
+    else if (byte < 0x61 || byte > 0x66) return undefined;
+  }
+  const guid = Buffer.from(bytes.buffer, bytes.byteOffset + start, GUID_DIGITS).toString('latin1');
+  return isLower ? guid : guid.toLowerCase();
 }
 
 function lacks(key: string): Rejection {

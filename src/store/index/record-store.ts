@@ -37,19 +37,19 @@ export interface RecordFields {
   extra: SqlText | undefined;
 }
 
-interface MainRow {
+/** A row of `mailbox_message` or `cb_record`, as far as it decides where rows belong. */
+interface Row {
   id: number;
-  messageId: number;
-  guid: string;
   uid: number;
   expunged: number | null;
 }
 
-interface SideRow {
-  id: number;
+interface MainRow extends Row {
+  messageId: number;
+}
+
+interface SideRow extends Row {
   guid: string;
-  uid: number;
-  expunged: number | null;
 }
 
 export class RecordStore {
@@ -78,7 +78,7 @@ export class RecordStore {
     this.#missing.clear();
     this.#missingCount = 0;
     const pluck = (sql: string): number =>
-      (this.#index.statement(sql).pluck().get(mailboxId) as number | null) ?? 0;
+      (this.#index.statement(sql, 'pluck').get(mailboxId) as number | null) ?? 0;
     const sideMax = pluck('SELECT max(uid) FROM cb_record WHERE mailbox_id = ?');
     this.#maxUid = Math.max(pluck('SELECT max(uid) FROM mailbox_message WHERE mailbox_id = ?'), sideMax);
     this.#hasSide = pluck('SELECT EXISTS (SELECT 1 FROM cb_record WHERE mailbox_id = ?)') === 1;
@@ -104,25 +104,25 @@ export class RecordStore {
   /** @returns whether anything is different now. */
   put(record: RecordFields): boolean {
     let changed = this.#putExtra(record);
-    const messageId = this.#pending === undefined ? undefined : this.#claim(record.guid);
-    if (record.uid <= this.#maxUid) {
-      const main = this.#mainByUid(record.uid);
-      if (main !== undefined && main.guid === record.guid) return this.#updateMain(main, record) || changed;
-      if (main !== undefined) this.#replaceMain(main);
-      const side = this.#hasSide ? this.#sideByUid(record.uid) : undefined;
-      if (side !== undefined && side.guid === record.guid) {
-        changed = this.#updateSide(side, record) || changed;
-        const id = messageId ?? this.#index.messageId(record.guid);
-        if (id !== undefined) return this.#settle(record.guid, id) || changed;
-        // One that was live and not here before was accepted so: the client has nothing to send.
-        if (!record.expunged && side.expunged !== null) this.#noteMissing(record.guid);
-        return changed;
-      }
-      if (side !== undefined) this.#markReplaced(record.uid);
-    } else {
+    const messageId = this.#messageId(record.guid);
+    if (record.uid > this.#maxUid) {
       this.#maxUid = record.uid;
+      this.#insert(record, messageId);
+      return true;
     }
-    this.#insert(record, messageId ?? this.#index.messageId(record.guid));
+    const main = this.#mainByUid(record.uid);
+    if (main !== undefined && main.messageId === messageId) return this.#updateMain(main, record) || changed;
+    if (main !== undefined) this.#replaceMain(main);
+    const side = this.#hasSide ? this.#sideByUid(record.uid) : undefined;
+    if (side !== undefined && side.guid === record.guid) {
+      changed = this.#update(UPDATE_SIDE, side, record) || changed;
+      if (messageId !== undefined) return this.#settle(record.guid, messageId) || changed;
+      // One that was live and not here before was accepted so: the client has nothing to send.
+      if (!record.expunged && side.expunged !== null) this.#noteMissing(record.guid);
+      return changed;
+    }
+    if (side !== undefined) this.#markReplaced(record.uid);
+    this.#insert(record, messageId);
     return true;
   }
 
@@ -135,7 +135,7 @@ export class RecordStore {
         this.#index
           .statement('UPDATE mailbox_message SET expunged = ? WHERE id = ?')
           .run(this.#time, main.id);
-        if (this.#hasSide) this.#settle(main.guid, main.messageId);
+        if (this.#hasSide) this.#settle(this.#guidOf(main.messageId), main.messageId);
         changed = true;
       }
       const side = this.#hasSide ? this.#sideByUid(uid) : undefined;
@@ -147,25 +147,25 @@ export class RecordStore {
     return changed;
   }
 
-  #claim(guid: string): number | undefined {
+  #messageId(guid: string): number | undefined {
     const message = this.#pending?.claim(guid);
-    return message && this.#index.addMessage(message);
+    return message === undefined ? this.#index.messageId(guid) : this.#index.addMessage(message);
   }
 
-  #messageId(guid: string): number | undefined {
-    return this.#claim(guid) ?? this.#index.messageId(guid);
+  #guidOf(messageId: number): string {
+    return this.#index.statement('SELECT guid FROM message WHERE id = ?', 'pluck').get(messageId) as string;
   }
 
   #mainByUid(uid: number): MainRow | undefined {
-    return this.#index.statement(MAIN_BY_UID).get(this.#mailboxId, uid) as MainRow | undefined;
+    return mainRow(this.#index.statement(MAIN_BY_UID, 'raw').get(this.#mailboxId, uid));
   }
 
   #mainByMessage(messageId: number): MainRow | undefined {
-    return this.#index.statement(MAIN_BY_MESSAGE).get(this.#mailboxId, messageId) as MainRow | undefined;
+    return mainRow(this.#index.statement(MAIN_BY_MESSAGE, 'raw').get(this.#mailboxId, messageId));
   }
 
   #sideByUid(uid: number): SideRow | undefined {
-    return this.#index.statement(SIDE_BY_UID).get(this.#mailboxId, uid) as SideRow | undefined;
+    return sideRow(this.#index.statement(SIDE_BY_UID, 'raw').get(this.#mailboxId, uid));
   }
 
   #insert(record: RecordFields, messageId: number | undefined): void {
@@ -224,15 +224,11 @@ export class RecordStore {
 
   #updateMain(main: MainRow, record: RecordFields): boolean {
     const changed = this.#update(UPDATE_MAIN, main, record);
-    if (changed && record.expunged && this.#hasSide) this.#settle(main.guid, main.messageId);
+    if (changed && record.expunged && this.#hasSide) this.#settle(record.guid, main.messageId);
     return changed;
   }
 
-  #updateSide(side: SideRow, record: RecordFields): boolean {
-    return this.#update(UPDATE_SIDE, side, record);
-  }
-
-  #update(sql: string, row: MainRow | SideRow, record: RecordFields): boolean {
+  #update(sql: string, row: Row, record: RecordFields): boolean {
     const { lastUpdated, flags, internaldate, annotations } = record;
     const expunged = record.expunged ? (row.expunged ?? this.#time) : null;
     const modseq = toSigned64(record.modseq);
@@ -246,7 +242,7 @@ export class RecordStore {
     this.#index.statement('DELETE FROM mailbox_message WHERE id = ?').run(main.id);
     this.#hasSide = true;
     this.#markReplaced(main.uid);
-    this.#settle(main.guid, main.messageId);
+    this.#settle(this.#guidOf(main.messageId), main.messageId);
   }
 
   #markReplaced(uid: number): void {
@@ -255,7 +251,7 @@ export class RecordStore {
 
   /** Puts that of the message's UIDs into Cyrus's table which belongs there. Returns whether rows moved. */
   #settle(guid: string, messageId: number): boolean {
-    const best = this.#index.statement(BEST_SIDE).get(this.#mailboxId, guid) as SideRow | undefined;
+    const best = sideRow(this.#index.statement(BEST_SIDE, 'raw').get(this.#mailboxId, guid));
     if (best === undefined) return false;
     const main = this.#mainByMessage(messageId);
     if (main !== undefined && !isBetter(best, main)) return false;
@@ -279,18 +275,27 @@ export class RecordStore {
   }
 }
 
-function isBetter(
-  a: { uid: number; expunged: number | null },
-  b: { uid: number; expunged: number | null },
-): boolean {
+function isBetter(a: Row, b: Row): boolean {
   if ((a.expunged === null) !== (b.expunged === null)) return a.expunged === null;
   return a.uid > b.uid;
 }
 
-const MAIN_BY_UID = `SELECT r.id, r.message_id AS messageId, m.guid, r.uid, r.expunged
-  FROM mailbox_message r JOIN message m ON m.id = r.message_id WHERE r.mailbox_id = ? AND r.uid = ?`;
-const MAIN_BY_MESSAGE = `SELECT r.id, r.message_id AS messageId, m.guid, r.uid, r.expunged
-  FROM mailbox_message r JOIN message m ON m.id = r.message_id WHERE r.mailbox_id = ? AND r.message_id = ?`;
+function mainRow(values: unknown): MainRow | undefined {
+  if (values === undefined) return undefined;
+  const [id, messageId, uid, expunged] = values as [number, number, number, number | null];
+  return { id, messageId, uid, expunged };
+}
+
+function sideRow(values: unknown): SideRow | undefined {
+  if (values === undefined) return undefined;
+  const [id, guid, uid, expunged] = values as [number, string, number, number | null];
+  return { id, guid, uid, expunged };
+}
+
+const MAIN_BY_UID =
+  'SELECT id, message_id, uid, expunged FROM mailbox_message WHERE mailbox_id = ? AND uid = ?';
+const MAIN_BY_MESSAGE = `SELECT id, message_id, uid, expunged FROM mailbox_message
+  WHERE mailbox_id = ? AND message_id = ?`;
 const SIDE_BY_UID = `SELECT id, guid, uid, expunged FROM cb_record
   WHERE mailbox_id = ? AND uid = ? AND replaced = 0`;
 const BEST_SIDE = `SELECT id, guid, uid, expunged FROM cb_record

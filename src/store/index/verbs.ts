@@ -86,7 +86,7 @@ function rename({ index, line, time }: VerbContext): boolean | Rejection {
   const [from, to] = [sqlText(oldName), sqlText(newName)];
 
   const find = 'SELECT id FROM mailbox WHERE mboxname = CAST(? AS TEXT) AND deleted IS NULL';
-  const id = index.statement(find).pluck().get(from) as number | undefined;
+  const id = index.statement(find, 'pluck').get(from) as number | undefined;
   const intermediate = `UPDATE OR REPLACE cb_intermediate SET mboxname = CAST(? AS TEXT)
     WHERE mboxname = CAST(? AS TEXT)`;
   const moved = index.statement(intermediate).run(to, from).changes > 0;
@@ -241,7 +241,7 @@ function annotationKey(line: SmallLine): string[] | Rejection {
  */
 function unuser({ index, line, chunkId, time }: VerbContext): boolean | Rejection {
   if (!line.atom) return badParameters('UNUSER names no user');
-  if (index.statement(HAS_ANYTHING).pluck().get() !== 1) return false;
+  if (index.statement(HAS_ANYTHING, 'pluck').get() !== 1) return false;
   let changed = index.unuserAt() === undefined;
   if (changed) index.setUnuserAt(time);
   const steps: [sql: string, parameters: unknown[]][] = [
