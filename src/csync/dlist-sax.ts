@@ -103,6 +103,9 @@ export interface DlistSaxOptions {
 
 const DEFAULT_MAX_VALUE_BYTES = 16 << 20;
 
+/** One for all parsers of the thread: they all see the same few keys. */
+const KEYS = new KeyTable();
+
 /** Streaming parser of one dlist value as data files hold it: in pieces, of any size, at constant memory. */
 export class DlistSax {
   readonly #scanner: DlistScanner;
@@ -155,7 +158,6 @@ export class DlistSax {
 class SaxAdapter implements ScanEvents {
   readonly #events: DlistSaxEvents;
   readonly #view = new ScalarView();
-  readonly #keys = new KeyTable();
 
   constructor(events: DlistSaxEvents) {
     this.#events = events;
@@ -171,7 +173,7 @@ class SaxAdapter implements ScanEvents {
   }
 
   key(bytes: Uint8Array, from: number, to: number, offset: number): void {
-    this.#events.key(this.#keys.get(bytes, from, to), offset);
+    this.#events.key(KEYS.get(bytes, from, to), offset);
   }
 
   scalar(kind: ScalarKind, bytes: Uint8Array, from: number, to: number, size: number, offset: number): void {

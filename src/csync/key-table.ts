@@ -1,6 +1,8 @@
 import { latin1 } from './bytes.ts';
 
-const SLOTS = 256;
+const SLOTS = 512;
+/** Slots that are looked at for one key. */
+const PROBES = 4;
 /** Longer keys are rare and not worth a slot. */
 const MAX_KEPT_BYTES = 32;
 
@@ -9,17 +11,22 @@ const MAX_KEPT_BYTES = 32;
  * has a slot, so that no string is made for one seen before.
  */
 export class KeyTable {
-  readonly #bytes: (Buffer | undefined)[] = new Array(SLOTS).fill(undefined);
-  readonly #names: string[] = new Array(SLOTS).fill('');
+  readonly #bytes: (Buffer | undefined)[] = new Array(SLOTS + PROBES).fill(undefined);
+  readonly #names: string[] = new Array(SLOTS + PROBES).fill('');
 
   get(bytes: Uint8Array, from: number, to: number): string {
-    const length = to - from;
-    if (length > MAX_KEPT_BYTES) return upperCase(latin1(bytes, from, to));
-    let hash = length;
+    if (to - from > MAX_KEPT_BYTES) return upperCase(latin1(bytes, from, to));
+    let hash = to - from;
     for (let at = from; at < to; at++) hash = (Math.imul(hash, 31) + (bytes[at] as number)) | 0;
-    const slot = (hash ^ (hash >>> 8)) & (SLOTS - 1);
-    const kept = this.#bytes[slot];
-    if (kept !== undefined && same(kept, bytes, from, to)) return this.#names[slot] as string;
+    const first = (hash ^ (hash >>> 9) ^ (hash >>> 18)) & (SLOTS - 1);
+    let slot = first;
+    for (; slot < first + PROBES; slot++) {
+      const kept = this.#bytes[slot];
+      if (kept === undefined) break;
+      if (same(kept, bytes, from, to)) return this.#names[slot] as string;
+    }
+    // Where all are taken one key gives way: strange keys must not fill memory.
+    if (slot === first + PROBES) slot = first;
     const name = upperCase(latin1(bytes, from, to));
     this.#bytes[slot] = Buffer.from(bytes.subarray(from, to));
     this.#names[slot] = name;

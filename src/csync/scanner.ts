@@ -268,7 +268,11 @@ export class DlistScanner {
 
   #atom(bytes: Uint8Array, pos: number, end: number): number {
     let at = pos;
-    while (at < end && ENDS_ATOM[bytes[at] as number] === 0) at++;
+    while (at < end) {
+      const byte = bytes[at] as number;
+      if (byte <= RPAREN && ENDS_ATOM[byte] === 1) break;
+      at++;
+    }
     this.#length += at - pos;
     if (this.#length > this.#limits.maxWordBytes) return this.#tooLong(pos, 'word');
     if (at === end || this.#token.used) this.#keep(bytes, pos, at);

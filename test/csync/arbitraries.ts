@@ -51,7 +51,8 @@ export function dlist(withFiles: boolean): fc.Arbitrary<Dlist> {
 
 /**
  * Prints a value in one of the many ways in which a client may: quoted where an atom would do, literals of
- * both kinds, escapes, more white space, upper-case GUIDs. `choose` picks among n ways.
+ * both kinds, escapes, more white space, upper-case GUIDs. `choose` picks among n ways; of those of an atom
+ * the last prints a literal that waits for a go-ahead.
  */
 export function printLoosely(value: Dlist, choose: (ways: number) => number): string {
   switch (value.kind) {
@@ -80,7 +81,7 @@ export function printLoosely(value: Dlist, choose: (ways: number) => number): st
 function printAtomLoosely(text: string, choose: (ways: number) => number): string {
   const way = choose(4);
   if (way === 0) return `{${text.length}+}${choose(4) === 0 ? '\n' : '\r\n'}${text}`;
-  if (way === 1) return `{${text.length}}\r\n${text}`;
+  if (way === 3) return `{${text.length}}\r\n${text}`;
   if (way === 2 && !/[\0\r\n]/.test(text)) return `"${text.replace(/["\\]|[a-c]/g, '\\$&')}"`;
   return printString(text, { nonSynchronising: true });
 }

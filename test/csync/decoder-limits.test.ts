@@ -1,5 +1,7 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { DecoderLimits } from '../../src/csync/limits.ts';
+import { dlist, printLoosely } from './arbitraries.ts';
 import { decode, inPieces, Recorder, toBytes } from './recorder.ts';
 
 const GUID = 'a9993e364706816aba3e25717850c26c9cd0d89d';
@@ -162,5 +164,39 @@ describe('limits of the decoder, at the cap and one over', () => {
     expect(log).toMatchObject([{ kind: 'abort', reason: { kind: 'limit' } }]);
     const file = decode(`APPLY MESSAGE (%{default ${GUID} ${'9'.repeat(30)}}\r\nNOOP\r\n`);
     expect(file).toMatchObject([{ kind: 'abort', reason: { kind: 'limit' } }]);
+  });
+
+  it('leave the decoder in step after any value, whatever limit it is over and whatever it holds', () => {
+    const small: fc.Arbitrary<Partial<DecoderLimits>> = fc.record({
+      maxWordBytes: fc.integer({ min: 1, max: 40 }),
+      maxQuotedBytes: fc.integer({ min: 1, max: 40 }),
+      maxLiteralBytes: fc.integer({ min: 1, max: 40 }),
+      maxMessageBytes: fc.integer({ min: 1, max: 40 }),
+      maxDepth: fc.integer({ min: 1, max: 4 }),
+      maxLineBytes: fc.integer({ min: 1, max: 400 }),
+      maxItems: fc.integer({ min: 1, max: 20 }),
+    });
+    const verb = fc.constantFrom('APPLY MESSAGE', 'APPLY MAILBOX', 'APPLY SUB', 'GET MAILBOXES', 'APPLY M%');
+    const seen = new Set<string>();
+    fc.assert(
+      fc.property(
+        dlist(true),
+        verb,
+        small,
+        fc.infiniteStream(fc.nat(1000)),
+        (value, word, limits, stream) => {
+          // Without the literals that wait: one that is refused ends its line.
+          const choose = (ways: number) => (stream.next().value as number) % (ways === 4 ? 3 : ways);
+          const bytes = toBytes(`${word} ${printLoosely(value, choose)}\r\nNOOP\r\n`);
+          const log = new Recorder({ limits }).feed(inPieces(bytes, 1 + choose(90))).end().log;
+          expect(log.map((entry) => entry.kind).slice(1)).toEqual(['command']);
+          const [first] = log;
+          seen.add(first && 'reason' in first ? first.reason.text.replaceAll(/\d+/g, 'N') : 'taken');
+        },
+      ),
+      { numRuns: 2000 },
+    );
+    // All kinds of refusal were met.
+    expect(seen.size).toBeGreaterThanOrEqual(9);
   });
 });
