@@ -1,6 +1,7 @@
 import { createHash, createHmac, pbkdf2, randomBytes, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
 import { BackupError } from '../platform/errors.ts';
+import { saslprep } from '../sasl/saslprep.ts';
 
 const deriveKey = promisify(pbkdf2);
 
@@ -80,9 +81,9 @@ class ScramClient implements SaslClient {
   constructor(mechanism: string, account: Account, nonce: string) {
     this.mechanism = mechanism;
     this.#hash = SCRAM_HASHES[mechanism]!;
-    this.#account = account;
+    this.#account = { user: prepared(account.user, account), password: prepared(account.password, account) };
     this.#nonce = nonce;
-    this.#firstBare = `n=${account.user.replaceAll('=', '=3D').replaceAll(',', '=2C')},r=${nonce}`;
+    this.#firstBare = `n=${this.#account.user.replaceAll('=', '=3D').replaceAll(',', '=2C')},r=${nonce}`;
     this.initial = Buffer.from(`n,,${this.#firstBare}`);
   }
 
@@ -127,12 +128,23 @@ class ScramClient implements SaslClient {
   }
 
   #fail(reason: string): never {
-    throw new BackupError({
-      code: 'CREDENTIALS_INVALID',
-      tried: 'log in as',
-      subject: this.#account.user,
-      reason,
-      remedy: 'Check the name, the password and that this is the right server',
-    });
+    throw refused(this.#account, reason);
   }
+}
+
+/** RFC 5802 prepares both, so that they are the same bytes however they were typed. */
+function prepared(text: string, account: Account): string {
+  const ready = saslprep(text);
+  if (ready === undefined) throw refused(account, 'name or password is empty or holds control characters');
+  return ready;
+}
+
+function refused(account: Account, reason: string): BackupError {
+  return new BackupError({
+    code: 'CREDENTIALS_INVALID',
+    tried: 'log in as',
+    subject: account.user,
+    reason,
+    remedy: 'Check the name, the password and that this is the right server',
+  });
 }
