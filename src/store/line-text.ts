@@ -3,6 +3,7 @@
  * came as one small piece, else spooled to a file of the session.
  */
 import fs from 'node:fs';
+import { printString } from '../csync/encoder.ts';
 import type { StagedMessage } from '../pipeline/messages.ts';
 import type { OpenChunk } from './open-chunk.ts';
 
@@ -43,7 +44,7 @@ export function appendStagedMessages(chunk: OpenChunk, messages: readonly Staged
   let separator = '';
   for (const message of messages) {
     const { partition, guid, size } = message;
-    chunk.appendText(Buffer.from(`${separator}%{${partition} ${guid} ${size}}\r\n`, 'latin1'));
+    chunk.appendText(Buffer.from(`${separator}%{${printString(partition)} ${guid} ${size}}\r\n`, 'latin1'));
     separator = ' ';
     const offset = chunk.contentLength - line.textOffset;
     eachBlock({ path: message.path, offset: message.offset, length: size }, (block) => {
@@ -52,6 +53,15 @@ export function appendStagedMessages(chunk: OpenChunk, messages: readonly Staged
     chunk.pending.add({ chunkId: chunk.id, ...line }, [{ guid, partition, size, offset }], () => true);
   }
   chunk.appendText(Buffer.from(')\r\n', 'latin1'));
+}
+
+/** Copies everything pending out of the chunk. */
+export function exportPending(chunk: OpenChunk, spool: SpoolFile): StagedMessage[] {
+  return chunk.pending.all().map(({ guid, partition, contentOffset, size }) => {
+    const offset = spool.end;
+    for (const block of chunk.read(contentOffset, size)) spool.append(block);
+    return { guid, partition, path: spool.path, offset, size };
+  });
 }
 
 /** A file of one session's, to which bytes can be appended; not synced, removed with the session. */

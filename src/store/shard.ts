@@ -4,6 +4,7 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
+import { printString } from '../csync/encoder.ts';
 import type {
   PieceRequest,
   ReadRequest,
@@ -17,8 +18,11 @@ import { crashPoint } from '../platform/crash-points.ts';
 import { BackupError } from '../platform/errors.ts';
 import type { Backup } from './backup.ts';
 import { BackupShelf } from './backup-shelf.ts';
-import { SpoolFile } from './line-text.ts';
+import { formerKey, isNewPerson, mailboxOfFormerUser, queryOfFormerUser } from './former-users.ts';
+import { mailboxByName } from './index/queries.ts';
+import { appendStagedMessages, exportPending, SpoolFile } from './line-text.ts';
 import { type Command, MessageCommand } from './message-command.ts';
+import { peekFields } from './peek-fields.ts';
 import { answerPages, nonexistentAnswer } from './read-pages.ts';
 import { SerialQueues } from './serial-queues.ts';
 import { StateCommand } from './state-command.ts';
@@ -115,8 +119,10 @@ export class Shard {
     let command = session.commands.get(request.command)?.command;
     const isFirst = command === undefined;
     if (command === undefined) {
-      const backup = await this.#lock(request, true);
-      if (backup === undefined || 'code' in backup) return backup ?? gone();
+      const own = await this.#lock(request, true);
+      if (own === undefined || 'code' in own) return own ?? gone();
+      const backup = await this.#rightBackup(own, request);
+      if ('code' in backup) return backup;
       command =
         request.verb === 'MESSAGE'
           ? new MessageCommand(backup, this.#memory)
@@ -130,6 +136,49 @@ export class Shard {
     const reply = await command.finish(request.messages);
     if (reply.code !== 'NEED') session.commands.delete(request.command);
     return reply;
+  }
+
+  /** Where a command goes if the userid had another owner before: see former-users.ts. */
+  async #rightBackup(own: Backup, request: PieceRequest): Promise<Backup | ShardReply> {
+    const formerKeys = own.index.formerKeys();
+    if (formerKeys.length === 0 && own.index.unuserAt() === undefined) return own;
+    const { piece } = request;
+    const fields = peekFields(
+      piece.kind === 'bytes' ? piece.bytes : slabText(this.#memory, piece.slab, piece.rawLength),
+    );
+    if (isNewPerson(own, request.verb, fields, this.#env)) return await this.#putAside(own, request.session);
+    const name = mailboxOfFormerUser(own, request.verb, fields, this.#env);
+    if (name === undefined) return own;
+    for (const key of formerKeys) {
+      const former = await this.#lock({ session: request.session, userid: key }, false);
+      if (former === undefined) continue;
+      if ('code' in former) return former;
+      if (mailboxByName(former.index, name) !== undefined) return former;
+    }
+    return own;
+  }
+
+  /** The backup of a user who is gone makes room for somebody new of the same name. */
+  async #putAside(own: Backup, session: number): Promise<Backup | ShardReply> {
+    const { userid } = own;
+    const key = formerKey(userid, own.index.unuserAt()!);
+    const spool = this.#newSpool(session, 'messages');
+    const pending = own.chunk === undefined ? [] : exportPending(own.chunk, spool);
+    spool.close();
+    own.chunk?.rollbackToCommitted();
+    await own.release();
+    this.#shelf.forget(own);
+    this.#env.catalog.rename(userid, key);
+    this.#env.log.info({ userid, key }, 'the userid has a new owner; the backup of the former one is put aside');
+    const fresh = await this.#lock({ session, userid }, true);
+    if (fresh === undefined || 'code' in fresh) return fresh ?? gone();
+    const chunk = fresh.ensureChunk();
+    chunk.beginLine('NOTE');
+    chunk.appendText(Buffer.from(`FORMER %(KEY ${printString(key)})\r\n`, 'latin1'));
+    fresh.index.addFormerKey(key);
+    await fresh.commit();
+    appendStagedMessages(chunk, pending);
+    return fresh;
   }
 
   #takeCommand(session: number, number: number): Command | undefined {
@@ -147,7 +196,7 @@ export class Shard {
       const backup = await this.#lock(request, false);
       if (backup === undefined) return nonexistentAnswer(request.query);
       if ('code' in backup) return backup;
-      const answer = answerPages(backup, request.query);
+      const answer = await this.#answer(backup, request);
       if ('code' in answer) return answer;
       pages = answer;
     }
@@ -156,6 +205,23 @@ export class Shard {
     const cursor = this.#nextCursor++;
     session.pages.set(cursor, pages);
     return { ...OK, bytes: page.value, cursor };
+  }
+
+  /** The pages of an answer, followed by what is kept of former owners of the userid. */
+  async #answer(backup: Backup, request: ReadRequest): Promise<Iterator<Uint8Array> | ShardReply> {
+    const own = answerPages(backup, request.query);
+    const formerKeys = backup.index.formerKeys();
+    if (formerKeys.length === 0) return own;
+    const all: Iterator<Uint8Array>[] = 'code' in own ? [] : [own];
+    for (const key of formerKeys) {
+      const former = await this.#lock({ session: request.session, userid: key }, false);
+      if (former === undefined) continue;
+      if ('code' in former) return former;
+      const query = queryOfFormerUser(request.query, former, this.#env);
+      const more = query === undefined ? undefined : answerPages(former, query);
+      if (more !== undefined && !('code' in more)) all.push(more);
+    }
+    return all.length === 0 ? own : inTurn(all);
   }
 
   /** The backup, locked for the session; undefined if there is none; a reply if it cannot be had now. */
@@ -290,6 +356,12 @@ export class Shard {
     this.#env.log.error({ err: error, code, op: request.op, userid }, 'a request to the store failed');
     const reason = error instanceof Error ? error.message : String(error);
     return { code: 'IMAP_MAILBOX_LOCKED', text: `not now: ${reason.replaceAll(/\s+/g, ' ')}` };
+  }
+}
+
+function* inTurn(iterators: readonly Iterator<Uint8Array>[]): Generator<Uint8Array, void> {
+  for (const iterator of iterators) {
+    for (let next = iterator.next(); !next.done; next = iterator.next()) yield next.value;
   }
 }
 

@@ -8,7 +8,7 @@ import { slabText } from '../pipeline/slabs.ts';
 import { crashPoint } from '../platform/crash-points.ts';
 import { LineFeed } from './apply-line.ts';
 import type { Backup } from './backup.ts';
-import { appendStagedMessages, eachBlock, type LineText, type SpoolFile } from './line-text.ts';
+import { appendStagedMessages, eachBlock, exportPending, type LineText, type SpoolFile } from './line-text.ts';
 import { appendPiece, type Command } from './message-command.ts';
 import type { LineStart, OpenChunk } from './open-chunk.ts';
 import type { PendingMessage } from './pending.ts';
@@ -208,8 +208,9 @@ export class StateCommand implements Command {
   /** Takes everything pending out of the file; what is this user's goes back in, the rest stays staged. */
   #moveStrangers(chunk: OpenChunk, list: readonly PendingMessage[]): void {
     const strangers = new Set(list.map((message) => message.guid));
-    const all = chunk.pending.all();
-    const staged = this.#exportPending(chunk, all);
+    const spool = this.#openSpool('messages');
+    const staged = exportPending(chunk, spool);
+    spool.close();
     chunk.rollbackToCommitted();
     this.#moved.push(...staged.filter((message) => strangers.has(message.guid)));
     appendStagedMessages(
@@ -217,18 +218,5 @@ export class StateCommand implements Command {
       staged.filter((message) => !strangers.has(message.guid)),
     );
     this.#env.figures.count('messages_moved_total', strangers.size);
-  }
-
-  #exportPending(chunk: OpenChunk, messages: readonly PendingMessage[]): StagedMessage[] {
-    const spool = this.#openSpool('messages');
-    try {
-      return messages.map(({ guid, partition, contentOffset, size }) => {
-        const offset = spool.end;
-        for (const block of chunk.read(contentOffset, size)) spool.append(block);
-        return { guid, partition, path: spool.path, offset, size };
-      });
-    } finally {
-      spool.close();
-    }
   }
 }

@@ -98,6 +98,49 @@ describe('healing', () => {
   });
 });
 
+describe('a userid that somebody new has', () => {
+  const oldTrash = 'DELETED.user.anne.Old.5F3A1B2C';
+
+  async function leave(): Promise<void> {
+    await rig.message(1, 'anne', 'of the first anne\r\n');
+    await rig.mailbox(1, 'anne', 'user.anne', ['of the first anne\r\n']);
+    await rig.mailbox(1, 'anne', oldTrash, []);
+    await rig.apply(1, 'anne', 'UNUSER', 'anne');
+    await rig.release(1);
+  }
+
+  test('has a backup of its own; what the server still names of the former one stays there', async () => {
+    await leave();
+    const former = rig.dataPath('anne');
+    await rig.message(2, 'anne', 'of the second anne\r\n');
+    const value = ['of the second anne\r\n'];
+    expect((await rig.mailbox(2, 'anne', 'user.anne', value, { UNIQUEID: 'another' })).code).toBe('OK');
+    await rig.release(2);
+    expect(rig.dataPath('anne')).not.toBe(former);
+    expect([...rig.catalog.entries()].map(([, file]) => file).sort()).toEqual(
+      [former, rig.dataPath('anne')].sort(),
+    );
+    expect(content('anne')).not.toContain('of the first anne');
+    expect(gunzipSync(fs.readFileSync(former)).toString()).not.toContain('of the second anne');
+
+    const answer = await rig.read(3, 'anne', { what: 'USER' });
+    expect(answer).toContain('MBOXNAME user.anne ');
+    expect(answer).toContain(oldTrash);
+    await rig.apply(3, 'anne', 'UNMAILBOX', oldTrash);
+    expect(await rig.read(3, 'anne', { what: 'USER' })).not.toContain(oldTrash);
+    await rig.release(3);
+    expect(gunzipSync(fs.readFileSync(former)).toString()).toMatch(/UNMAILBOX DELETED/);
+    expect(content('anne')).not.toContain('UNMAILBOX');
+  });
+
+  test('the same person coming back goes on with the old backup', async () => {
+    await leave();
+    const former = rig.dataPath('anne');
+    expect((await rig.mailbox(2, 'anne', 'user.anne', ['of the first anne\r\n'])).code).toBe('OK');
+    expect(rig.dataPath('anne')).toBe(former);
+  });
+});
+
 describe('locks', () => {
   test('a backup in use by one session is refused to another, and free after release', async () => {
     await rig.mailbox(1, 'anne', 'user.anne', []);

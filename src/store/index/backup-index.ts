@@ -243,6 +243,17 @@ export class BackupIndex {
     this.#set('unuser_at', time);
   }
 
+  /** Catalog keys of the backups of people who had this userid before (see former-users.ts). */
+  formerKeys(): string[] {
+    const keys = this.#get('former');
+    return Buffer.isBuffer(keys) ? fromBlob(keys).split('\n') : [];
+  }
+
+  addFormerKey(key: string): void {
+    const keys = this.formerKeys();
+    if (!keys.includes(key)) this.#set('former', Buffer.from([...keys, key].join('\n'), 'latin1'));
+  }
+
   /** FILENAME of the last ACTIVATE_SIEVE that no UNACTIVATE_SIEVE followed. */
   activeSieve(): string | undefined {
     const name = this.#get('active_sieve');

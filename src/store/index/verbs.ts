@@ -37,6 +37,7 @@ export const VERBS: ReadonlyMap<string, ApplyVerb> = new Map<string, ApplyVerb>(
   ['UNANNOTATION', unannotation],
   ['UNUSER', unuser],
   ['HEAL', heal],
+  ['FORMER', former],
 ]);
 
 function expunge({ index, line, chunkId, live, time }: VerbContext): boolean | Rejection {
@@ -275,6 +276,14 @@ function heal({ index, line }: VerbContext): boolean | Rejection {
   if (typeof uniqueid !== 'string') return uniqueid;
   if (index.healMark(uniqueid) !== undefined) return false;
   index.markForHeal(uniqueid, []);
+  return true;
+}
+
+/** Our own line: somebody else had this userid before, whose backup is in the catalog under KEY. */
+function former({ index, line }: VerbContext): boolean | Rejection {
+  const key = field(line, 'KEY');
+  if (typeof key !== 'string') return key;
+  index.addFormerKey(key);
   return true;
 }
 
