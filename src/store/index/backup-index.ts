@@ -208,9 +208,10 @@ export class BackupIndex {
     this.statement(`RELEASE ${name}`).run();
   }
 
-  /** Undoes what was done since the savepoint, which stays: release it too. */
+  /** Undoes what was done since the savepoint, which goes too. */
   rollbackTo(name: string): void {
     this.statement(`ROLLBACK TO ${name}`).run();
+    this.release(name);
   }
 
   // State

@@ -15,6 +15,9 @@ export interface StoredMailbox {
   syncCrcAnnot: bigint;
 }
 
+/** Internal name of a user's folder outside the deleted namespace. */
+const OWN_FOLDER = /^(?:[^!]*!)?user\./;
+
 export class MailboxRows {
   readonly #index: BackupIndex;
   readonly #chunkId: number;
@@ -52,7 +55,8 @@ export class MailboxRows {
     if (this.#takeName(header, mailbox.id, time)) changed = true;
     if (this.#dropIntermediate(header)) changed = true;
     if (this.#index.clearHealMark(header.uniqueid)) changed = true;
-    if (this.#index.unuserAt() !== undefined) {
+    // Deleted folders of a user who is gone are reported as long as the mail server has them.
+    if (OWN_FOLDER.test(header.mboxname) && this.#index.unuserAt() !== undefined) {
       this.#index.setUnuserAt(undefined);
       changed = true;
     }
