@@ -16,6 +16,8 @@ import { FileWindow, WINDOW_BYTES } from './window.ts';
 import { SEGMENT_START_SPACING_BYTES, type SegmentStart } from './writer.ts';
 
 const MAGIC = Buffer.from([0x1f, 0x8b, 8]);
+/** Window of the search for the next header. */
+const SEARCH_BYTES = 64 * 1024;
 /** Enough for a header and for a first deflate block with its code tables. */
 const PROBE_BYTES = MAX_HEADER_BYTES + 3072;
 /** Places noted between two flush points: more than a killed program can leave; a hostile message may hold any number. */
@@ -47,7 +49,7 @@ export type Outcome = 'complete' | 'mismatch' | 'out' | 'error' | 'torn-header' 
 
 /** Buffers of a decoder, to be used for one member after the other. */
 export class DecoderBuffers {
-  readonly window: Uint8Array = new Uint8Array(WINDOW_BYTES);
+  readonly window: Uint8Array<ArrayBuffer> = new Uint8Array(WINDOW_BYTES);
   readonly inflater: Inflater = new Inflater({ content: () => {}, flushPoint: () => {} });
 }
 
@@ -67,6 +69,13 @@ export class MemberDecoder {
   readonly starts: SegmentStart[] = [];
   /** Places behind the last flush point where the header of another chunk stands, in order. */
   readonly candidates: Extent[] = [];
+  /**
+   * Those before it. They are proven to lie inside the member, but for one chance: torn inside a stored block,
+   * it swallowed part of the next member and went on decoding in there.
+   */
+  readonly earlier: Extent[] = [];
+  /** The extent before anything was decoded. */
+  readonly nothing: Extent;
   readonly #fd: number;
   readonly #size: number;
   readonly #known: ReadonlySet<number>;
@@ -100,6 +109,7 @@ export class MemberDecoder {
     this.#tracked = tracked;
     this.#window = new FileWindow(fd, offset, size, buffers.window);
     this.#lines = this.#lineCounter();
+    this.nothing = this.extent(offset);
     this.#decode(buffers.inflater);
   }
 
@@ -188,7 +198,8 @@ export class MemberDecoder {
 
   #atFlushPoint(fileOffset: number): void {
     this.flushPoint = { contentOffset: this.#contentLength, fileOffset };
-    this.candidates.length = 0;
+    const room = MAX_CANDIDATES - this.earlier.length;
+    this.earlier.push(...this.candidates.splice(0).slice(0, room));
     if (!this.#tracked) return;
     const next = (this.starts.at(-1)?.contentOffset ?? 0) + SEGMENT_START_SPACING_BYTES;
     if (this.#contentLength >= next) this.starts.push(this.flushPoint);
@@ -222,6 +233,14 @@ export class MemberDecoder {
     this.end = window.offset;
     const right = footer.crc32 === this.#crc32 && footer.length === this.#contentLength % 2 ** 32;
     this.outcome = right ? 'complete' : 'mismatch';
+    if (!right && this.#tracked) this.#noteInFooter(this.streamEnd);
+  }
+
+  /** What was taken for a footer may be a torn one and the header of the next member. */
+  #noteInFooter(from: number): void {
+    for (let at = from; at < this.end; at++) {
+      if (isMemberHeader(this.#fd, at, this.#size)) this.candidates.push(this.extent(at));
+    }
   }
 }
 
@@ -254,7 +273,7 @@ export function isMemberHeader(fd: number, offset: number, size: number): boolea
 
 /** First offset at or behind `from` where isMemberHeader() holds, or undefined. */
 export function findMemberHeader(fd: number, from: number, size: number): number | undefined {
-  const window = new FileWindow(fd, from, size);
+  const window = new FileWindow(fd, from, size, new Uint8Array(SEARCH_BYTES));
   while (window.fill() >= MAGIC.length) {
     const at = Buffer.from(window.bytes.buffer, 0, window.end).indexOf(MAGIC, window.start);
     if (at === -1) {

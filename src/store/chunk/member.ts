@@ -90,7 +90,9 @@ function findBootTag(extra: Uint8Array): Uint8Array | undefined {
   for (let at = 0; at + 4 <= extra.length; ) {
     const length = extra[at + 2]! | (extra[at + 3]! << 8);
     if (extra[at] === SUBFIELD_1 && extra[at + 1] === SUBFIELD_2 && length === BOOT_TAG_BYTES) {
-      return at + 4 + length <= extra.length ? extra.slice(at + 4, at + 4 + length) : undefined;
+      return at + 4 + length <= extra.length
+        ? new Uint8Array(extra.subarray(at + 4, at + 4 + length))
+        : undefined;
     }
     at += 4 + length;
   }

@@ -11,8 +11,8 @@
  *
  * The next member after damage is looked for from the last flush point on: a gzip header whose content begins
  * with the first line of every chunk. A message may hold such bytes too (somebody mails a backup); therefore
- * places that the caller knows (the chunk table of the index) are believed first, and a complete member with
- * something else than a header behind it is not believed.
+ * places that the caller knows (the chunk table of the index) are believed first, and members with something
+ * else than a header behind the last of them are not believed.
  *
  * Memory is bounded. It is one pass, but for what lies behind damage: that is decoded twice.
  */
@@ -105,11 +105,14 @@ export function hashRange(fd: number, from: number, to: number, hash: ResumableS
   return hash;
 }
 
+type Judgement = 'chain' | 'maybe' | 'no';
+
 class Scan {
   readonly #fd: number;
   readonly #size: number;
   readonly #known: ReadonlySet<number>;
   readonly #buffers = new DecoderBuffers();
+  readonly #judged = new Map<number, Judgement>();
   #trialBytes = 0;
 
   constructor(fd: number, size: number, known: ReadonlySet<number>) {
@@ -141,7 +144,7 @@ class Scan {
       malformedLines: Math.max(decoder.malformedLines - torn, 0),
       firstTime: extent.lines > 0 ? decoder.firstTime : 0,
       lastTime: extent.lastTime,
-      starts: decoder.starts.filter((start) => start.fileOffset < extent.fileOffset),
+      starts: decoder.starts.filter((start) => start.contentOffset < extent.contentLength),
       cuts,
       streamEnd: complete || verdict.end !== decoder.end ? undefined : decoder.streamEnd,
     };
@@ -156,34 +159,47 @@ class Scan {
     const { outcome, offset, end } = decoder;
     const extent = decoder.extent();
     if (outcome === 'complete') return { state: 'complete', end, reason: '', extent };
-    if (outcome === 'torn-header') {
-      return { state: 'unfinished', end: this.#size, reason: 'the file ends inside its header', extent };
+    if (outcome === 'torn-header' || outcome === 'no-header') {
+      const next = this.#findBelievable(offset + 1);
+      if (outcome === 'torn-header' && next === this.#size) {
+        return { state: 'unfinished', end: next, reason: 'the file ends inside its header', extent };
+      }
+      return { state: 'corrupt', end: next, reason: 'it has no gzip header', extent };
     }
-    if (outcome === 'no-header') {
-      const reason = 'it has no gzip header';
-      return { state: 'corrupt', end: this.#findBelievable(offset + 1), reason, extent };
-    }
-    if (outcome === 'mismatch' && this.#fits(end)) {
-      return { state: 'corrupt', end, reason: 'its checksum or length is not that of its content', extent };
-    }
-    // Behind what we left unfinished nobody appends, unless the index says so.
-    const ours = outcome === 'out' && decoder.header.bootTag !== undefined;
-    const torn = this.#choose(decoder.candidates, ours);
+    const torn = outcome === 'mismatch' && this.#known.has(end) ? undefined : this.#choose(decoder);
     if (torn !== undefined) {
       const reason = 'another chunk begins before its end';
       return { state: 'unfinished', end: torn.fileOffset, reason, extent: torn };
+    }
+    if (outcome === 'mismatch' && this.#fits(end)) {
+      return { state: 'corrupt', end, reason: 'its checksum or length is not that of its content', extent };
     }
     if (outcome === 'out') {
       return { state: 'unfinished', end: this.#size, reason: 'the file ends before it does', extent };
     }
     const reason = `its stream is damaged at or before byte ${extent.fileOffset} of the file`;
-    return { state: 'corrupt', end: this.#findBelievable(extent.fileOffset), reason, extent };
+    // Without any flush point the header itself may be wrong about its length.
+    const trusted = decoder.flushPoint.contentOffset > 0;
+    const next = this.#findBelievable(trusted ? extent.fileOffset : offset + 1);
+    return {
+      state: 'corrupt',
+      end: next,
+      reason,
+      extent: next < extent.fileOffset ? decoder.nothing : extent,
+    };
   }
 
-  #choose(candidates: readonly Extent[], onlyKnown: boolean): Extent | undefined {
-    const known = candidates.find((candidate) => this.#known.has(candidate.fileOffset));
-    if (known !== undefined || onlyKnown) return known;
-    return candidates.find((candidate) => this.#isBelievable(candidate.fileOffset));
+  /** Where another member begins before the decoder came to its end, or undefined. */
+  #choose(decoder: MemberDecoder): Extent | undefined {
+    const { candidates, earlier } = decoder;
+    const known = [...earlier, ...candidates].find((candidate) => this.#known.has(candidate.fileOffset));
+    // Behind what we left unfinished nobody appends, unless the index says so.
+    if (known !== undefined || (decoder.outcome === 'out' && decoder.header.bootTag !== undefined))
+      return known;
+    return (
+      earlier.find((candidate) => this.#judgePlace(candidate.fileOffset) === 'chain') ??
+      candidates.find((candidate) => this.#judgePlace(candidate.fileOffset) !== 'no')
+    );
   }
 
   /** Next member at or behind `from`, or the end of the file. */
@@ -191,16 +207,35 @@ class Scan {
     for (let at = from; ; at++) {
       const found = findMemberHeader(this.#fd, at, this.#size);
       if (found === undefined) return this.#size;
-      if (this.#isBelievable(found)) return found;
+      if (this.#judgePlace(found) !== 'no') return found;
       at = found;
     }
   }
 
-  #isBelievable(offset: number): boolean {
-    if (this.#known.has(offset) || this.#trialBytes > TRIAL_BUDGET_BYTES) return true;
-    const trial = new MemberDecoder(this.#fd, offset, this.#size, this.#known, false, this.#buffers);
-    this.#trialBytes += trial.extent().contentLength + CHUNK_START.length;
-    return trial.outcome !== 'complete' || this.#fits(trial.end);
+  /**
+   * Whether a member begins here that is not just part of a message. `chain`: complete members follow up to the
+   * end of the file. `maybe`: something torn follows. `no`: behind a complete member stands something else.
+   */
+  #judgePlace(offset: number): Judgement {
+    if (this.#known.has(offset)) return 'chain';
+    const walked: number[] = [];
+    let judgement: Judgement | undefined;
+    for (let at = offset; judgement === undefined; ) {
+      judgement = at >= this.#size ? 'chain' : this.#judged.get(at);
+      if (judgement !== undefined) break;
+      if (this.#trialBytes > TRIAL_BUDGET_BYTES) {
+        judgement = walked.length > 0 ? 'chain' : 'maybe';
+        break;
+      }
+      walked.push(at);
+      const trial = new MemberDecoder(this.#fd, at, this.#size, this.#known, false, this.#buffers);
+      this.#trialBytes += trial.extent().contentLength + CHUNK_START.length;
+      if (trial.outcome !== 'complete') judgement = 'maybe';
+      else if (!this.#fits(trial.end)) judgement = 'no';
+      at = trial.end;
+    }
+    for (const place of walked) this.#judged.set(place, judgement);
+    return judgement;
   }
 
   /** The file ends here, or another member begins. */

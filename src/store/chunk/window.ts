@@ -7,16 +7,21 @@ export const WINDOW_BYTES = 512 * 1024;
  * used; whoever uses bytes moves `start` on.
  */
 export class FileWindow {
-  readonly bytes: Uint8Array;
+  readonly bytes: Uint8Array<ArrayBuffer>;
   start = 0;
   end = 0;
   readonly #fd: number;
-  readonly #limit: number;
+  #limit: number;
   /** File offset of `bytes[0]`. */
   #base: number;
 
   /** Reads from `offset` up to `limit` or the end of the file; all of `buffer` is used. */
-  constructor(fd: number, offset: number, limit: number, buffer = new Uint8Array(WINDOW_BYTES)) {
+  constructor(
+    fd: number,
+    offset: number,
+    limit: number,
+    buffer: Uint8Array<ArrayBuffer> = new Uint8Array(WINDOW_BYTES),
+  ) {
     this.#fd = fd;
     this.#base = offset;
     this.#limit = limit;
@@ -63,7 +68,7 @@ export class FileWindow {
     while (this.end < this.bytes.length && !this.atEnd) {
       const length = Math.min(this.bytes.length - this.end, this.#limit - this.#base - this.end);
       const count = readSync(this.#fd, this.bytes, this.end, length, this.#base + this.end);
-      if (count === 0) break;
+      if (count === 0) this.#limit = this.#base + this.end;
       this.end += count;
     }
     return this.end - this.start;
