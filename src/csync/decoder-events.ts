@@ -12,7 +12,7 @@ export interface DecoderEvents {
   /**
    * Text of the command as it is stored: verb without `LOCAL_`, a space, the value as sent with literals as
    * `{n}`, CRLF. Returns how many of the bytes it took; fewer than offered pauses, and what it did not take is
-   * offered again at the next push.
+   * offered again at the next push. The bytes are valid only during the call.
    */
   text(bytes: Uint8Array, start: number, end: number): number;
   /** The next `size` bytes of text are the message. All text before it was taken. */

@@ -9,6 +9,7 @@ import { DlistScanner, type ScalarKind, type ScanEvents, type ScanLimits } from 
 import { LineSkipper } from './skipper.ts';
 
 import { TextRun } from './text-run.ts';
+import { TokenBuffer } from './token-buffer.ts';
 
 export type { DecoderEvents } from './decoder-events.ts';
 export type { FileHeader } from './file-header.ts';
@@ -67,7 +68,8 @@ export class Decoder {
   #topKind: 'list' | 'kvlist' = 'list';
   #fieldIsList = false;
   #fieldKey = '';
-  #gathered: Buffer[] = [];
+  /** Text of a GET. */
+  readonly #gathered = new TokenBuffer();
 
   constructor(limits: DecoderLimits, events: DecoderEvents) {
     this.#limits = limits;
@@ -283,7 +285,7 @@ export class Decoder {
     this.#boundary = false;
     this.#actions = 0;
     this.#ahead = 0;
-    this.#gathered = [];
+    this.#gathered.release();
   }
 
   #skip(literalBytes: number, inside?: 'word' | 'file header'): void {
@@ -333,14 +335,14 @@ export class Decoder {
       this.#events.applyEnd();
       return;
     }
-    const text = Buffer.concat(this.#gathered);
+    const value = parseDlist(this.#gathered.bytes.subarray(0, this.#gathered.length - 2));
     this.#nextLine();
-    this.#events.get(this.#name, parseDlist(text.subarray(0, -2)));
+    this.#events.get(this.#name, value);
   }
 
   #text(bytes: Uint8Array, from: number, to: number): number {
     if (!this.#isGet) return this.#events.text(bytes, from, to);
-    this.#gathered.push(Buffer.from(bytes.subarray(from, to)));
+    this.#gathered.append(bytes, from, to);
     return to - from;
   }
 

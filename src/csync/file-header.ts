@@ -1,4 +1,4 @@
-import { addDigit, BACKSLASH, ENDS_ATOM, isDigit, latin1, QUOTE, RBRACE, SP } from './bytes.ts';
+import { addDigit, BACKSLASH, CR, ENDS_ATOM, isDigit, latin1, NUL, QUOTE, RBRACE, SP } from './bytes.ts';
 
 /** What `%{partition guid size}` says of the message that follows it. */
 export interface FileHeader {
@@ -53,6 +53,7 @@ function parsePartition(bytes: Uint8Array, end: number): string | undefined {
     let byte = bytes[at] as number;
     if (byte === QUOTE) return at === end - 1 ? Buffer.from(name).toString('latin1') : undefined;
     if (byte === BACKSLASH) byte = bytes[++at] as number;
+    if (byte === NUL || byte === CR) return undefined;
     name.push(byte);
   }
   return undefined;

@@ -3,7 +3,7 @@ const MIN_BYTES = 128;
 const MAX_IDLE_BYTES = 4096;
 const NOTHING = Buffer.alloc(0);
 
-/** Gathers a token that comes in pieces or holds escapes. */
+/** Gathers what comes in pieces: a token, one that holds escapes, the text of a GET. */
 export class TokenBuffer {
   bytes: Buffer = NOTHING;
   length = 0;

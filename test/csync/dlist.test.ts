@@ -106,6 +106,9 @@ describe('parseDlist', () => {
     '%{default a9993e364706816aba3e25717850c26c9cd0d89d x}\r\nabc',
     '%{default a9993e364706816aba3e25717850c26c9cd0d89d 3}\r\nab',
     '%{"a"b" a9993e364706816aba3e25717850c26c9cd0d89d 3}\r\nabc',
+    '%{"a\rb" a9993e364706816aba3e25717850c26c9cd0d89d 3}\r\nabc',
+    '%{"a\0b" a9993e364706816aba3e25717850c26c9cd0d89d 3}\r\nabc',
+    '%{"a\\" a9993e364706816aba3e25717850c26c9cd0d89d 3}\r\nabc',
     '%{a b a9993e364706816aba3e25717850c26c9cd0d89d 3}\r\nabc',
   ])('refuses %j', (text) => {
     expect(() => parse(text)).toThrow(expect.objectContaining({ code: 'BAD_PARAMETERS' }));
