@@ -16,6 +16,7 @@ export interface CsyncEndpoint {
 }
 
 const DEFAULT_TIMEOUT_MS = 300_000;
+const CLOSED = 'it closed the connection';
 
 /**
  * The transport of a csync client: a socket that may turn to TLS and to raw deflate, bytes out with
@@ -78,9 +79,11 @@ export class CsyncConnection {
   /** COMPRESS DEFLATE has been answered with OK: both ways are raw deflate streams from now on (RFC 4978). */
   startCompression(level: number): void {
     const deflate = zlib.createDeflateRaw({ level });
-    const inflate = zlib.createInflateRaw();
+    // A server that closes does not end its deflate stream: that is an end, and no error.
+    const inflate = zlib.createInflateRaw({ finishFlush: zlib.constants.Z_SYNC_FLUSH });
     deflate.on('data', (bytes: Buffer) => this.#socket.write(bytes));
     inflate.on('data', (bytes: Buffer) => this.#take(bytes));
+    inflate.on('end', () => this.#fail(CLOSED));
     inflate.on('error', (error) => this.#fail(`it sent what is no deflate stream (${error.message})`));
     this.#deflate = deflate;
     this.#inflate = inflate;
@@ -155,7 +158,11 @@ export class CsyncConnection {
     });
     socket.on('drain', () => this.#wake());
     socket.on('error', (error) => this.#fail(error.message, error));
-    socket.on('close', () => this.#fail('it closed the connection'));
+    socket.on('close', () => {
+      // What it said before it closed may still be on its way through the inflater.
+      if (this.#inflate === undefined || this.#failure !== undefined) this.#fail(CLOSED);
+      else this.#inflate.end();
+    });
     socket.setTimeout(this.endpoint.timeoutMs ?? DEFAULT_TIMEOUT_MS, () => {
       // Between commands nobody waits for the server.
       if (this.#waiting.length > 0) this.#fail('it did not answer in time');

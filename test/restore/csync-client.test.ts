@@ -169,6 +169,25 @@ describe('connecting', () => {
   });
 });
 
+describe('a compressed connection', () => {
+  test('gives the last answer of a server that closes behind it', async () => {
+    for (let round = 0; round < 20; round++) {
+      const client = await open(async (peer) => {
+        peer.send(GREETING);
+        await peer.command();
+        peer.send('OK DEFLATE active\r\n');
+        peer.startCompression();
+        await peer.command();
+        await peer.finish(`* X ${'x'.repeat(100_000)}\r\nOK Finished\r\n`);
+      });
+      await client.compress();
+      expect(await client.command('EXIT')).toHaveLength(1);
+      await expect(client.restart()).rejects.toThrow(/closed/);
+      await server?.stop();
+    }
+  });
+});
+
 describe('commands', () => {
   test('gives the lines before the OK', async () => {
     const client = await open(answering(() => '* MISSING (a)\r\n* X {3}\r\na\r\n\r\nOK Success\r\n'));

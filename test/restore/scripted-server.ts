@@ -66,6 +66,14 @@ export class ScriptedPeer {
     this.#deflate = deflate;
   }
 
+  /** Says this and closes in order behind it. */
+  async finish(text: string): Promise<void> {
+    this.send(text);
+    const deflate = this.#deflate;
+    if (deflate !== undefined) await new Promise<void>((resolve) => deflate.flush(() => resolve()));
+    this.#socket.end();
+  }
+
   close(): void {
     this.#socket.destroy();
   }
