@@ -87,7 +87,10 @@ export class Decoder {
     this.#gatherer = new CommandGatherer(limits.maxCommandBytes, this.#skipper);
   }
 
-  /** Makes push return after the event that is being handled. */
+  /**
+   * Makes push return after the event that is being handled. Only text that is parsed already may come in
+   * between, and if all of it is taken the event that waited for it; to pause in `text` take less.
+   */
   pause(): void {
     this.#paused = true;
     this.#scanner.stop();
@@ -220,7 +223,7 @@ export class Decoder {
   #stepValue(bytes: Uint8Array, pos: number, end: number): number {
     const at = this.#scanner.push(bytes, pos, end);
     this.#lineBytes += at - pos;
-    if (!this.#bulk && !this.#muted) this.#checkLimits();
+    if (!this.#paused) this.#checkLimits();
     const failure = this.#scanner.failure;
     if (failure !== undefined) {
       this.#refuse({ kind: failure.kind, text: failure.text });
@@ -238,6 +241,7 @@ export class Decoder {
   }
 
   #checkLimits(): void {
+    if (this.#bulk || this.#muted) return;
     const { literalBytes, items } = this.#scanner;
     const { maxLineBytes, maxLiteralBytes, maxItems } = this.#limits;
     let what: string;
@@ -250,6 +254,8 @@ export class Decoder {
   }
 
   #stepValueEnd(byte: number, pos: number): number {
+    // A handler may have paused at the last value.
+    this.#checkLimits();
     if (byte === CR && !this.#sawCr) {
       this.#sawCr = true;
       return pos + 1;

@@ -78,8 +78,7 @@ export function parseDlist(bytes: Uint8Array): Dlist {
   const builder = new TreeBuilder();
   const scanner = new DlistScanner(builder, PARSE_LIMITS);
   let at = scanner.push(bytes, 0, bytes.length);
-  if (scanner.atomOpen) {
-    // An atom ends at the end of the bytes; the scanner waits for the byte that ends it.
+  if (scanner.needsNextByte) {
     scanner.push(Buffer.of(0x20), 0, 1);
     at = bytes.length;
   }

@@ -108,9 +108,9 @@ export class DlistScanner {
     return this.#state === DONE;
   }
 
-  /** An atom is being scanned: it ends only with the byte that follows it. */
-  get atomOpen(): boolean {
-    return this.#state === ATOM;
+  /** The value may be complete, which the byte after it will tell: it is an atom, or an empty literal. */
+  get needsNextByte(): boolean {
+    return this.#state === ATOM || (this.#state === LITERAL_BODY && this.#length === this.#number);
   }
 
   /** Makes push return after the event that is being handled. */
@@ -324,7 +324,7 @@ export class DlistScanner {
     }
     this.#state = LITERAL_BODY;
     this.#events.literal(size, !this.#plus);
-    return size === 0 ? this.#finish(NOTHING, 0, 0, pos) : pos;
+    return pos;
   }
 
   #literalBody(bytes: Uint8Array, pos: number, end: number): number {

@@ -83,7 +83,7 @@ class Feeder extends Recorder {
     let pushes = 0;
     while (at < bytes.length) {
       const end = Math.min(bytes.length, at + size);
-      const next = this.decoder.push(bytes, at, end);
+      const next = this.push(bytes, at, end);
       if (next < at || next > end) throw new Error(`consumed ${at} to ${end} as far as ${next}`);
       at = next;
       if (++pushes > 1000 + bytes.length * 20) throw new Error(`stuck at ${at} of ${bytes.length}`);

@@ -160,7 +160,7 @@ describe('Decoder', () => {
     for (let turn = 0; at < bytes.length; turn++) {
       room = turn % 3;
       const end = Math.min(bytes.length, at + 1 + (turn % 40));
-      at = recorder.decoder.push(bytes, at, end);
+      at = recorder.push(bytes, at, end);
     }
     expect(recorder.end().log).toEqual(SEEN_IN_MIXED);
   });
@@ -265,7 +265,7 @@ describe('Decoder', () => {
   it('stops at a paused command, for what comes after STARTTLS is not plain text', () => {
     const bytes = toBytes('STARTTLS\r\n\x16\x03\x01');
     const recorder = new Recorder({ pause: true });
-    expect(recorder.decoder.push(bytes, 0, bytes.length)).toBe(10);
+    expect(recorder.push(bytes, 0, bytes.length)).toBe(10);
     expect(recorder.log).toEqual([{ kind: 'command', word: 'STARTTLS', args: [], sent: 'STARTTLS' }]);
   });
 

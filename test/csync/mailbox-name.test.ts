@@ -81,6 +81,8 @@ describe('deleted mailboxes', () => {
     expect(isDeletedMailbox('DELETED.user.x.5F3A1B2C', SLASHES)).toBe(true);
     expect(isDeletedMailbox('example.com!DELETED.user.x.5F3A1B2C', SLASHES)).toBe(true);
     expect(isDeletedMailbox('user.DELETED.x', SLASHES)).toBe(false);
+    expect(isDeletedMailbox('DELETED.x.5F3A1B2C', SLASHES)).toBe(true);
+    expect(isDeletedMailbox('DELETED.5F3A1B2C', SLASHES)).toBe(false);
   });
 
   it('are nobody’s INBOX', () => {

@@ -32,13 +32,12 @@ export interface RecorderOptions {
 export class Recorder implements DecoderEvents {
   readonly log: Recorded[] = [];
   readonly decoder: Decoder;
-  /** Most bytes that waited for the decoder at once. */
-  pushes = 0;
   readonly #options: RecorderOptions;
   #open: Extract<Recorded, { kind: 'apply' }> | undefined;
   #text: Buffer[] = [];
   #length = 0;
   #message: (FileHeader & { offset: number; end: number }) | undefined;
+  #paused = false;
 
   constructor(options: RecorderOptions = {}) {
     this.#options = options;
@@ -51,8 +50,7 @@ export class Recorder implements DecoderEvents {
     for (const piece of pieces) {
       waiting = waiting.length === 0 ? piece : Buffer.concat([waiting, piece]);
       for (;;) {
-        const at = this.decoder.push(waiting, 0, waiting.length);
-        this.pushes++;
+        const at = this.push(waiting, 0, waiting.length);
         if (at < 0 || at > waiting.length) throw new Error(`position ${at} of ${waiting.length}`);
         waiting = waiting.subarray(at);
         if (waiting.length === 0) break;
@@ -61,7 +59,13 @@ export class Recorder implements DecoderEvents {
     return this;
   }
 
+  push(bytes: Uint8Array, start: number, end: number): number {
+    this.#paused = false;
+    return this.decoder.push(bytes, start, end);
+  }
+
   end(): this {
+    this.#paused = false;
     this.decoder.end();
     if (this.#open !== undefined) throw new Error('a command is still open');
     return this;
@@ -82,7 +86,7 @@ export class Recorder implements DecoderEvents {
     const take = this.#options.take?.(end - start) ?? end - start;
     this.#text.push(Buffer.from(bytes.subarray(start, start + take)));
     this.#length += take;
-    this.#pause();
+    if (this.#options.pause) this.decoder.pause();
     return take;
   }
 
@@ -159,8 +163,12 @@ export class Recorder implements DecoderEvents {
     return this.#open;
   }
 
+  /** After a pause no event may come before the next push, but for the rest of the text that was parsed. */
   #pause(): void {
-    if (this.#options.pause) this.decoder.pause();
+    if (this.#paused) throw new Error('an event after a pause');
+    if (!this.#options.pause) return;
+    this.#paused = true;
+    this.decoder.pause();
   }
 }
 
