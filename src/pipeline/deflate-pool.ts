@@ -23,6 +23,8 @@ export class DeflatePool {
       minThreads: o.threads,
       maxThreads: o.threads,
       idleTimeout: Number.POSITIVE_INFINITY,
+      // Little lives for long in these threads; V8 would else let each take 50 MB before it cleans up.
+      resourceLimits: { maxYoungGenerationSizeMb: 4 },
       concurrentTasksPerWorker: 1,
       atomics: 'disabled',
       recordTiming: false,

@@ -138,6 +138,8 @@ class ShardThread {
       minThreads: 1,
       maxThreads: 1,
       idleTimeout: Number.POSITIVE_INFINITY,
+      // Little lives for long in these threads; V8 would else let each take 50 MB before it cleans up.
+      resourceLimits: { maxYoungGenerationSizeMb: 4 },
       concurrentTasksPerWorker: CONCURRENT_REQUESTS,
       stricterFIFO: true,
       atomics: 'disabled',

@@ -2,7 +2,7 @@
 import { DEFLATED_BYTES, SLAB_BYTES } from '../pipeline/slabs.ts';
 
 /** Code, heaps of all threads, SQLite's caches, sockets: what a server needs before its first client. */
-const RESERVED_BYTES = 112 * 1024 * 1024;
+const RESERVED_BYTES = 172 * 1024 * 1024;
 const FEWEST_SLABS = 4;
 /** More would not make anything faster: two per thread are enough to keep all threads busy. */
 const MOST_SLABS = 512;

@@ -338,6 +338,13 @@ export class Shard {
     return new SpoolFile(file);
   }
 
+  #drop(userid: string): void {
+    this.#shelf.drop(userid);
+    for (const session of this.#sessions.values()) {
+      for (const [id, entry] of session.commands) if (entry.userid === userid) session.commands.delete(id);
+    }
+  }
+
   async #stop(): Promise<ShardReply> {
     for (const session of [...this.#sessions.keys()]) await this.#release({ op: 'release', session });
     this.#shelf.close();
@@ -350,7 +357,7 @@ export class Shard {
    */
   #failed(error: unknown, request: ShardRequest): ShardReply {
     const userid = 'userid' in request ? request.userid : undefined;
-    if (userid !== undefined) this.#shelf.drop(userid);
+    if (userid !== undefined) this.#drop(userid);
     const code = error instanceof BackupError ? error.code : (error as NodeJS.ErrnoException)?.code;
     this.#env.figures.count('failures_total');
     this.#env.log.error({ err: error, code, op: request.op, userid }, 'a request to the store failed');
