@@ -23,7 +23,7 @@ export const FULL: Sizes = {
 };
 
 export const QUICK: Sizes = {
-  push: { users: 4, messages: 400 },
+  push: { users: 4, messages: 900 },
   update: { sizes: [5e6, 40e6], counts: [8, 5] },
   turns: { users: 60, connections: [1, 4] },
   crowd: { connections: 16, bytesPerUser: 1e6 },
