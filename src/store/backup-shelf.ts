@@ -2,8 +2,9 @@
  * The backups that a shard has open: those that a session has locked, and a bounded number of released ones,
  * kept because the next update of the same user is likely and opening costs more than looking twice.
  */
-import { chooseDataFile } from './create-data-file.ts';
+
 import { Backup } from './backup.ts';
+import { chooseDataFile } from './create-data-file.ts';
 import { DataFile } from './data-file.ts';
 import { openTrusted } from './recovery.ts';
 import type { StoreEnvironment } from './store-environment.ts';

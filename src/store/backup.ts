@@ -7,8 +7,8 @@ import fs from 'node:fs';
 import { crashPoint } from '../platform/crash-points.ts';
 import { hasErrno } from '../platform/errors.ts';
 import type { ResumableSha1 } from '../platform/sha1.ts';
-import type { DataFile } from './data-file.ts';
 import { readContent } from './chunk/reader.ts';
+import type { DataFile } from './data-file.ts';
 import type { BackupIndex } from './index/backup-index.ts';
 import { OpenChunk } from './open-chunk.ts';
 import type { StoreEnvironment } from './store-environment.ts';
@@ -141,7 +141,8 @@ export class Backup {
    */
   relock(session: number): 'locked' | 'busy' | 'stale' {
     if (!this.file.lock()) return 'busy';
-    if (!this.file.isCurrent() || this.file.size() !== this.#fileEnd || !this.#indexIsCurrent()) return 'stale';
+    if (!this.file.isCurrent() || this.file.size() !== this.#fileEnd || !this.#indexIsCurrent())
+      return 'stale';
     this.session = session;
     return 'locked';
   }

@@ -64,7 +64,8 @@ export class DataFile {
         tried: 'open the data file',
         subject: finalPath,
         reason: 'backups.db names it, but it does not exist',
-        remedy: 'Mount its partition, or put the file back from a copy; until then its user is not backed up.',
+        remedy:
+          'Mount its partition, or put the file back from a copy; until then its user is not backed up.',
         cause: error,
       });
     }

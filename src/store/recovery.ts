@@ -129,7 +129,13 @@ async function mendTail(
   if (tail.needsTrailer) await writeTrailer(file, tail.state);
   env.figures.count('recoveries_total');
   env.log.warn(
-    { userid, path: file.path, from: state.committedEnd, to: tail.state.committedEnd, members: members.length },
+    {
+      userid,
+      path: file.path,
+      from: state.committedEnd,
+      to: tail.state.committedEnd,
+      members: members.length,
+    },
     'recovered: what lay behind the committed end was indexed',
   );
   return trusted(file, index, tail.state);

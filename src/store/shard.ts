@@ -169,7 +169,10 @@ export class Shard {
     await own.release();
     this.#shelf.forget(own);
     this.#env.catalog.rename(userid, key);
-    this.#env.log.info({ userid, key }, 'the userid has a new owner; the backup of the former one is put aside');
+    this.#env.log.info(
+      { userid, key },
+      'the userid has a new owner; the backup of the former one is put aside',
+    );
     const fresh = await this.#lock({ session, userid }, true);
     if (fresh === undefined || 'code' in fresh) return fresh ?? gone();
     const chunk = fresh.ensureChunk();
@@ -262,12 +265,7 @@ export class Shard {
     }
   }
 
-  #export(
-    backup: Backup,
-    session: number,
-    guids: readonly string[],
-    target: string,
-  ): StagedMessage[] {
+  #export(backup: Backup, session: number, guids: readonly string[], target: string): StagedMessage[] {
     const staged: StagedMessage[] = [];
     const spool = this.#openSpool(session, target);
     try {
@@ -305,7 +303,9 @@ export class Shard {
     if (session === undefined) return OK;
     const users = request.userid === undefined ? [...session.users] : [request.userid];
     await Promise.all(
-      users.map((userid) => this.#queues.run(userid, () => this.#releaseUser(request.session, session, userid))),
+      users.map((userid) =>
+        this.#queues.run(userid, () => this.#releaseUser(request.session, session, userid)),
+      ),
     );
     if (request.userid === undefined) {
       this.#sessions.delete(request.session);
@@ -330,7 +330,13 @@ export class Shard {
   }
 
   #newSpool(session: number, kind: string): SpoolFile {
-    return this.#openSpool(session, path.join(this.#env.config.backupStagingPath, `session-${process.pid}-${session}.${this.#name}.${kind}`));
+    return this.#openSpool(
+      session,
+      path.join(
+        this.#env.config.backupStagingPath,
+        `session-${process.pid}-${session}.${this.#name}.${kind}`,
+      ),
+    );
   }
 
   #openSpool(session: number, file: string): SpoolFile {

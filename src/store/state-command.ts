@@ -8,12 +8,18 @@ import { slabText } from '../pipeline/slabs.ts';
 import { crashPoint } from '../platform/crash-points.ts';
 import { LineFeed } from './apply-line.ts';
 import type { Backup } from './backup.ts';
-import { appendStagedMessages, eachBlock, exportPending, type LineText, type SpoolFile } from './line-text.ts';
+import {
+  appendStagedMessages,
+  eachBlock,
+  exportPending,
+  type LineText,
+  type SpoolFile,
+} from './line-text.ts';
 import { appendPiece, type Command } from './message-command.ts';
 import type { LineStart, OpenChunk } from './open-chunk.ts';
 import type { PendingMessage } from './pending.ts';
-import { commandWord } from './stored-verbs.ts';
 import type { StoreEnvironment } from './store-environment.ts';
+import { commandWord } from './stored-verbs.ts';
 
 const SAVEPOINT = 'command';
 

@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BackupIndex } from '../../src/store/index/backup-index.ts';
-import { guidOf, mailboxValue, StoreRig } from './support/store-rig.ts';
+import { guidOf, mailboxValue, messageValue, StoreRig } from './support/store-rig.ts';
 
 let rig: StoreRig;
 
@@ -24,7 +24,9 @@ describe('a first push', () => {
     expect(await rig.read(1, 'anne', { what: 'USER' })).toBe('');
     expect(await rig.message(1, 'anne', 'first\r\n', 'second\r\n')).toMatchObject({ code: 'OK' });
     expect(rig.catalog.get('anne')).toBeUndefined();
-    expect(await rig.mailbox(1, 'anne', 'user.anne', ['first\r\n', 'second\r\n'])).toMatchObject({ code: 'OK' });
+    expect(await rig.mailbox(1, 'anne', 'user.anne', ['first\r\n', 'second\r\n'])).toMatchObject({
+      code: 'OK',
+    });
     expect(rig.catalog.get('anne')).toBeDefined();
     await rig.release(1);
     const text = content('anne');
@@ -41,7 +43,9 @@ describe('a first push', () => {
     await rig.message(1, 'anne', 'first\r\n');
     await rig.release(1);
     expect(rig.catalog.get('anne')).toBeUndefined();
-    expect(fs.readdirSync(`${rig.folder}/part`, { recursive: true }).filter((n) => /anne/.test(String(n)))).toEqual([]);
+    expect(
+      fs.readdirSync(`${rig.folder}/part`, { recursive: true }).filter((n) => /anne/.test(String(n))),
+    ).toEqual([]);
   });
 });
 
@@ -82,8 +86,79 @@ describe('whose message it is', () => {
     expect(reply.guids).toEqual([guidOf('new\r\n')]);
     await rig.message(1, 'anne', 'new\r\n');
     await rig.release(1);
-    const again = await rig.shard.handle({ op: 'reserve', session: 2, userid: 'anne', guids: [guidOf('new\r\n')] });
+    const again = await rig.shard.handle({
+      op: 'reserve',
+      session: 2,
+      userid: 'anne',
+      guids: [guidOf('new\r\n')],
+    });
     expect(again.guids).toEqual([]);
+  });
+});
+
+describe('commands that come in many pieces', () => {
+  const many = Array.from({ length: 1500 }, (_, i) => `message ${i}\r\n${'x'.repeat((i * 37) % 200)}\r\n`);
+
+  test('a MAILBOX with its messages', async () => {
+    const { value, refs } = messageValue(many);
+    expect((await rig.applyInSlabs(1, 'anne', 'MESSAGE', value, refs)).code).toBe('OK');
+    expect((await rig.applyInSlabs(1, 'anne', 'MAILBOX', mailboxValue('user.anne', many))).code).toBe('OK');
+    await rig.release(1);
+    const text = content('anne');
+    for (const message of many) expect(text).toContain(message);
+    const answer = await rig.read(2, 'anne', { what: 'FULLMAILBOX', mboxname: 'user.anne' });
+    expect(answer.match(/%\(UID /g)?.length).toBe(many.length);
+  });
+
+  test('a MAILBOX that needs messages from elsewhere is written behind them', async () => {
+    const { value, refs } = messageValue(many);
+    await rig.applyInSlabs(1, 'anne', 'MESSAGE', value, refs);
+    await rig.applyInSlabs(1, 'anne', 'MAILBOX', mailboxValue('user.anne', many));
+    const need = await rig.applyInSlabs(1, 'bob', 'MAILBOX', mailboxValue('user.bob', many));
+    expect(need.code).toBe('NEED');
+    expect(need.guids?.length).toBe(new Set(many.map(guidOf)).size);
+    const path = `${rig.folder}/staging/exported`;
+    const given = await rig.shard.handle({
+      op: 'export',
+      session: 1,
+      userid: 'anne',
+      guids: need.guids ?? [],
+      path,
+    });
+    const { command } = need;
+    const staged = given.staged ?? [];
+    const done = await rig.shard.handle({ op: 'supply', session: 1, userid: 'bob', command, staged });
+    expect(done.code).toBe('OK');
+    await rig.release(1);
+    expect(fs.existsSync(path)).toBe(false);
+    const text = content('bob');
+    for (const message of many) expect(text).toContain(message);
+    expect(text.indexOf('APPLY MAILBOX')).toBeGreaterThan(text.indexOf('message 1499'));
+  });
+
+  test('with messages of somebody else among the pending ones', async () => {
+    const strange = 'not for anne\r\n';
+    const { value, refs } = messageValue([strange, ...many]);
+    await rig.applyInSlabs(1, 'anne', 'MESSAGE', value, refs);
+    const reply = await rig.applyInSlabs(1, 'anne', 'MAILBOX', mailboxValue('user.anne', many));
+    expect(reply).toMatchObject({ code: 'OK', staged: [{ guid: guidOf(strange) }] });
+    await rig.release(1);
+    const text = content('anne');
+    expect(text).not.toContain(strange);
+    for (const message of many) expect(text).toContain(message);
+  });
+
+  test('that are refused or broken off leave the file as it was', async () => {
+    await rig.mailbox(1, 'anne', 'user.anne', []);
+    await rig.release(1);
+    const before = fs.readFileSync(rig.dataPath('anne'));
+    const since = mailboxValue('user.anne', many, { SINCE_MODSEQ: 77 });
+    expect((await rig.applyInSlabs(1, 'anne', 'MAILBOX', since)).code).toBe('IMAP_SYNC_CHECKSUM');
+    const { value } = messageValue(many);
+    const { command } = await rig.applyInSlabs(1, 'anne', 'MESSAGE', value.slice(0, 60_000));
+    await rig.shard.handle({ op: 'abort', session: 1, userid: 'anne', command });
+    await rig.release(1);
+    expect(fs.readFileSync(rig.dataPath('anne')).equals(before)).toBe(true);
   });
 });
 

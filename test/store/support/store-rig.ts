@@ -6,8 +6,9 @@ import path from 'node:path';
 import type { Config } from '../../../src/config/config.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import type { MessageRef, ShardReply, StoredVerb } from '../../../src/pipeline/messages.ts';
-import { createSlabMemory } from '../../../src/pipeline/slabs.ts';
+import { createSlabMemory, slabDeflated, slabText } from '../../../src/pipeline/slabs.ts';
 import { bootTag } from '../../../src/platform/boot.ts';
+import { crc32 } from '../../../src/platform/crc32.ts';
 import { loadDeflateEngine } from '../../../src/platform/deflate.ts';
 import { createLogger } from '../../../src/platform/log.ts';
 import { Catalog } from '../../../src/store/catalog.ts';
@@ -99,17 +100,41 @@ export class StoreRig {
     return await this.shard.handle({ op: 'supply', session, userid, command, staged: [] });
   }
 
+  /** Sends a command's text through slabs, in pieces of at most `pieceBytes`. */
+  async applyInSlabs(
+    session: number,
+    userid: string,
+    verb: StoredVerb,
+    value: string,
+    messages?: MessageRef[],
+    pieceBytes = 50_000,
+  ): Promise<ShardReply & { command: number }> {
+    const text = Buffer.from(`${verb} ${value}\r\n`, 'latin1');
+    const engine = loadDeflateEngine('zlib');
+    const command = ++this.#command;
+    let reply: ShardReply = { code: 'OK', text: '' };
+    for (let at = 0; at < text.length && reply.code === 'OK'; at += pieceBytes) {
+      const raw = text.subarray(at, at + pieceBytes);
+      slabText(this.memory, 0).set(raw);
+      const deflatedLength = engine.deflateSegment(raw, slabDeflated(this.memory, 0));
+      const last = at + pieceBytes >= text.length;
+      const slab = {
+        kind: 'slab',
+        slab: 0,
+        rawLength: raw.length,
+        deflatedLength,
+        crc32: crc32(raw),
+      } as const;
+      const request = { op: 'piece', session, userid, command, verb, piece: slab, last } as const;
+      reply = await this.shard.handle(last && messages ? { ...request, messages } : request);
+    }
+    return { ...reply, command };
+  }
+
   /** APPLY MESSAGE with these contents. */
   async message(session: number, userid: string, ...contents: string[]): Promise<ShardReply> {
-    const refs: MessageRef[] = [];
-    let text = '(';
-    for (const content of contents) {
-      const guid = guidOf(content);
-      text += `${refs.length > 0 ? ' ' : ''}%{default ${guid} ${content.length}}\r\n`;
-      refs.push({ guid, partition: 'default', offset: 'MESSAGE '.length + text.length, size: content.length });
-      text += content;
-    }
-    return await this.apply(session, userid, 'MESSAGE', `${text})`, refs);
+    const { value, refs } = messageValue(contents);
+    return await this.apply(session, userid, 'MESSAGE', value, refs);
   }
 
   /** APPLY MAILBOX that names these messages, UIDs counting from 1. */
@@ -128,7 +153,11 @@ export class StoreRig {
   }
 
   /** All pages of GET USER as text. */
-  async read(session: number, userid: string, query: { what: 'USER' } | { what: 'FULLMAILBOX'; mboxname: string }) {
+  async read(
+    session: number,
+    userid: string,
+    query: { what: 'USER' } | { what: 'FULLMAILBOX'; mboxname: string },
+  ) {
     let text = '';
     let cursor: number | undefined;
     do {
@@ -149,6 +178,22 @@ export class StoreRig {
 
 export function guidOf(content: string): string {
   return createHash('sha1').update(content, 'latin1').digest('hex');
+}
+
+/** Value of a MESSAGE command, and where its messages lie in its text. */
+export function messageValue(contents: readonly string[]): { value: string; refs: MessageRef[] } {
+  const refs: MessageRef[] = [];
+  const parts = ['('];
+  let offset = 'MESSAGE ('.length;
+  for (const content of contents) {
+    const guid = guidOf(content);
+    const header = `${refs.length > 0 ? ' ' : ''}%{default ${guid} ${content.length}}\r\n`;
+    offset += header.length;
+    refs.push({ guid, partition: 'default', offset, size: content.length });
+    offset += content.length;
+    parts.push(header, content);
+  }
+  return { value: `${parts.join('')})`, refs };
 }
 
 /** Value of a MAILBOX command as sync_client sends it. */
