@@ -8,6 +8,7 @@ import { loadDeflateEngine } from '../platform/deflate.ts';
 import { BackupError } from '../platform/errors.ts';
 import { lockKind } from '../platform/file-lock.ts';
 import { createLogger } from '../platform/log.ts';
+import { onParentGone } from '../platform/parent-watch.ts';
 import { notifySystemd } from '../platform/notify.ts';
 import { ensureFirstCredentials } from '../sasl/first-credentials.ts';
 import { CsyncServer } from '../server/server.ts';
@@ -120,6 +121,7 @@ function handleSignals(server: CsyncServer, options: ConfigFlag, log: Logger): v
   };
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
+  onParentGone(() => process.emit('SIGTERM', 'SIGTERM'));
   process.on('SIGHUP', () => reload(server, options, log));
 }
 
