@@ -1,0 +1,136 @@
+/** The last step of verify: rows of the index that were found nowhere in the data file. */
+import type { BackupIndex } from '../store/index/backup-index.ts';
+import { type MailboxRow, mailboxes, messages } from '../store/index/queries.ts';
+import { fromBlob } from '../store/index/sql-text.ts';
+import type { ChunkReport } from '../store/verify/chunk-check.ts';
+import type { Finding } from '../store/verify/finding.ts';
+import type { RenameLine } from '../store/verify/line-checker.ts';
+import { isAt, type MailboxPlace } from '../store/verify/mailbox-checker.ts';
+import type { Marks } from '../store/verify/marks.ts';
+
+const PAGE_ROWS = 1000;
+
+/** A chunk and what its check reported, in the order of the file. */
+export interface CheckedChunk {
+  id: number;
+  report: ChunkReport;
+}
+
+export function* missingRows(
+  index: BackupIndex,
+  marks: Marks,
+  chunks: readonly CheckedChunk[],
+): Generator<Finding, void> {
+  for (const message of messages(index)) {
+    if (marks.has('message', message.id)) continue;
+    const { guid, lineOffset, chunkId: chunk } = message;
+    const text = `message ${guid} is not in the line at ${lineOffset} of chunk ${chunk}`;
+    yield { code: 'MESSAGE_MISSING', severity: 'fault', text, chunk, lineOffset, guid };
+  }
+  const renames = new Renames(chunks);
+  for (const row of mailboxes(index)) {
+    if (marks.has('mailbox', row.id) || renames.explain(row)) continue;
+    const { mboxname: mailbox, uniqueid, lastChunkId: chunk } = row;
+    const text = `the state of ${mailbox} is in no line of chunk ${chunk}`;
+    yield { code: 'MAILBOX_MISSING', severity: 'fault', text, chunk, mailbox, uniqueid };
+  }
+  yield* missingRecords(index, marks, 'mailbox_message', SELECT_MAIN);
+  yield* missingRecords(index, marks, 'cb_record', SELECT_SIDE);
+  yield* missingContent(index);
+}
+
+function* missingRecords(
+  index: BackupIndex,
+  marks: Marks,
+  table: 'mailbox_message' | 'cb_record',
+  sql: string,
+): Generator<Finding, void> {
+  const page = index.statement(
+    `SELECT id FROM ${table} WHERE id > ? ORDER BY id LIMIT ${PAGE_ROWS}`,
+    'pluck',
+  );
+  for (let last = 0; ; ) {
+    const ids = page.all(last) as number[];
+    for (const id of ids) if (!marks.has(table, id)) yield recordFinding(index, sql, id);
+    if (ids.length < PAGE_ROWS) return;
+    last = ids.at(-1)!;
+  }
+}
+
+function recordFinding(index: BackupIndex, sql: string, id: number): Finding {
+  const { uid, guid, chunk, mailbox: name, uniqueid } = index.statement(sql).get(id) as RecordPlace;
+  const mailbox = fromBlob(name) ?? '';
+  const text = `the state of UID ${uid} in ${mailbox} is in no line of chunk ${chunk}`;
+  const where = { chunk, mailbox, uniqueid: fromBlob(uniqueid) ?? '', uid, guid: guid ?? '' };
+  return { code: 'RECORD_MISSING', severity: 'fault', text, ...where };
+}
+
+function* missingContent(index: BackupIndex): Generator<Finding, void> {
+  const page = index.statement(`${SELECT_WITHOUT_CONTENT} LIMIT ${PAGE_ROWS}`);
+  for (let last = 0; ; ) {
+    const rows = page.all(last) as (RecordPlace & { id: number })[];
+    for (const { uid, guid, mailbox: name, uniqueid } of rows) {
+      const mailbox = fromBlob(name) ?? '';
+      const text = `the client never sent the bytes of UID ${uid} in ${mailbox}`;
+      const where = { mailbox, uniqueid: fromBlob(uniqueid) ?? '', uid, guid: guid ?? '' };
+      yield { code: 'CONTENT_MISSING', severity: 'notice', text, ...where };
+    }
+    if (rows.length < PAGE_ROWS) return;
+    last = rows.at(-1)!.id;
+  }
+}
+
+/** A mailbox may have been renamed since its last MAILBOX line: RENAME changes its row, not its chunk. */
+class Renames {
+  readonly #chunks: readonly CheckedChunk[];
+  readonly #positions: Map<number, number>;
+
+  constructor(chunks: readonly CheckedChunk[]) {
+    this.#chunks = chunks;
+    this.#positions = new Map(chunks.map(({ id }, i) => [id, i]));
+  }
+
+  /** Whether the RENAMEs after the mailbox's last line lead to where its row says it is. */
+  explain(row: MailboxRow): boolean {
+    const position = this.#positions.get(row.lastChunkId);
+    if (position === undefined) return false;
+    const state = this.#chunks[position]!.report.renamed.find(({ mailboxId }) => mailboxId === row.id);
+    if (state === undefined) return false;
+    let place = state.place;
+    for (let i = position; i < this.#chunks.length; i++) {
+      for (const rename of this.#chunks[i]!.report.renames) {
+        if (i > position || rename.lineOffset > state.lineOffset) place = applyRename(place, rename);
+      }
+    }
+    return isAt(row, place);
+  }
+}
+
+function applyRename(place: MailboxPlace, rename: RenameLine): MailboxPlace {
+  if (rename.from !== place.mboxname) return place;
+  return {
+    mboxname: rename.to,
+    partition: rename.partition ?? place.partition,
+    uidvalidity: rename.uidvalidity ?? place.uidvalidity,
+  };
+}
+
+interface RecordPlace {
+  uid: number;
+  guid: string | null;
+  chunk: number;
+  mailbox: Buffer | null;
+  uniqueid: Buffer | null;
+}
+
+const COLUMNS = `r.uid, r.last_chunk_id AS chunk, CAST(b.mboxname AS BLOB) AS mailbox,
+  CAST(b.uniqueid AS BLOB) AS uniqueid`;
+const SELECT_MAIN = `SELECT ${COLUMNS}, m.guid FROM mailbox_message r
+  LEFT JOIN mailbox b ON b.id = r.mailbox_id LEFT JOIN message m ON m.id = r.message_id WHERE r.id = ?`;
+const SELECT_SIDE = `SELECT ${COLUMNS}, r.guid FROM cb_record r LEFT JOIN mailbox b ON b.id = r.mailbox_id
+  WHERE r.id = ?`;
+const SELECT_WITHOUT_CONTENT = `SELECT r.id, ${COLUMNS}, r.guid FROM cb_record r
+  LEFT JOIN mailbox b ON b.id = r.mailbox_id
+  WHERE r.id > ? AND r.expunged IS NULL AND r.replaced = 0
+    AND NOT EXISTS (SELECT 1 FROM message m WHERE m.guid = r.guid)
+  ORDER BY r.id`;

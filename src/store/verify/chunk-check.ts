@@ -1,0 +1,123 @@
+/** All that can be said of one chunk by itself. Chunks are independent of each other, so that threads can share them. */
+import { createHash } from 'node:crypto';
+import { LineParser } from '../../csync/line-parser.ts';
+import type { SegmentStart } from '../chunk/writer.ts';
+import type { BackupIndex, ChunkRow } from '../index/backup-index.ts';
+import { type Finding, FindingList } from './finding.ts';
+import { LineChecker, type RenameLine } from './line-checker.ts';
+import type { RenamedState } from './mailbox-checker.ts';
+import { type MarkMemory, Marks } from './marks.ts';
+import { readMember } from './member-content.ts';
+
+export interface ChunkReport {
+  findings: Finding[];
+  /** Findings that were too many to keep. */
+  omitted: number;
+  /** File offset behind the member, or of the next if that cannot be told. */
+  end: number;
+  /** Seconds; 0 if the chunk has no lines. */
+  firstTime: number;
+  lastTime: number;
+  contentBytes: number;
+  messages: number;
+  renames: RenameLine[];
+  renamed: RenamedState[];
+}
+
+/** Values of scalars that the checks look at are short; a script or annotation of any size is passed over. */
+const MAX_VALUE_BYTES = 128 * 1024;
+
+export interface ChunkSource {
+  fd: number;
+  /** Of the member in the file. */
+  offset: number;
+  /** Where the next chunk begins, or the end of the file. */
+  end: number;
+  /** What the index says; absent for a chunk that it does not know. */
+  indexed?: { index: BackupIndex; chunk: ChunkRow; marks: Marks };
+}
+
+/** A chunk of an index, for a thread that has the files open. */
+export interface ChunkTask {
+  dataPath: string;
+  indexPath: string;
+  chunkId: number;
+  offset: number;
+  end: number;
+  marks: MarkMemory;
+}
+
+export function checkIndexedChunk(fd: number, index: BackupIndex, task: ChunkTask): ChunkReport {
+  const { offset, end } = task;
+  const chunk = index.chunk(task.chunkId)!;
+  return checkChunk({ fd, offset, end, indexed: { index, chunk, marks: new Marks(task.marks) } });
+}
+
+export function checkChunk(source: ChunkSource): ChunkReport {
+  const { fd, offset, end, indexed } = source;
+  const findings = new FindingList({ chunk: indexed?.chunk.id, fileOffset: offset });
+  const starts = indexed ? segmentStarts(indexed.index, indexed.chunk.id) : [];
+  const inside = starts.filter((start) => start.fileOffset > offset && start.fileOffset < end);
+  const checker = new LineChecker(
+    indexed && { index: indexed.index, chunkId: indexed.chunk.id, marks: indexed.marks },
+    findings,
+  );
+  const parser = new LineParser(checker, { maxValueBytes: MAX_VALUE_BYTES });
+  parser.reset(0);
+  const hash = createHash('sha1');
+  const result = readMember(
+    fd,
+    { offset, end, starts: inside },
+    {
+      content: (bytes) => {
+        hash.update(bytes);
+        parser.push(bytes);
+      },
+      damage: ({ fileOffset, from, to }) => {
+        const text = `its stream is damaged at or before byte ${fileOffset} of the file: content from ${from} to ${to ?? 'its end'} is lost`;
+        findings.add('CHUNK_CORRUPT', text, { fileOffset });
+        if (to !== undefined) parser.gap(to);
+      },
+    },
+  );
+  parser.end();
+  if (result === undefined) findings.add('CHUNK_MISSING', 'no chunk begins there');
+  if (result?.trailer === 'missing') findings.add('CHUNK_UNFINISHED', 'its trailer is missing');
+  if (result?.trailer === 'wrong') {
+    findings.add('CHUNK_CRC_WRONG', 'the checksum or the length in its trailer is not that of its content');
+  }
+  const wrongStarts = [...starts.filter((start) => !inside.includes(start)), ...(result?.wrongStarts ?? [])];
+  for (const start of wrongStarts) {
+    const text = `no segment begins at byte ${start.fileOffset} of the file with its content at ${start.contentOffset}`;
+    findings.add('SEGMENT_START_WRONG', text, { fileOffset: start.fileOffset });
+  }
+  if (result !== undefined && !result.damaged && indexed !== undefined) {
+    compareChunk(indexed.chunk, result.contentLength, hash.digest('hex'), findings);
+  }
+  return {
+    findings: findings.found,
+    omitted: findings.omitted,
+    end: result?.end ?? end,
+    firstTime: checker.firstTime,
+    lastTime: checker.lastTime,
+    contentBytes: result?.contentLength ?? 0,
+    messages: checker.messages,
+    renames: checker.renames,
+    renamed: checker.renamed,
+  };
+}
+
+function compareChunk(chunk: ChunkRow, length: number, sha1: string, findings: FindingList): void {
+  if (chunk.length !== length) {
+    findings.add('CHUNK_LENGTH_WRONG', `its content has ${length} bytes, the index says ${chunk.length}`);
+  }
+  if (chunk.dataSha1 !== sha1) {
+    findings.add('CHUNK_SHA1_WRONG', `the SHA-1 of its content is ${sha1}, the index says ${chunk.dataSha1}`);
+  }
+}
+
+function segmentStarts(index: BackupIndex, chunkId: number): SegmentStart[] {
+  const sql = `SELECT content_offset AS contentOffset, file_offset AS fileOffset FROM cb_segment
+    WHERE chunk_id = ? ORDER BY content_offset`;
+  return index.statement(sql).all(chunkId) as SegmentStart[];
+}

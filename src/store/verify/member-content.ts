@@ -1,0 +1,190 @@
+/**
+ * Reads the whole content of one member and says everything that is wrong with its stream. Behind damage it
+ * goes on at the next known segment start, so that damage costs what it hit and no more.
+ *
+ * Where two segment starts are known the piece between them is inflated as a whole, by the fastest engine;
+ * what such an engine refuses, and everything else, goes through the inflater that says where it is.
+ */
+import { readSync } from 'node:fs';
+import { crc32 } from '../../platform/crc32.ts';
+import { BackupError } from '../../platform/errors.ts';
+import { inflateInto } from '../../platform/inflate.ts';
+import { Inflater } from '../chunk/inflater.ts';
+import { decodeFooter, decodeMemberHeader, GZIP_FOOTER_BYTES, MAX_HEADER_BYTES } from '../chunk/member.ts';
+import { FileWindow } from '../chunk/window.ts';
+import type { SegmentStart } from '../chunk/writer.ts';
+
+/** Longer pieces are streamed. Ours have at most the spacing of segment starts and one slab. */
+const MAX_PIECE_BYTES = 2 << 20;
+
+export interface MemberExtent {
+  /** Of the member in the file. */
+  offset: number;
+  /** End of the bytes that may be its. */
+  end: number;
+  /** Known segment starts by offset, all inside the member. */
+  starts: readonly SegmentStart[];
+}
+
+export interface MemberEvents {
+  /** The next bytes of the content, valid during the call. */
+  content(bytes: Uint8Array): void;
+  /** Content is lost from `from` up to `to` (undefined: up to the end). */
+  damage(at: { fileOffset: number; from: number; to: number | undefined }): void;
+}
+
+export interface MemberResult {
+  /** `right`, `wrong` (CRC-32 or length), `missing`; `unknown` if the stream was damaged before it. */
+  trailer: 'right' | 'wrong' | 'missing' | 'unknown';
+  /** Something was lost. */
+  damaged: boolean;
+  /** Content up to the end of what could be read, lost parts included. */
+  contentLength: number;
+  /** File offset behind the member, as far as it is known. */
+  end: number;
+  /** Segment starts of the index that are none. */
+  wrongStarts: SegmentStart[];
+}
+
+/** @returns undefined if no member begins at `member.offset`. */
+export function readMember(fd: number, member: MemberExtent, events: MemberEvents): MemberResult | undefined {
+  const reader = new MemberReader(fd, member, events);
+  return reader.run() ? reader.result : undefined;
+}
+
+let compressed = new Uint8Array(0);
+let inflated = new Uint8Array(0);
+
+class MemberReader {
+  readonly result: MemberResult;
+  readonly #fd: number;
+  readonly #member: MemberExtent;
+  readonly #events: MemberEvents;
+  #crc32 = 0;
+  /** The first of `starts` that was not reached. */
+  #nextStart = 0;
+
+  constructor(fd: number, member: MemberExtent, events: MemberEvents) {
+    this.#fd = fd;
+    this.#member = member;
+    this.#events = events;
+    const end = member.end;
+    this.result = { trailer: 'missing', damaged: false, contentLength: 0, end, wrongStarts: [] };
+  }
+
+  run(): boolean {
+    const head = new FileWindow(
+      this.#fd,
+      this.#member.offset,
+      this.#member.end,
+      new Uint8Array(MAX_HEADER_BYTES),
+    );
+    head.fill(MAX_HEADER_BYTES);
+    const header = decodeMemberHeader(head.bytes.subarray(head.start, head.end));
+    if (header === 'invalid') return false;
+    if (header === 'torn') return true;
+    let at: SegmentStart | undefined = { contentOffset: 0, fileOffset: this.#member.offset + header.length };
+    while (at !== undefined) at = this.#piece(at) ?? this.#stream(at);
+    return true;
+  }
+
+  /** Inflates up to the next segment start as a whole; undefined if that cannot be done. */
+  #piece(from: SegmentStart): SegmentStart | undefined {
+    const to = this.#member.starts[this.#nextStart];
+    if (to === undefined) return undefined;
+    const length = to.contentOffset - from.contentOffset;
+    const deflatedLength = to.fileOffset - from.fileOffset;
+    if (length <= 0 || deflatedLength <= 0 || Math.max(length, deflatedLength) > MAX_PIECE_BYTES)
+      return undefined;
+    if (compressed.length < deflatedLength) compressed = new Uint8Array(MAX_PIECE_BYTES);
+    if (inflated.length < length) inflated = new Uint8Array(MAX_PIECE_BYTES);
+    if (!readFully(this.#fd, compressed.subarray(0, deflatedLength), from.fileOffset)) return undefined;
+    try {
+      const { produced, ended } = inflateInto(
+        compressed.subarray(0, deflatedLength),
+        inflated.subarray(0, length),
+      );
+      if (ended || produced !== length) return undefined;
+    } catch (error) {
+      if (error instanceof BackupError && error.code === 'CHUNK_CORRUPT') return undefined;
+      throw error;
+    }
+    this.#take(inflated.subarray(0, length));
+    this.#nextStart++;
+    return to;
+  }
+
+  /** Inflates from here to the end. Where the stream is damaged: the segment start to go on from. */
+  #stream(from: SegmentStart): SegmentStart | undefined {
+    const { starts, end } = this.#member;
+    const window = new FileWindow(this.#fd, from.fileOffset, end);
+    const inflater = new Inflater({
+      content: (bytes) => this.#take(bytes),
+      flushPoint: (position) => this.#atFlushPoint(window.fileOffsetOf(position)),
+    });
+    while (inflater.status === 'input' || inflater.status === 'full') {
+      window.fill();
+      const next = inflater.run(window.bytes, window.start, window.end);
+      const progress = next > window.start || inflater.status === 'full';
+      window.start = next;
+      if (!progress && inflater.status === 'input' && window.atEnd) break;
+    }
+    if (inflater.status === 'end') this.#footer(window);
+    if (inflater.status !== 'error') {
+      this.result.wrongStarts.push(...starts.slice(this.#nextStart));
+      return undefined;
+    }
+    return this.#skipDamage(window.offset);
+  }
+
+  #skipDamage(fileOffset: number): SegmentStart | undefined {
+    const { starts } = this.#member;
+    const lostFrom = this.result.contentLength;
+    this.result.damaged = true;
+    this.result.trailer = 'unknown';
+    // A damaged stream may have gone on decoding beyond the place where it was damaged.
+    const next = starts.findIndex(
+      (start, i) => i >= this.#nextStart && start.fileOffset > fileOffset && start.contentOffset >= lostFrom,
+    );
+    const resumed = next === -1 ? undefined : starts[next];
+    this.#nextStart = next === -1 ? starts.length : next + 1;
+    this.#events.damage({ fileOffset, from: lostFrom, to: resumed?.contentOffset });
+    if (resumed !== undefined) this.result.contentLength = resumed.contentOffset;
+    return resumed;
+  }
+
+  #take(bytes: Uint8Array): void {
+    this.#crc32 = crc32(bytes, this.#crc32);
+    this.result.contentLength += bytes.length;
+    this.#events.content(bytes);
+  }
+
+  #atFlushPoint(fileOffset: number): void {
+    const { starts } = this.#member;
+    const { contentLength } = this.result;
+    for (; this.#nextStart < starts.length; this.#nextStart++) {
+      const start = starts[this.#nextStart]!;
+      if (start.contentOffset > contentLength || start.fileOffset > fileOffset) return;
+      if (start.contentOffset === contentLength && start.fileOffset === fileOffset) continue;
+      this.result.wrongStarts.push(start);
+    }
+  }
+
+  #footer(window: FileWindow): void {
+    if (window.fill(GZIP_FOOTER_BYTES) < GZIP_FOOTER_BYTES) return;
+    const footer = decodeFooter(window.bytes, window.start);
+    this.result.end = window.offset + GZIP_FOOTER_BYTES;
+    if (this.result.damaged) return;
+    const right = footer.crc32 === this.#crc32 && footer.length === this.result.contentLength % 2 ** 32;
+    this.result.trailer = right ? 'right' : 'wrong';
+  }
+}
+
+function readFully(fd: number, buffer: Uint8Array, position: number): boolean {
+  for (let at = 0; at < buffer.length; ) {
+    const count = readSync(fd, buffer, at, buffer.length - at, position + at);
+    if (count === 0) return false;
+    at += count;
+  }
+  return true;
+}
