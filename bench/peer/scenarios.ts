@@ -9,28 +9,31 @@ import type { BenchServer } from './server.ts';
 /** How much each scenario does. */
 export interface Sizes {
   push: { users: number; messages: number };
-  /** Sizes of the data file at which small updates are measured, ascending, and how many there. */
-  update: { sizes: number[]; counts: number[] };
+  /** Sizes of the data file at which small updates are measured, ascending. */
+  update: { sizes: number[] };
   turns: { users: number; connections: number[] };
   crowd: { connections: number; bytesPerUser: number };
 }
 
 export const FULL: Sizes = {
   push: { users: 8, messages: 4000 },
-  update: { sizes: [10e6, 100e6, 1000e6], counts: [20, 12, 5] },
+  update: { sizes: [10e6, 100e6, 1000e6] },
   turns: { users: 500, connections: [1, 4, 8] },
   crowd: { connections: 64, bytesPerUser: 5e6 },
 };
 
 export const QUICK: Sizes = {
   push: { users: 4, messages: 900 },
-  update: { sizes: [5e6, 40e6], counts: [8, 5] },
+  update: { sizes: [5e6, 40e6] },
   turns: { users: 60, connections: [1, 4] },
   crowd: { connections: 16, bytesPerUser: 1e6 },
 };
 
 /** Not counted: what the first ones cost is compilation, and caches filled anew. */
 const WARM_UP_UPDATES = 3;
+/** How many small updates are measured: as many as this time allows, but not too few and not too many. */
+const UPDATES_MS = 8000;
+const UPDATES = { atLeast: 5, atMost: 40 };
 
 /** A figure is a number with its unit in the name; jobs are kept whole for --json. */
 export interface Measured {
@@ -77,7 +80,7 @@ function push({ push: { users, messages } }: Sizes, connections: number): Scenar
 }
 
 /** The data file of one user grows to each size; there small updates are timed from connect to RESTART. */
-function update({ update: { sizes, counts } }: Sizes): Scenario {
+function update({ update: { sizes } }: Sizes): Scenario {
   return {
     name: 'update',
     async run(server, load) {
@@ -92,8 +95,10 @@ function update({ update: { sizes, counts } }: Sizes): Scenario {
           await load.run({ kind: 'grow', target: server.target, userid, bytes });
         }
         const update = { kind: 'small-updates' as const, target: server.target, userid };
-        await load.run({ ...update, count: WARM_UP_UPDATES });
-        const result = await load.run({ ...update, count: counts[at]! });
+        const warmUp = await load.run({ ...update, count: WARM_UP_UPDATES });
+        const affordable = Math.round(UPDATES_MS / median(warmUp.samplesMs!));
+        const count = Math.min(Math.max(affordable, UPDATES.atLeast), UPDATES.atMost);
+        const result = await load.run({ ...update, count });
         measured.jobs[`update-${size / 1e6}`] = result;
         measured.figures[`updateAt${size / 1e6}MegabytesMs`] = median(result.samplesMs!);
       }
