@@ -36,7 +36,7 @@ export function createMetrics() {
       LATENCY_BUCKETS,
       ['verb'],
     ),
-    bytesIn: counter('received_bytes_total', 'Bytes received, as they came over the wire.'),
+    bytesIn: counter('received_bytes_total', 'Bytes received, inside TLS and before they were inflated.'),
     bytesOut: counter('sent_bytes_total', 'Bytes of answers, before compression and TLS.'),
     messages: counter('messages_received_total', 'Messages received whole, with the right SHA-1.'),
     messageBytes: counter('message_bytes_received_total', 'Bytes of these messages.'),
@@ -81,16 +81,35 @@ export interface ShardFigure {
   help: string;
 }
 
-/** What shards report by `stats`, by name without the prefix. One that is not listed is exported all the same. */
+/**
+ * What shards report by `stats`: `open_backups` becomes `csync_backup_store_open_backups`. One that is not
+ * listed is exported all the same.
+ */
 export const SHARD_FIGURES: Record<string, ShardFigure> = {
-  open_backups: { type: 'gauge', help: 'Backups held open by the shards.' },
+  open_backups: { type: 'gauge', help: 'Backups whose files are held open, locked or cached.' },
   backups_created_total: { type: 'counter', help: 'Backups made for new users.' },
-  locks_refused_total: {
-    type: 'counter',
-    help: 'Requests refused as the backup was locked by somebody else.',
+  chunks_total: { type: 'counter', help: 'Chunks finished.' },
+  written_bytes_total: { type: 'counter', help: 'Bytes of these chunks in the data files.' },
+  syncs_total: { type: 'counter', help: 'Times that a data file was synced to disk.' },
+  sync_seconds: { type: 'histogram', help: 'Time of such a sync.' },
+  index_commit_seconds: {
+    type: 'histogram',
+    help: 'Time to commit and sync an index at the end of a chunk.',
   },
-  failures_total: { type: 'counter', help: 'Requests to the store that failed.' },
+  recoveries_total: { type: 'counter', help: 'Backups whose tail was recovered as they were opened.' },
+  index_rebuilds_total: { type: 'counter', help: 'Indexes rebuilt from their data file.' },
+  stale_backups_total: {
+    type: 'counter',
+    help: 'Cached backups that another program had changed meanwhile.',
+  },
+  damaged_chunks_total: { type: 'counter', help: 'Chunks found damaged.' },
+  locks_refused_total: { type: 'counter', help: 'Requests refused as somebody else held the lock.' },
+  failures_total: { type: 'counter', help: 'Requests that failed.' },
   heals_requested_total: { type: 'counter', help: 'Mailboxes that clients were asked to send again.' },
+  records_without_content_total: {
+    type: 'counter',
+    help: 'Records accepted although the client does not send their message.',
+  },
   messages_moved_total: {
     type: 'counter',
     help: "Messages moved out of a file that turned out not to be its user's.",
@@ -101,7 +120,7 @@ export const SHARD_FIGURES: Record<string, ShardFigure> = {
 export function shardFigure(name: string): ShardFigure {
   const listed = SHARD_FIGURES[name];
   if (listed !== undefined) return listed;
-  const help = `${name.replaceAll('_', ' ')}, of the store shards.`;
+  const help = `${name.replaceAll('_', ' ')}, of the store.`;
   return { type: name.endsWith('_total') ? 'counter' : 'gauge', help };
 }
 

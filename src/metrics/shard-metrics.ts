@@ -69,7 +69,11 @@ export class ShardMetrics {
   ): M {
     let metric = made.get(name);
     if (metric === undefined) {
-      metric = create({ name: PREFIX + name, help: shardFigure(name).help, registers: [this.#registry] });
+      metric = create({
+        name: `${PREFIX}store_${name}`,
+        help: shardFigure(name).help,
+        registers: [this.#registry],
+      });
       made.set(name, metric);
     }
     return metric;

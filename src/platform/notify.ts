@@ -35,15 +35,22 @@ export function notifySystemd(state: string, socketPath = process.env.NOTIFY_SOC
     'int socket(int, int, int)',
   );
   const sendto = bind<
-    (fd: number, data: Uint8Array, length: number, flags: number, to: Uint8Array, toLength: number) => number
-  >(libc, 'ssize_t sendto(int, const void *, size_t, int, const void *, uint32_t)');
+    (
+      fd: number,
+      data: Uint8Array,
+      length: number,
+      flags: number,
+      to: Uint8Array,
+      toLength: number,
+    ) => number | bigint
+  >(libc, 'int64_t sendto(int, const void *, size_t, int, const void *, uint32_t)');
   const close = bind<(fd: number) => number>(libc, 'int close(int)');
   if (socket === undefined || sendto === undefined || close === undefined) return false;
   const fd = socket(AF_UNIX, DATAGRAM, 0);
   if (fd < 0) return false;
   try {
     const data = Buffer.from(state);
-    return sendto(fd, data, data.length, 0, address, address.length) === data.length;
+    return Number(sendto(fd, data, data.length, 0, address, address.length)) === data.length;
   } finally {
     close(fd);
   }

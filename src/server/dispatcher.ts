@@ -7,6 +7,7 @@ import { findApplyVerb } from './apply/registry.ts';
 import { answerImap } from './commands/imap.ts';
 import { findCommand } from './commands/registry.ts';
 import { findGetVerb } from './get/registry.ts';
+import { greetingOk } from './greeting.ts';
 import type { Session } from './session.ts';
 
 const UNRECOGNIZED = 'BAD IMAP_PROTOCOL_ERROR Unrecognized command';
@@ -20,6 +21,7 @@ interface Refused {
 
 export class Dispatcher implements DecoderEvents {
   readonly #session: Session;
+  #greetedAgain = false;
   #apply: { verb: string; handler: ApplyHandler } | Refused | undefined;
 
   constructor(session: Session) {
@@ -92,7 +94,10 @@ export class Dispatcher implements DecoderEvents {
     }
     this.#session.run(apply.verb, async () => {
       await apply.handler.text?.abort();
-      return badLine(reason);
+      // A limit may be one that the client cannot help: it must not take the answer as a reason to start anew.
+      return reason.kind === 'limit'
+        ? `NO IMAP_MAILBOX_LOCKED Over a limit: ${oneLine(reason.text)}`
+        : badLine(reason);
     });
   }
 
@@ -108,7 +113,7 @@ export class Dispatcher implements DecoderEvents {
     const command = findCommand(word);
     const { login } = this.#session;
     if (command === undefined) {
-      const imap = answerImap(sent, args);
+      const imap = answerImap(sent, args, this.#greetingAgain());
       this.#session.run(imap === undefined ? 'unknown' : 'imap probe', async () => {
         if (imap?.ends) this.#session.close(undefined, 'LOGOUT');
         return imap?.line ?? UNRECOGNIZED;
@@ -138,6 +143,13 @@ export class Dispatcher implements DecoderEvents {
     return this.#apply !== undefined && 'handler' in this.#apply ? this.#apply.handler : undefined;
   }
 
+  /** Once, for a client that has TLS from the first byte. */
+  #greetingAgain(): string | undefined {
+    if (!this.#session.isTlsFromStart || this.#greetedAgain) return undefined;
+    this.#greetedAgain = true;
+    return greetingOk(this.#session.server);
+  }
+
   /** Why this client may apply and get nothing. */
   #refusal(): string | undefined {
     const { login } = this.#session;
@@ -154,9 +166,6 @@ export class Dispatcher implements DecoderEvents {
   }
 }
 
-/** A limit may be one that the client cannot help: an answer that it must not take as a reason to start anew. */
 function badLine(reason: BadCommand): string {
-  const text = oneLine(reason.text);
-  if (reason.kind === 'limit') return `NO IMAP_MAILBOX_LOCKED Over a limit: ${text}`;
-  return reason.kind === 'empty' ? 'BAD Null command' : `BAD IMAP_PROTOCOL_ERROR ${text}`;
+  return reason.kind === 'empty' ? 'BAD Null command' : `BAD IMAP_PROTOCOL_ERROR ${oneLine(reason.text)}`;
 }

@@ -1,5 +1,6 @@
 /** What the server says of itself, first of all and again after TLS has begun. */
 import type { Config } from '../config/config.ts';
+import type { ServerContext } from './context.ts';
 import type { Session } from './session.ts';
 
 /** Mechanisms on offer: none before TLS where TLS is required, no plain passwords in clear unless allowed. */
@@ -16,6 +17,11 @@ export function greeting(session: Session): string {
   if (mechanisms.length > 0) lines.push(`* SASL ${mechanisms.join(' ')}`);
   if (server.secureContext !== undefined && !transport.isTls) lines.push('* STARTTLS');
   lines.push('* COMPRESS DEFLATE');
-  lines.push(`* OK ${server.config.servername} csync-backup ${server.version} backup server`);
+  lines.push(greetingOk(server));
   return `${lines.join('\r\n')}\r\n`;
+}
+
+/** The line that ends the greeting. */
+export function greetingOk({ config, version }: ServerContext): string {
+  return `* OK ${config.servername} csync-backup ${version} backup server`;
 }

@@ -4,6 +4,7 @@
  */
 import type net from 'node:net';
 import { setTimeout } from 'node:timers/promises';
+import type { SecureContext } from 'node:tls';
 import { DEFAULT_DECODER_LIMITS, Decoder } from '../csync/decoder.ts';
 import type { SlabHolder } from '../pipeline/slab-pool.ts';
 import { CommandText } from './command-text.ts';
@@ -37,6 +38,7 @@ export class Session implements SlabHolder {
   readonly backups: OpenBackups;
   readonly routing: Routing;
   login: Login | undefined;
+  isTlsFromStart = false;
   loginFailures = 0;
   slabsHeld = 0;
   /** Resolves when everything of the session is released. */
@@ -92,19 +94,19 @@ export class Session implements SlabHolder {
 
   /** Greets the client, after a TLS handshake where the listener asks for one. */
   async start(tls: boolean): Promise<void> {
+    this.isTlsFromStart = tls;
     const { secureContext } = this.server;
-    try {
-      if (tls) {
-        if (secureContext === undefined) throw new Error('no certificate is configured');
-        await this.transport.startTls(secureContext);
-      }
-    } catch (error) {
-      this.#busy = false;
-      this.close(undefined, `TLS handshake: ${error instanceof Error ? error.message : String(error)}`);
-      return;
-    }
-    this.greet();
+    if (tls && secureContext === undefined) this.transport.destroy(new Error('no certificate is configured'));
+    if (!tls || (secureContext !== undefined && (await this.startTls(secureContext)))) this.greet();
     this.#idle();
+  }
+
+  /** @returns whether the handshake succeeded; the connection is closed otherwise */
+  startTls(secureContext: SecureContext): Promise<boolean> {
+    return this.transport.startTls(secureContext).then(
+      () => true,
+      () => false,
+    );
   }
 
   greet(): void {
@@ -226,6 +228,11 @@ export class Session implements SlabHolder {
     waiter?.(line);
   }
 
+  /** Bytes that have come and are not decoded yet. */
+  get #unread(): number {
+    return this.#input === undefined ? 0 : this.#input.length - this.#inputAt;
+  }
+
   /** What the client has sent beyond the command at hand; it is taken out of the stream. */
   takeRest(): Uint8Array {
     const rest = this.#input?.subarray(this.#inputAt) ?? new Uint8Array(0);
@@ -271,6 +278,10 @@ export class Session implements SlabHolder {
       if (quietMs > timeoutMs) this.transport.destroy(new Error('the TLS handshake took too long'));
       return;
     }
+    if (this.login === undefined && this.#unread > MAX_EARLY_BYTES) {
+      this.transport.destroy(new Error('sent too much before it logged in'));
+      return;
+    }
     // Then it waits for us.
     if ((this.#busy && this.#lineWaiter === undefined && !this.transport.isClogged) || this.#waitsForRoom)
       return;
@@ -302,10 +313,6 @@ export class Session implements SlabHolder {
     const rest = this.#input?.subarray(this.#inputAt);
     this.#input = rest === undefined ? bytes : Buffer.concat([rest, bytes]);
     this.#inputAt = 0;
-    if (this.login === undefined && this.#busy && this.#input.length > MAX_EARLY_BYTES) {
-      this.transport.destroy(new Error('sent too much before it logged in'));
-      return;
-    }
     this.#pump();
   }
 

@@ -36,6 +36,7 @@ export class Transport {
   #isHandshaking = false;
   #waitingForDrain: (() => void)[] = [];
   #lingerTimer: NodeJS.Timeout | undefined;
+  #detach: () => void = () => {};
 
   constructor(socket: net.Socket, events: TransportEvents) {
     this.#socket = socket;
@@ -107,21 +108,25 @@ export class Transport {
   /**
    * Begins the TLS handshake. What the client sent before it is discarded by the caller: it was not protected.
    *
-   * @throws the handshake's error; the connection is closed then
+   * @throws when the handshake fails; the connection is closed then
    */
   startTls(secureContext: tls.SecureContext): Promise<void> {
     const socket = this.#socket;
-    socket.removeAllListeners('data');
-    socket.removeAllListeners('end');
+    this.#detach();
+    // An error that comes late, from below, has nobody else to go to.
+    socket.on('error', () => {});
     const stream = new tls.TLSSocket(socket, { isServer: true, secureContext, requestCert: false });
     this.#stream = stream;
     this.#isHandshaking = true;
     return new Promise((resolve, reject) => {
       const failed = (error?: Error | boolean) => {
         this.#isHandshaking = false;
-        reject(error instanceof Error ? error : new Error('the connection was closed'));
-        this.destroy();
+        const reason = error instanceof Error ? error.message : 'the connection was closed';
+        const failure = new Error(`TLS handshake: ${reason}`);
+        this.destroy(failure);
+        reject(failure);
       };
+      stream.on('error', () => {});
       stream.once('error', failed);
       stream.once('close', failed);
       stream.once('secure', () => {
@@ -139,22 +144,22 @@ export class Transport {
     const stream = this.#stream;
     const inflate = zlib.createInflateRaw();
     const deflate = zlib.createDeflateRaw(DEFLATE_OPTIONS);
-    stream.removeAllListeners('data');
-    stream.removeAllListeners('end');
+    this.#detach();
     inflate.on('data', (bytes: Uint8Array) => this.#events.data(bytes));
-    // A client that closes does not end its deflate stream: that is an end, and no error.
-    stream.on('end', () => inflate.flush(zlib.constants.Z_SYNC_FLUSH, () => this.#events.ended()));
-    stream.on('data', (bytes: Uint8Array) => {
-      this.#moved(bytes.byteLength);
-      if (!inflate.write(bytes)) stream.pause();
-    });
     inflate.on('drain', () => stream.resume());
     for (const side of [inflate, deflate]) side.on('error', (error) => this.destroy(error));
     deflate.on('data', (bytes: Uint8Array) => {
       if (!stream.write(bytes)) deflate.pause();
     });
-    stream.on('drain', () => deflate.resume());
     deflate.on('drain', () => this.#drained());
+    this.#listen(stream, {
+      data: (bytes) => {
+        if (!inflate.write(bytes)) stream.pause();
+      },
+      // A client that closes does not end its deflate stream: that is an end, and no error.
+      end: () => inflate.flush(zlib.constants.Z_SYNC_FLUSH, () => this.#events.ended()),
+      drain: () => deflate.resume(),
+    });
     this.#inflate = inflate;
     this.#deflate = deflate;
     if (early.byteLength > 0) inflate.write(early);
@@ -172,8 +177,8 @@ export class Transport {
     }
     // Reads and drops what still comes: closing with unread bytes would reset the connection and could cost
     // the client our last answer.
-    this.#stream.removeAllListeners('data');
-    this.#stream.on('data', () => {});
+    this.#detach();
+    this.#listen(this.#stream, { data: () => {}, end: () => {}, drain: () => this.#deflate?.resume() });
     this.#stream.resume();
     this.#lingerTimer = setTimeout(() => this.destroy(), LINGER_MS);
     this.#lingerTimer.unref();
@@ -185,20 +190,38 @@ export class Transport {
     this.#closed(error);
   }
 
-  #listen(stream: net.Socket | tls.TLSSocket): void {
-    stream.on('data', (bytes: Uint8Array) => {
-      this.#moved(bytes.byteLength);
-      this.#events.data(bytes);
-    });
-    stream.on('end', () => this.#events.ended());
-    stream.on('error', (error) => this.destroy(error));
-    stream.on('close', () => this.#closed());
-    stream.on('drain', () => this.#drained());
-  }
-
-  #moved(bytes: number): void {
-    this.bytesIn += bytes;
-    this.lastProgressMs = performance.now();
+  #listen(
+    stream: net.Socket,
+    to: { data: (bytes: Uint8Array) => void; end: () => void; drain?: () => void } = {
+      data: (bytes) => this.#events.data(bytes),
+      end: () => this.#events.ended(),
+    },
+  ): void {
+    const listeners: [string, (value: never) => void][] = [
+      [
+        'data',
+        (bytes: Uint8Array) => {
+          this.bytesIn += bytes.byteLength;
+          this.lastProgressMs = performance.now();
+          to.data(bytes);
+        },
+      ],
+      ['end', to.end],
+      ['error', (error: Error) => this.destroy(error)],
+      ['close', () => this.#closed()],
+      [
+        'drain',
+        () => {
+          to.drain?.();
+          this.#drained();
+        },
+      ],
+    ];
+    for (const [event, listener] of listeners) stream.on(event, listener as (...values: unknown[]) => void);
+    this.#detach = () => {
+      for (const [event, listener] of listeners)
+        stream.off(event, listener as (...values: unknown[]) => void);
+    };
   }
 
   #drained(): void {

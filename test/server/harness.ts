@@ -9,14 +9,15 @@ import { pino } from 'pino';
 import type { Config } from '../../src/config/config.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { createMetrics } from '../../src/metrics/registry.ts';
+import { type DeflateTask, runDeflateTask } from '../../src/pipeline/deflate-task.ts';
 import { SlabPool } from '../../src/pipeline/slab-pool.ts';
+import { loadDeflateEngine } from '../../src/platform/deflate.ts';
 import type { SaslServerMechanism } from '../../src/sasl/mechanism.ts';
 import type { ServerContext } from '../../src/server/context.ts';
 import { GuidBudget } from '../../src/server/guid-map.ts';
 import { Session } from '../../src/server/session.ts';
 import { loadSecureContext } from '../../src/server/tls-context.ts';
 import { CsyncWire } from '../support/wire.ts';
-import { runDeflateTask } from './deflate-here.ts';
 import { FakeShards } from './fake-shards.ts';
 
 export const TLS_FIXTURES = path.join(import.meta.dirname, '..', 'fixtures', 'tls');
@@ -70,8 +71,12 @@ export class Harness implements ServerContext {
   readonly version = '0.0.0';
   readonly shards: FakeShards;
   readonly slabs: SlabPool;
+  /** The pool's work, done in this thread. */
   readonly deflate = {
-    run: (task: Parameters<typeof runDeflateTask>[1]) => runDeflateTask(this.slabs.memory, task),
+    run: async (task: DeflateTask) => {
+      await new Promise((resolve) => setImmediate(resolve));
+      return runDeflateTask(task, this.slabs.memory, loadDeflateEngine('zlib'));
+    },
   };
   readonly guidBudget = new GuidBudget(1 << 20);
   readonly metrics = createMetrics();

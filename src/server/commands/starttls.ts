@@ -13,13 +13,7 @@ export const starttls: Command = {
     session.writeLine('OK Begin TLS negotiation now');
     // Whoever can write into the clear stream could otherwise have a command of his carried out inside TLS.
     session.takeRest();
-    try {
-      await transport.startTls(server.secureContext);
-    } catch (error) {
-      session.close(undefined, `TLS handshake: ${error instanceof Error ? error.message : String(error)}`);
-      return undefined;
-    }
-    session.greet();
+    if (await session.startTls(server.secureContext)) session.greet();
     return undefined;
   },
 };

@@ -3,6 +3,8 @@ import type { ReadQuery } from '../../pipeline/messages.ts';
 import type { Answer } from '../answer.ts';
 import type { Session } from '../session.ts';
 
+const LF = 0x0a;
+
 /** Hands over the `* ` lines of an answer, page after page, and gives its code. */
 export async function readPages(
   session: Session,
@@ -28,9 +30,14 @@ export async function readPages(
 }
 
 /** Sends an answer to the client, no faster than it reads. */
-export function sendPages(session: Session, userid: string, query: ReadQuery): Promise<Answer> {
-  return readPages(session, userid, query, (bytes) => {
+export async function sendPages(session: Session, userid: string, query: ReadQuery): Promise<Answer> {
+  let isWhole = true;
+  const answer = await readPages(session, userid, query, (bytes) => {
+    isWhole = bytes.at(-1) === LF;
     session.transport.write(bytes);
     return session.transport.drained();
   });
+  // Nothing can be said any more: the client would take it for the rest of the line.
+  if (!isWhole) session.transport.destroy(new Error('an answer broke off inside a line'));
+  return answer;
 }

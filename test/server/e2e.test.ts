@@ -1,0 +1,359 @@
+/** The whole server with its threads and real files. */
+import { createHash } from 'node:crypto';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+import { Writable } from 'node:stream';
+import type { Worker } from 'node:worker_threads';
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Config } from '../../src/config/config.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { NO_FFI_VARIABLE } from '../../src/platform/ffi.ts';
+import { makeKeys, updateCredentials } from '../../src/sasl/credential-file.ts';
+import { CsyncServer } from '../../src/server/server.ts';
+import { CsyncWire } from '../support/wire.ts';
+import { TLS_FIXTURES, testConfig } from './harness.ts';
+
+const logLines: Record<string, unknown>[] = [];
+const log = pino(
+  { level: 'info' },
+  new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      logLines.push(JSON.parse(chunk.toString()) as Record<string, unknown>);
+      done();
+    },
+  }),
+);
+
+/** Threads that Piscina has started. */
+const threads: Worker[] = [];
+process.on('worker', (worker) => threads.push(worker));
+
+interface Place {
+  dir: string;
+  file: string;
+  server: CsyncServer;
+  port: number;
+  tlsPort: number;
+  metrics: string;
+}
+
+async function startServer(options: Record<string, string> = {}): Promise<Place> {
+  const { dir, file, config } = testConfig({
+    backup_listen: '127.0.0.1:0 127.0.0.1:0/tls',
+    tls_server_cert: path.join(TLS_FIXTURES, 'cert.pem'),
+    tls_server_key: path.join(TLS_FIXTURES, 'key.pem'),
+    backup_shards: '1',
+    backup_workers: '1',
+    ...options,
+  });
+  const keys = await makeKeys('secret');
+  await updateCredentials(config.passwdFile, ({ users }) => users.set('backup', keys));
+  const server = new CsyncServer({ config, log, version: '0.0.0', engine: 'zlib' });
+  const { metricsAddress } = await server.start();
+  const [port, tlsPort] = server.addresses.map((address) => Number(/:(\d+)/.exec(address)![1]));
+  return {
+    dir,
+    file,
+    server,
+    port: port!,
+    tlsPort: tlsPort!,
+    metrics: `http://127.0.0.1:${metricsAddress!.port}`,
+  };
+}
+
+async function stopServer({ server, dir }: Place): Promise<void> {
+  await server.stop();
+  rmSync(dir, { recursive: true, force: true });
+}
+
+function sha1(bytes: Uint8Array | string): string {
+  return createHash('sha1').update(bytes).digest('hex');
+}
+
+/** APPLY MAILBOX with one record a message. */
+function mailbox(mboxname: string, uniqueid: string, contents: (string | Buffer)[]): string {
+  const records = contents.map(
+    (content, i) =>
+      `%(UID ${i + 1} MODSEQ ${i + 2} LAST_UPDATED 1700000000 FLAGS () INTERNALDATE 1700000000 SIZE ${content.length} GUID ${sha1(content)})`,
+  );
+  return (
+    `APPLY MAILBOX %(UNIQUEID ${uniqueid} MBOXNAME ${mboxname} SYNC_CRC 0 SYNC_CRC_ANNOT 12345678 ` +
+    `LAST_UID ${contents.length} HIGHESTMODSEQ ${contents.length + 1} RECENTUID 0 RECENTTIME 0 LAST_APPENDDATE 0 ` +
+    'POP3_LAST_LOGIN 0 POP3_SHOW_AFTER 0 UIDVALIDITY 1700000000 PARTITION default ACL "anne\tlrswipkxtecdan\t" ' +
+    `OPTIONS P RECORD (${records.join(' ')}))`
+  );
+}
+
+async function pushMailbox(wire: CsyncWire, user: string, contents: (string | Buffer)[]): Promise<void> {
+  await wire.ok(`GET USER ${user}`);
+  const files = contents.flatMap((content, i) => [
+    `${i > 0 ? ' ' : ''}%{default ${sha1(content)} ${content.length}}\r\n`,
+    content,
+  ]);
+  await wire.ok('APPLY MESSAGE (', ...files, ')');
+  await wire.ok(mailbox(`user.${user}`, `uid-${user}`, contents));
+}
+
+async function metric(place: Place, name: string): Promise<number> {
+  const text = await (await fetch(`${place.metrics}/metrics`)).text();
+  let sum = 0;
+  for (const match of text.matchAll(/^(\w+)(?:\{[^}]*\})? (\S+)$/gm))
+    if (match[1] === `csync_backup_${name}`) sum += Number(match[2]);
+  return sum;
+}
+
+describe('a server', () => {
+  let place: Place;
+  beforeAll(async () => {
+    place = await startServer({ backup_shards: '2', backup_workers: '2' });
+  });
+  afterAll(() => stopServer(place));
+
+  test('takes a push, in clear, compressed and in TLS, and tells it back', async () => {
+    const contents = ['Subject: one\r\n\r\nhello\r\n', 'x'.repeat(3_000_000), 'Subject: three\r\n\r\n'];
+    for (const [user, how] of [
+      ['anne', 'clear'],
+      ['bob', 'compressed'],
+      ['carol', 'tls'],
+      ['dora', 'starttls'],
+    ] as const) {
+      const isTls = how === 'tls';
+      const wire = await CsyncWire.connect(isTls ? place.tlsPort : place.port, { tls: isTls });
+      if (how === 'starttls') await wire.startTls();
+      await wire.login();
+      if (how === 'compressed') await wire.compress();
+      await pushMailbox(wire, user, contents);
+      await wire.ok(`APPLY SUB %(USERID ${user} MBOXNAME user.${user})`);
+      await wire.ok('RESTART');
+      const answer = await wire.ok(`GET USER ${user}`);
+      expect(answer.lines.map((line) => line.split(' ')[1])).toEqual(['MAILBOX', 'LSUB']);
+      const [full] = (await wire.ok(`GET FULLMAILBOX user.${user}`)).lines;
+      for (const content of contents) expect(full).toContain(sha1(content));
+      await wire.ok('EXIT');
+      await wire.closed();
+    }
+    expect(readdirSync(path.join(place.dir, 'staging'))).toEqual([]);
+  });
+
+  test('gives a message that came too early to whoever needs it', async () => {
+    const wire = await (await CsyncWire.connect(place.port)).login();
+    const content = 'Subject: nobody knows yet\r\n\r\n';
+    await wire.ok('GET MAILBOXES (user.eve user.fred)');
+    await wire.ok(`APPLY MESSAGE (%{default ${sha1(content)} ${content.length}}\r\n`, content, ')');
+    for (const user of ['eve', 'fred']) await wire.ok(mailbox(`user.${user}`, `uid-${user}`, [content]));
+    await wire.ok('RESTART');
+    const answer = await wire.ok('GET MAILBOXES (user.eve user.fred)');
+    expect(answer.lines).toHaveLength(2);
+    const get = `GET FETCH %(MBOXNAME user.fred PARTITION default UNIQUEID uid-fred GUID ${sha1(content)} UID 1)`;
+    expect((await wire.ok(get)).lines[0]).toContain(content.trim());
+    await wire.ok('EXIT');
+    expect(readdirSync(path.join(place.dir, 'staging'))).toEqual([]);
+  });
+
+  test('a renamed user takes the backup along', async () => {
+    const wire = await (await CsyncWire.connect(place.port)).login();
+    await pushMailbox(wire, 'grete', ['Subject: kept\r\n\r\n']);
+    await wire.ok('RESTART');
+    await wire.ok('GET MAILBOXES (user.grete user.hanna)');
+    await wire.ok(
+      'APPLY RENAME %(OLDMBOXNAME user.grete NEWMBOXNAME user.hanna PARTITION default UIDVALIDITY 1700000000)',
+    );
+    expect((await wire.ok('GET USER grete')).lines).toEqual([]);
+    expect((await wire.ok('GET USER hanna')).lines[0]).toContain('MBOXNAME user.hanna ');
+    await wire.ok('EXIT');
+  });
+
+  test('a second connection to the same backup has to wait', async () => {
+    const first = await (await CsyncWire.connect(place.port)).login();
+    const second = await (await CsyncWire.connect(place.port)).login();
+    await pushMailbox(first, 'ida', ['Subject: x\r\n\r\n']);
+    expect((await second.command('GET USER ida')).kind).toBe('NO IMAP_MAILBOX_LOCKED');
+    await first.ok('RESTART');
+    expect((await second.command('GET USER ida')).kind).toBe('OK');
+    first.destroy();
+    second.destroy();
+  });
+
+  test('shows all of this in its metrics', async () => {
+    expect(await metric(place, 'messages_received_total')).toBeGreaterThanOrEqual(12);
+    expect(await metric(place, 'received_bytes_total')).toBeGreaterThan(9_000_000);
+    expect(await metric(place, 'syncs_total')).toBeGreaterThan(4);
+    expect(await metric(place, 'store_backups_created_total')).toBeGreaterThanOrEqual(6);
+    expect(await metric(place, 'slabs_free')).toBe(place.server.slabs.count);
+    expect(await metric(place, 'ack_seconds_count')).toBeGreaterThan(20);
+    expect(await metric(place, 'deflate_seconds_count')).toBeGreaterThan(4);
+    expect(await metric(place, 'event_loop_delay_seconds')).toBeGreaterThan(0);
+    expect(await (await fetch(`${place.metrics}/healthz`)).text()).toBe('ok\n');
+  });
+
+  test('takes over certificates, admins and credentials while it runs', async () => {
+    const before = await CsyncWire.connect(place.tlsPort, { tls: true });
+    const subject = (wire: CsyncWire) =>
+      (wire.socket as import('node:tls').TLSSocket).getPeerCertificate().subject.CN;
+    expect(subject(before)).toBe('backup.test');
+    const config = loadConfig({ file: place.file });
+    const change = place.server.reload({
+      ...config,
+      tlsServerCert: path.join(TLS_FIXTURES, 'cert-2.pem'),
+      tlsServerKey: path.join(TLS_FIXTURES, 'key-2.pem'),
+      admins: ['backup', 'other'],
+      shards: 7,
+    });
+    expect(change).toMatchObject({
+      changed: ['admins', 'tlsServerCert', 'tlsServerKey'],
+      needsRestart: ['shards'],
+    });
+    const after = await CsyncWire.connect(place.tlsPort, { tls: true });
+    expect(subject(after)).toBe('backup-2.test');
+    expect((await before.login()).greeting.kind).toBe('OK');
+    expect(place.server.config.shards).toBe(2);
+    writeFileSync(path.join(place.dir, 'broken.pem'), 'no certificate');
+    expect(() =>
+      place.server.reload({ ...config, tlsServerCert: path.join(place.dir, 'broken.pem') }),
+    ).toThrow();
+    expect(subject(await CsyncWire.connect(place.tlsPort, { tls: true }))).toBe('backup-2.test');
+    before.destroy();
+    after.destroy();
+  });
+});
+
+describe('limits', () => {
+  test('2,000 idle connections cost little, and one more than allowed is turned away', async () => {
+    const place = await startServer({ backup_max_connections: '2001' });
+    const sockets: net.Socket[] = [];
+    const before = process.memoryUsage().rss;
+    for (let i = 0; i < 2000; i += 100) {
+      const batch = Array.from({ length: 100 }, () => net.connect({ port: place.port, host: '127.0.0.1' }));
+      sockets.push(...batch);
+      await Promise.all(batch.map((socket) => new Promise((resolve) => socket.once('data', resolve))));
+    }
+    expect(place.server.sessionCount).toBe(2000);
+    // Both ends of each connection are in this process.
+    expect((process.memoryUsage().rss - before) / 2000).toBeLessThan(60_000);
+    const wire = await (await CsyncWire.connect(place.port)).login();
+    await pushMailbox(wire, 'anne', ['Subject: undisturbed\r\n\r\n']);
+    const refused = await CsyncWire.connect(place.port);
+    expect(refused.greeting.final).toBe('* BYE Too many connections');
+    await refused.closed();
+    expect(await metric(place, 'sessions')).toBe(2001);
+    await wire.ok('EXIT');
+    for (const socket of sockets) socket.destroy();
+    await expect.poll(() => place.server.sessionCount).toBe(0);
+    await stopServer(place);
+  });
+});
+
+describe('the end', () => {
+  test('a command that has begun is carried out, then everybody is told BYE', async () => {
+    const place = await startServer();
+    const idle = await CsyncWire.connect(place.port);
+    const busy = await (await CsyncWire.connect(place.port)).login();
+    const content = 'Subject: last\r\n\r\n';
+    await busy.ok('GET USER anne');
+    busy.send(`APPLY MESSAGE (%{default ${sha1(content)} ${content.length}}\r\n`);
+    await expect.poll(async () => await metric(place, 'sessions')).toBe(2);
+    await expect
+      .poll(async () =>
+        (await (await fetch(`${place.metrics}/metrics`)).text()).includes('sessions{state="receiving"} 1'),
+      )
+      .toBe(true);
+    const stopped = place.server.stop();
+    expect((await idle.read()).final).toBe('* BYE csync-backup is shutting down');
+    await expect(CsyncWire.connect(place.port)).rejects.toThrow();
+    busy.send(content, ')\r\n');
+    expect((await busy.read()).final).toBe('OK Success');
+    expect((await busy.read()).final).toBe('* BYE csync-backup is shutting down');
+    await stopped;
+    rmSync(place.dir, { recursive: true });
+  });
+
+  test('one that does not end in time is cut off', async () => {
+    const place = await startServer();
+    const wire = await (await CsyncWire.connect(place.port)).login();
+    wire.send('APPLY MAILBOX %(UNIQUEID u MBOXNAME user.anne ');
+    await expect
+      .poll(async () =>
+        (await (await fetch(`${place.metrics}/metrics`)).text()).includes('sessions{state="receiving"} 1'),
+      )
+      .toBe(true);
+    await place.server.stop(50);
+    await wire.closed();
+    expect(place.server.sessionCount).toBe(0);
+    rmSync(place.dir, { recursive: true });
+  });
+
+  test('what was acknowledged is there after the next start', async () => {
+    const place = await startServer();
+    const wire = await (await CsyncWire.connect(place.port)).login();
+    await pushMailbox(wire, 'anne', ['Subject: kept\r\n\r\n']);
+    await place.server.stop();
+    const config = loadConfig({ file: place.file });
+    const again = new CsyncServer({ config, log, version: '0.0.0', engine: 'zlib' });
+    await again.start();
+    const port = Number(/:(\d+)/.exec(again.addresses[0]!)![1]);
+    const reader = await (await CsyncWire.connect(port)).login();
+    expect((await reader.ok('GET USER anne')).lines[0]).toContain('MBOXNAME user.anne ');
+    await again.stop();
+    rmSync(place.dir, { recursive: true });
+  });
+});
+
+describe('threads', () => {
+  test('a store thread that dies takes its sessions along, and another takes its place', async () => {
+    threads.length = 0;
+    const place = await startServer();
+    const wire = await (await CsyncWire.connect(place.port)).login();
+    const other = await (await CsyncWire.connect(place.port)).login();
+    await pushMailbox(wire, 'anne', ['Subject: kept\r\n\r\n']);
+    // The deflate pool is made first.
+    await threads[1]!.terminate();
+    expect((await wire.read()).final).toBe('* BYE The store was interrupted');
+    await expect
+      .poll(async () => (await other.command('GET USER anne')).kind, { timeout: 10_000 })
+      .toBe('OK');
+    expect((await other.command('GET USER anne')).lines[0]).toContain('MBOXNAME user.anne ');
+    expect(await metric(place, 'thread_deaths_total')).toBe(1);
+    expect(await (await fetch(`${place.metrics}/healthz`)).text()).toBe('ok\n');
+    await stopServer(place);
+  });
+
+  test('a deflate thread that dies costs the commands in it, for now', async () => {
+    threads.length = 0;
+    const place = await startServer();
+    const wire = await (await CsyncWire.connect(place.port)).login();
+    await threads[0]!.terminate();
+    await expect
+      .poll(
+        async () => {
+          await wire.ok('GET USER anne');
+          const content = 'y'.repeat(500_000);
+          const file = `%{default ${sha1(content)} ${content.length}}\r\n${content}`;
+          return (await wire.command(`APPLY MESSAGE (${file})`)).kind;
+        },
+        { timeout: 10_000 },
+      )
+      .toBe('OK');
+    await stopServer(place);
+  });
+
+  test('a server whose store does not come up says why', async () => {
+    const { dir, config } = testConfig();
+    process.env[NO_FFI_VARIABLE] = '1';
+    const unusable: Config = { ...config, deflateEngine: 'isal' };
+    const server = new CsyncServer({ config: unusable, log, version: '0.0.0', engine: 'isal' });
+    await expect(server.start()).rejects.toThrow(/cannot start store thread 0: .*libisal/);
+    delete process.env[NO_FFI_VARIABLE];
+    rmSync(dir, { recursive: true });
+  });
+
+  test('an address in use is an error, and nothing stays behind', async () => {
+    const place = await startServer();
+    const { dir, config } = testConfig({ backup_listen: `127.0.0.1:${place.port}` });
+    const server = new CsyncServer({ config, log, version: '0.0.0', engine: 'zlib' });
+    await expect(server.start()).rejects.toThrow(/EADDRINUSE/);
+    rmSync(dir, { recursive: true });
+    await stopServer(place);
+  });
+});
