@@ -31,6 +31,8 @@ export interface VerifyOptions {
   pool?: VerifyPool;
   /** Gets every finding as it is made. */
   onFinding?(finding: Finding): void;
+  /** Gets how many more bytes of the data file were checked. */
+  onProgress?(bytes: number): void;
 }
 
 export interface VerifyReport {
@@ -153,6 +155,7 @@ class Verification {
         this.fault('TIME_BACKWARDS', text, { chunk: chunk.id, fileOffset: chunk.offset });
       }
       lastTime = Math.max(lastTime, report.lastTime);
+      this.#options.onProgress?.((chunks[i + 1]?.offset ?? sizeBytes) - chunk.offset);
       end = Math.max(end, report.end);
       checked.push({ id: chunk.id, report });
     }

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { LineParser } from '../../csync/line-parser.ts';
 import type { SegmentStart } from '../chunk/writer.ts';
 import type { BackupIndex, ChunkRow } from '../index/backup-index.ts';
+import { placesAreCurrent } from '../stored-message.ts';
 import { type Finding, FindingList } from './finding.ts';
 import { LineChecker, type RenameLine } from './line-checker.ts';
 import type { RenamedState } from './mailbox-checker.ts';
@@ -59,7 +60,12 @@ export function checkChunk(source: ChunkSource): ChunkReport {
   const starts = indexed ? segmentStarts(indexed.index, indexed.chunk.id) : [];
   const inside = starts.filter((start) => start.fileOffset > offset && start.fileOffset < end);
   const checker = new LineChecker(
-    indexed && { index: indexed.index, chunkId: indexed.chunk.id, marks: indexed.marks },
+    indexed && {
+      index: indexed.index,
+      chunkId: indexed.chunk.id,
+      marks: indexed.marks,
+      placesAreCurrent: placesAreCurrent(indexed.index, offset),
+    },
     findings,
   );
   const parser = new LineParser(checker, { maxValueBytes: MAX_VALUE_BYTES });

@@ -32,6 +32,7 @@ export class LineChecker implements LineEvents {
   readonly #chunkId: number | undefined;
   readonly #marks: Marks | undefined;
   readonly #findings: FindingList;
+  readonly #placesAreCurrent: boolean;
   readonly #mailbox: MailboxChecker | undefined;
   #line: LineStart | undefined;
   #handler: 'message' | 'mailbox' | 'rename' | undefined;
@@ -40,10 +41,14 @@ export class LineChecker implements LineEvents {
   #key = '';
 
   /** `of`: what the chunk is to be compared with; undefined for a chunk that the index does not know. */
-  constructor(of: { index: BackupIndex; chunkId: number; marks: Marks } | undefined, findings: FindingList) {
+  constructor(
+    of: { index: BackupIndex; chunkId: number; marks: Marks; placesAreCurrent: boolean } | undefined,
+    findings: FindingList,
+  ) {
     this.#index = of?.index;
     this.#chunkId = of?.chunkId;
     this.#marks = of?.marks;
+    this.#placesAreCurrent = of?.placesAreCurrent ?? false;
     this.#findings = findings;
     this.#mailbox = of && new MailboxChecker(of.index, of.chunkId, of.marks);
   }
@@ -145,7 +150,8 @@ export class LineChecker implements LineEvents {
     const [id, chunkId, indexedLine, indexedSize, indexedContent] = row;
     // One that was stored again is read from its newer place; this is the older.
     if (chunkId !== this.#chunkId || indexedLine !== lineOffset) return;
-    const placeDiffers = indexedContent !== null && indexedContent !== contentOffset;
+    const placeDiffers =
+      this.#placesAreCurrent && indexedContent !== null && indexedContent !== contentOffset;
     // The same message twice in one line: the index can mean the other.
     if (placeDiffers && this.#marks.has('message', id)) return;
     this.#marks.set('message', id);

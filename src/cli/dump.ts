@@ -1,0 +1,114 @@
+/** `csync-backup dump`: a message or the content of a chunk, as it is stored. */
+import fs from 'node:fs';
+import { Command } from 'commander';
+import { BackupError } from '../platform/errors.ts';
+import { ioError } from '../platform/io-error.ts';
+import { readContent } from '../store/chunk/reader.ts';
+import { indexPathOf } from '../store/data-file.ts';
+import { BackupIndex } from '../store/index/backup-index.ts';
+import { readMessage } from '../store/stored-message.ts';
+import { type ConfigFlag, configOption } from './config-option.ts';
+import { helpText } from './help-text.ts';
+import { selectBackup } from './select-backups.ts';
+import { writeToStandardOutput } from './standard-output.ts';
+
+interface DumpFlags extends ConfigFlag {
+  user?: string;
+  file?: string;
+}
+
+const STATUSES = [0, 64, 65, 74, 77, 78];
+const GUID = /^[0-9a-f]{40}$/i;
+
+export function newDumpCommand(): Command {
+  const command = new Command('dump')
+    .description('Print a message or a chunk as it is stored: the bytes and nothing else.')
+    .addHelpText('after', helpText(EXAMPLES, STATUSES));
+  const subcommand = (name: string, argument: string, help: string, description: string): Command =>
+    command
+      .command(name)
+      .description(description)
+      .argument(argument, help)
+      .option('-u, --user <userid>', 'of the backup of this user')
+      .option('-f, --file <path>', 'of the backup in this data file')
+      .addOption(configOption())
+      .addHelpText('after', helpText(EXAMPLES, STATUSES));
+  subcommand('message', '<guid>', 'SHA-1 of the message, 40 hex digits', 'Print a message.').action(
+    dumpMessage,
+  );
+  subcommand(
+    'chunk',
+    '<id>',
+    'number of the chunk in the index',
+    'Print what a chunk holds, uncompressed.',
+  ).action(dumpChunk);
+  return command;
+}
+
+const EXAMPLES = [
+  ['csync-backup dump message 2aae6c35c94fcfb415dbe95f408b9ce91ee846ed -u anne', 'one message of anne'],
+  ['csync-backup dump chunk 1 -f /backup/a/anne_x1Y2z3', 'the commands in the first chunk of a file'],
+] as const;
+
+async function dumpMessage(argument: string, flags: DumpFlags): Promise<void> {
+  if (!GUID.test(argument)) throw badArgument(argument, 'it is no GUID, which has 40 hex digits');
+  const guid = argument.toLowerCase();
+  await withBackup(flags, async (fd, index, path) => {
+    const location = index.findMessage(guid);
+    if (location === undefined) throw notThere(`message ${guid}`, path);
+    await writeToStandardOutput(readMessage(fd, index, location, path));
+  });
+}
+
+async function dumpChunk(argument: string, flags: DumpFlags): Promise<void> {
+  if (!/^\d{1,15}$/.test(argument)) throw badArgument(argument, 'it is no number');
+  await withBackup(flags, async (fd, index, path) => {
+    const chunk = index.chunk(Number(argument));
+    if (chunk === undefined) throw notThere(`chunk ${argument}`, path);
+    await writeToStandardOutput(
+      readContent(fd, { offset: chunk.offset, path }, 0, chunk.length ?? undefined),
+    );
+  });
+}
+
+/** Without a lock: what the index knows of is never changed, only followed by more. */
+async function withBackup(
+  flags: DumpFlags,
+  use: (fd: number, index: BackupIndex, path: string) => Promise<void>,
+): Promise<void> {
+  const { path } = selectBackup(flags);
+  let fd: number;
+  try {
+    fd = fs.openSync(path, 'r');
+  } catch (error) {
+    throw ioError(error, 'open', path);
+  }
+  let index: BackupIndex | undefined;
+  try {
+    index = BackupIndex.open(indexPathOf(path), { readonly: true });
+    await use(fd, index, path);
+  } finally {
+    index?.close();
+    fs.closeSync(fd);
+  }
+}
+
+function badArgument(argument: string, reason: string): BackupError {
+  return new BackupError({
+    code: 'USAGE',
+    tried: 'dump',
+    subject: argument,
+    reason,
+    remedy: 'See csync-backup dump --help',
+  });
+}
+
+function notThere(what: string, path: string): BackupError {
+  return new BackupError({
+    code: 'NOT_FOUND',
+    tried: 'find',
+    subject: what,
+    reason: `the index of ${path} does not have it`,
+    remedy: 'Check the number, and csync-backup verify whether the index is up to date',
+  });
+}

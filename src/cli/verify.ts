@@ -1,0 +1,148 @@
+/** `csync-backup verify`: whether backups are what their checksums and indexes say. */
+import fs from 'node:fs';
+import { Command } from 'commander';
+import { type VerifyReport, verifyBackup } from '../maintenance/verify.ts';
+import { VerifyPool } from '../maintenance/verify-pool.ts';
+import { BackupError } from '../platform/errors.ts';
+import type { Finding } from '../store/verify/finding.ts';
+import { configOption } from './config-option.ts';
+import { helpText } from './help-text.ts';
+import { Progress } from './progress.ts';
+import { addSelectOptions, type SelectedBackup, type SelectFlags, selectBackups } from './select-backups.ts';
+import { printUserid } from './userid-text.ts';
+
+interface VerifyFlags extends SelectFlags {
+  json?: boolean;
+  wait?: boolean;
+}
+
+const BAD_DATA_STATUS = 65;
+
+export function newVerifyCommand(): Command {
+  const command = new Command('verify').description(
+    'Check backups: checksums of every chunk, every message against its GUID and its place in the index, states of ' +
+      'mailboxes and messages against the index. It reads all and changes nothing. A fault is something lost or wrong; ' +
+      'a notice is something that the server puts right by itself.',
+  );
+  return addSelectOptions(command)
+    .addOption(configOption())
+    .option('-w, --wait', 'wait for backups that are locked')
+    .option('--json', 'one JSON object a line, with a type: finding, backup, error and at the end summary')
+    .addHelpText(
+      'after',
+      helpText(
+        [
+          ['csync-backup verify -A', 'all backups'],
+          ['csync-backup verify -u anne bob --wait', 'two, even if they are being written to'],
+          ['csync-backup verify -f /backup/a/anne_x1Y2z3 --json', 'one data file, for a script'],
+        ],
+        [0, 64, 65, 74, 75, 77, 78],
+      ),
+    )
+    .action(runVerify);
+}
+
+async function runVerify(flags: VerifyFlags): Promise<void> {
+  const backups = selectBackups(flags);
+  const run = new VerifyRun(flags, backups);
+  try {
+    for (const backup of backups) await run.verify(backup);
+  } finally {
+    await run.end();
+  }
+}
+
+class VerifyRun {
+  readonly #flags: VerifyFlags;
+  readonly #pool = new VerifyPool();
+  readonly #progress: Progress;
+  #ok = 0;
+  #faulty = 0;
+  #unread = 0;
+  #faults = 0;
+  #notices = 0;
+  #errorStatus = 0;
+
+  constructor(flags: VerifyFlags, backups: readonly SelectedBackup[]) {
+    this.#flags = flags;
+    this.#progress = new Progress(backups.reduce((sum, { path }) => sum + sizeOf(path), 0));
+  }
+
+  async verify(backup: SelectedBackup): Promise<void> {
+    const { path } = backup;
+    const name = backup.userid === undefined ? path : printUserid(backup.userid);
+    const of = { userid: backup.userid === undefined ? null : name, path };
+    try {
+      const report = await verifyBackup({
+        dataPath: path,
+        wait: this.#flags.wait ?? false,
+        pool: this.#pool,
+        onFinding: (finding) => this.#print({ type: 'finding', ...of, ...finding }, textOf(name, finding)),
+        onProgress: (bytes) => this.#progress.add(bytes),
+      });
+      this.#count(report);
+      const { findings: _, ...figures } = report;
+      this.#print({ type: 'backup', ...of, ...figures }, `verify ${name}: ${verdictOf(report)}`);
+    } catch (error) {
+      if (!(error instanceof BackupError)) throw error;
+      this.#unread++;
+      this.#errorStatus ||= error.exitStatus;
+      this.#progress.clear();
+      process.stderr.write(`csync-backup: ${error.code}: ${error.message}\n`);
+      if (this.#flags.json) this.#print({ type: 'error', ...of, code: error.code, text: error.message }, '');
+    }
+  }
+
+  /** Prints the summary and sets the exit status: damage before everything else. */
+  async end(): Promise<void> {
+    this.#progress.clear();
+    await this.#pool.stop();
+    const [ok, faulty, unread] = [this.#ok, this.#faulty, this.#unread];
+    const [faults, notices] = [this.#faults, this.#notices];
+    const backups = ok + faulty + unread;
+    const others = unread === 0 ? '' : `, ${unread} not verified`;
+    this.#print(
+      { type: 'summary', backups, ok, faulty, notVerified: unread, faults, notices },
+      `${count(backups, 'backup')}: ${ok} ok, ${faulty} faulty${others}; ${count(faults, 'fault')}, ${count(notices, 'notice')}`,
+    );
+    if (faulty > 0) process.exitCode = BAD_DATA_STATUS;
+    else if (unread > 0) process.exitCode = this.#errorStatus;
+  }
+
+  #count(report: VerifyReport): void {
+    if (report.ok) this.#ok++;
+    else this.#faulty++;
+    this.#faults += report.faults;
+    this.#notices += report.notices;
+  }
+
+  #print(json: object, text: string): void {
+    this.#progress.clear();
+    process.stdout.write(`${this.#flags.json ? JSON.stringify(json) : text}\n`);
+  }
+}
+
+function verdictOf({ ok, faults, notices }: VerifyReport): string {
+  if (!ok) return `failed (${count(faults, 'fault')}, ${count(notices, 'notice')})`;
+  return notices === 0 ? 'ok' : `ok (${count(notices, 'notice')})`;
+}
+
+function textOf(name: string, finding: Finding): string {
+  const { code, severity, chunk, fileOffset, lineOffset, text } = finding;
+  const place = [
+    chunk === undefined ? '' : `chunk ${chunk}`,
+    fileOffset === undefined ? '' : `byte ${fileOffset}`,
+    lineOffset === undefined ? '' : `line at ${lineOffset}`,
+  ].filter((part) => part !== '');
+  const where = place.length === 0 ? '' : `${place.join(', ')}: `;
+  return `${name}: ${severity} ${code}: ${where}${text}`;
+}
+
+function count(n: number, what: string): string {
+  return `${n} ${what}${n === 1 ? '' : 's'}`;
+}
+
+/** A file that cannot be looked at is reported when it is opened. */
+function sizeOf(path: string): number {
+  return fs.statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
