@@ -10,6 +10,7 @@ import Database from 'better-sqlite3';
 import { BackupError } from '../../platform/errors.ts';
 import { indexError } from './index-error.ts';
 import { type ApplierOptions, LineApplier } from './line-applier.ts';
+import { settleNewMessage } from './record-places.ts';
 import {
   completeTemporarily,
   createTables,
@@ -348,6 +349,7 @@ export class BackupIndex {
       id = this.messageId(guid)!;
     }
     this.statement(PLACE_MESSAGE).run(id, contentOffset);
+    if (inserted.changes > 0) settleNewMessage(this, guid, id);
     return id;
   }
 

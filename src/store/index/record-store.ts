@@ -1,16 +1,15 @@
-/**
- * The RECORDs of one mailbox. Cyrus's table `mailbox_message` has one row for each message in a mailbox, but
- * the same message may stand there under several UIDs, and some RECORDs name messages that were never sent.
- * So:
- *
- * - `mailbox_message` holds, of a message's UIDs in the mailbox, a live one before an expunged one, and of
- *   these the highest;
- * - `cb_record` holds its other UIDs, and the RECORDs whose message is not in the backup;
- * - a UID that comes again with another message takes the place of the former one, which stays in `cb_record`
- *   as `replaced` and is answered no more.
- */
+/** The RECORDs of one mailbox, put into the index one by one; record-places.ts says which table each is in. */
 import type { BackupIndex, NewMessage } from './backup-index.ts';
 import { MAX_MISSING } from './outcome.ts';
+import {
+  demoteRecord,
+  type MainRow,
+  mainRow,
+  type Row,
+  type SideRow,
+  settleRecords,
+  sideRow,
+} from './record-places.ts';
 import { type SqlText, toSigned64 } from './sql-text.ts';
 
 /** Messages that are stored but not in the index yet. */
@@ -35,21 +34,6 @@ export interface RecordFields {
   annotations: SqlText;
   /** `KEY value ...` of fields that have no column. */
   extra: SqlText | undefined;
-}
-
-/** A row of `mailbox_message` or `cb_record`, as far as it decides where rows belong. */
-interface Row {
-  id: number;
-  uid: number;
-  expunged: number | null;
-}
-
-interface MainRow extends Row {
-  messageId: number;
-}
-
-interface SideRow extends Row {
-  guid: string;
 }
 
 export class RecordStore {
@@ -90,14 +74,12 @@ export class RecordStore {
     return { guids: [...this.#missing], count: this.#missingCount };
   }
 
-  /** Looks again for what was missing; records whose message is here by now get their place. */
+  /** Looks again for what was missing; whatever has been entered since has given its records their place. */
   recheckMissing(): void {
     for (const guid of this.#missing) {
-      const messageId = this.#messageId(guid);
-      if (messageId === undefined) continue;
+      if (this.#messageId(guid) === undefined) continue;
       this.#missing.delete(guid);
       this.#missingCount--;
-      this.#settle(guid, messageId);
     }
   }
 
@@ -152,16 +134,16 @@ export class RecordStore {
     return message === undefined ? this.#index.messageId(guid) : this.#index.addMessage(message);
   }
 
+  #settle(guid: string, messageId: number): boolean {
+    return settleRecords(this.#index, this.#mailboxId, guid, messageId);
+  }
+
   #guidOf(messageId: number): string {
     return this.#index.statement('SELECT guid FROM message WHERE id = ?', 'pluck').get(messageId) as string;
   }
 
   #mainByUid(uid: number): MainRow | undefined {
     return mainRow(this.#index.statement(MAIN_BY_UID, 'raw').get(this.#mailboxId, uid));
-  }
-
-  #mainByMessage(messageId: number): MainRow | undefined {
-    return mainRow(this.#index.statement(MAIN_BY_MESSAGE, 'raw').get(this.#mailboxId, messageId));
   }
 
   #sideByUid(uid: number): SideRow | undefined {
@@ -238,8 +220,7 @@ export class RecordStore {
 
   /** The UID of this row names another message from now on. */
   #replaceMain(main: MainRow): void {
-    this.#index.statement(DEMOTE_MAIN).run(main.id);
-    this.#index.statement('DELETE FROM mailbox_message WHERE id = ?').run(main.id);
+    demoteRecord(this.#index, main.id);
     this.#hasSide = true;
     this.#markReplaced(main.uid);
     this.#settle(this.#guidOf(main.messageId), main.messageId);
@@ -247,21 +228,6 @@ export class RecordStore {
 
   #markReplaced(uid: number): void {
     this.#index.statement(MARK_REPLACED).run(this.#time, this.#mailboxId, uid);
-  }
-
-  /** Puts that of the message's UIDs into Cyrus's table which belongs there. Returns whether rows moved. */
-  #settle(guid: string, messageId: number): boolean {
-    const best = sideRow(this.#index.statement(BEST_SIDE, 'raw').get(this.#mailboxId, guid));
-    if (best === undefined) return false;
-    const main = this.#mainByMessage(messageId);
-    if (main !== undefined && !isBetter(best, main)) return false;
-    if (main !== undefined) {
-      this.#index.statement(DEMOTE_MAIN).run(main.id);
-      this.#index.statement('DELETE FROM mailbox_message WHERE id = ?').run(main.id);
-    }
-    this.#index.statement(PROMOTE_SIDE).run(messageId, best.id);
-    this.#index.statement('DELETE FROM cb_record WHERE id = ?').run(best.id);
-    return true;
   }
 
   #putExtra(record: RecordFields): boolean {
@@ -275,39 +241,17 @@ export class RecordStore {
   }
 }
 
-function isBetter(a: Row, b: Row): boolean {
-  if ((a.expunged === null) !== (b.expunged === null)) return a.expunged === null;
-  return a.uid > b.uid;
-}
-
-function mainRow(values: unknown): MainRow | undefined {
-  if (values === undefined) return undefined;
-  const [id, messageId, uid, expunged] = values as [number, number, number, number | null];
-  return { id, messageId, uid, expunged };
-}
-
-function sideRow(values: unknown): SideRow | undefined {
-  if (values === undefined) return undefined;
-  const [id, guid, uid, expunged] = values as [number, string, number, number | null];
-  return { id, guid, uid, expunged };
-}
-
 const MAIN_BY_UID =
   'SELECT id, message_id, uid, expunged FROM mailbox_message WHERE mailbox_id = ? AND uid = ?';
-const MAIN_BY_MESSAGE = `SELECT id, message_id, uid, expunged FROM mailbox_message
-  WHERE mailbox_id = ? AND message_id = ?`;
 const SIDE_BY_UID = `SELECT id, guid, uid, expunged FROM cb_record
   WHERE mailbox_id = ? AND uid = ? AND replaced = 0`;
-const BEST_SIDE = `SELECT id, guid, uid, expunged FROM cb_record
-  WHERE mailbox_id = ? AND guid = ? AND replaced = 0 ORDER BY expunged IS NOT NULL, uid DESC LIMIT 1`;
-
 const INSERT_MAIN = `INSERT OR IGNORE INTO mailbox_message(mailbox_id, message_id, last_chunk_id, uid, modseq,
     last_updated, flags, internaldate, annotations, expunged)
   VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, CAST(? AS TEXT), ?)`;
 const INSERT_SIDE = `INSERT INTO cb_record(mailbox_id, guid, size, last_chunk_id, uid, modseq, last_updated,
     flags, internaldate, annotations, expunged)
   VALUES (?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, CAST(? AS TEXT), ?)
-  ON CONFLICT(mailbox_id, guid, uid) DO UPDATE SET size = excluded.size, last_chunk_id = excluded.last_chunk_id,
+  ON CONFLICT(guid, mailbox_id, uid) DO UPDATE SET size = excluded.size, last_chunk_id = excluded.last_chunk_id,
     modseq = excluded.modseq, last_updated = excluded.last_updated, flags = excluded.flags,
     internaldate = excluded.internaldate, annotations = excluded.annotations, expunged = excluded.expunged,
     replaced = 0`;
@@ -323,16 +267,6 @@ const updateOf = (
     OR internaldate IS NOT ? OR annotations IS NOT CAST(? AS TEXT) OR expunged IS NOT ?)`;
 const UPDATE_MAIN = updateOf('mailbox_message');
 const UPDATE_SIDE = updateOf('cb_record');
-
-const DEMOTE_MAIN = `INSERT OR REPLACE INTO cb_record(mailbox_id, guid, size, last_chunk_id, uid, modseq,
-    last_updated, flags, internaldate, annotations, expunged)
-  SELECT r.mailbox_id, m.guid, m.size, r.last_chunk_id, r.uid, r.modseq, r.last_updated, r.flags,
-    r.internaldate, r.annotations, r.expunged
-  FROM mailbox_message r JOIN message m ON m.id = r.message_id WHERE r.id = ?`;
-const PROMOTE_SIDE = `INSERT INTO mailbox_message(mailbox_id, message_id, last_chunk_id, uid, modseq, last_updated,
-    flags, internaldate, annotations, expunged)
-  SELECT mailbox_id, ?, last_chunk_id, uid, modseq, last_updated, flags, internaldate, annotations, expunged
-  FROM cb_record WHERE id = ?`;
 
 const PUT_EXTRA = `INSERT INTO cb_record_extra(mailbox_id, uid, fields) VALUES (?, ?, CAST(? AS TEXT))
   ON CONFLICT(mailbox_id, uid) DO UPDATE SET fields = excluded.fields WHERE fields IS NOT excluded.fields`;

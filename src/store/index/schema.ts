@@ -87,7 +87,7 @@ const OWN_TABLES: readonly string[] = [
   `cb_record(id INTEGER PRIMARY KEY, mailbox_id INTEGER NOT NULL, guid TEXT NOT NULL, size INTEGER,
     last_chunk_id INTEGER NOT NULL, uid INTEGER NOT NULL, modseq INTEGER, last_updated INTEGER, flags TEXT,
     internaldate INTEGER, annotations TEXT, expunged INTEGER, replaced INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (mailbox_id, guid, uid))`,
+    UNIQUE (guid, mailbox_id, uid))`,
   `cb_record_extra(mailbox_id INTEGER NOT NULL, uid INTEGER NOT NULL, fields TEXT NOT NULL,
     PRIMARY KEY (mailbox_id, uid)) WITHOUT ROWID`,
   `cb_intermediate(uniqueid TEXT PRIMARY KEY, mboxname TEXT NOT NULL, mboxtype TEXT, highestmodseq INTEGER,
