@@ -80,7 +80,7 @@ export function checkChunk(source: ChunkSource): ChunkReport {
         parser.push(bytes);
       },
       damage: ({ fileOffset, from, to }) => {
-        const text = `its stream is damaged at or before byte ${fileOffset} of the file: content from ${from} to ${to ?? 'its end'} is lost`;
+        const text = `its stream is damaged at or before byte ${fileOffset} of the file: content from ${from} to ${to ?? 'its end'} is lost or wrong`;
         findings.add('CHUNK_CORRUPT', text, { fileOffset });
         if (to !== undefined) parser.gap(to);
       },

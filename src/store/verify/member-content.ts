@@ -118,56 +118,61 @@ class MemberReader {
   #stream(from: SegmentStart): SegmentStart | undefined {
     const { starts, end } = this.#member;
     const window = new FileWindow(this.#fd, from.fileOffset, end);
+    let flushPoint = from.fileOffset;
     const inflater = new Inflater({
       content: (bytes) => this.#take(bytes),
-      flushPoint: (position) => this.#atFlushPoint(window.fileOffsetOf(position)),
+      flushPoint: (position) => {
+        flushPoint = window.fileOffsetOf(position);
+      },
     });
     while (inflater.status === 'input' || inflater.status === 'full') {
       window.fill();
-      const next = inflater.run(window.bytes, window.start, window.end);
+      const start = starts[this.#nextStart];
+      // The inflater stops at each segment start, to compare how far it has come.
+      const stop = Math.min(window.end, start ? window.positionOf(start.fileOffset) : window.end);
+      const next = inflater.run(window.bytes, window.start, Math.max(stop, window.start));
       const progress = next > window.start || inflater.status === 'full';
       window.start = next;
-      if (!progress && inflater.status === 'input' && window.atEnd) break;
+      if (start !== undefined && stop < window.end && inflater.status === 'input') {
+        if (flushPoint === start.fileOffset && this.result.contentLength !== start.contentOffset) {
+          return this.#skipDamage(window.offset, from.contentOffset, start);
+        }
+        if (flushPoint !== start.fileOffset) this.result.wrongStarts.push(start);
+        this.#nextStart++;
+      } else if (!progress && inflater.status === 'input' && window.atEnd) break;
     }
     if (inflater.status === 'end') this.#footer(window);
-    if (inflater.status !== 'error') {
-      this.result.wrongStarts.push(...starts.slice(this.#nextStart));
-      return undefined;
-    }
-    return this.#skipDamage(window.offset);
+    if (inflater.status === 'error') return this.#skipDamage(window.offset, this.result.contentLength);
+    this.result.wrongStarts.push(...starts.slice(this.#nextStart));
+    return undefined;
   }
 
-  #skipDamage(fileOffset: number): SegmentStart | undefined {
+  /** Content from `lostFrom` on is lost, or not what it was. @returns where to go on, by default behind the damage. */
+  #skipDamage(
+    fileOffset: number,
+    lostFrom: number,
+    resumed: SegmentStart | undefined = this.#startBehind(fileOffset),
+  ): SegmentStart | undefined {
     const { starts } = this.#member;
-    const lostFrom = this.result.contentLength;
     this.result.damaged = true;
     this.result.trailer = 'unknown';
-    // A damaged stream may have gone on decoding beyond the place where it was damaged.
-    const next = starts.findIndex(
-      (start, i) => i >= this.#nextStart && start.fileOffset > fileOffset && start.contentOffset >= lostFrom,
-    );
-    const resumed = next === -1 ? undefined : starts[next];
-    this.#nextStart = next === -1 ? starts.length : next + 1;
+    this.#nextStart = resumed === undefined ? starts.length : starts.indexOf(resumed) + 1;
     this.#events.damage({ fileOffset, from: lostFrom, to: resumed?.contentOffset });
     if (resumed !== undefined) this.result.contentLength = resumed.contentOffset;
     return resumed;
+  }
+
+  #startBehind(fileOffset: number): SegmentStart | undefined {
+    const { contentLength } = this.result;
+    return this.#member.starts
+      .slice(this.#nextStart)
+      .find((start) => start.fileOffset > fileOffset && start.contentOffset >= contentLength);
   }
 
   #take(bytes: Uint8Array): void {
     this.#crc32 = crc32(bytes, this.#crc32);
     this.result.contentLength += bytes.length;
     this.#events.content(bytes);
-  }
-
-  #atFlushPoint(fileOffset: number): void {
-    const { starts } = this.#member;
-    const { contentLength } = this.result;
-    for (; this.#nextStart < starts.length; this.#nextStart++) {
-      const start = starts[this.#nextStart]!;
-      if (start.contentOffset > contentLength || start.fileOffset > fileOffset) return;
-      if (start.contentOffset === contentLength && start.fileOffset === fileOffset) continue;
-      this.result.wrongStarts.push(start);
-    }
   }
 
   #footer(window: FileWindow): void {
