@@ -111,21 +111,24 @@ function scriptLine(filename: string, lastUpdate: number, guid: string, isActive
   return line(`SIEVE ${fields}`);
 }
 
-function* mailboxLines(found: Iterable<MailboxRow | IntermediateRow>): Generator<Buffer, void> {
-  for (const one of found) {
-    if ('id' in one ? isAnswered(one) : isShown(one))
-      yield 'id' in one ? mailboxLine(one) : intermediateLine(one);
-  }
-}
+type MailboxKey = { mboxname: string } | { uniqueid: string };
 
-function named(
+/** Those of them that are there. */
+function* mailboxLines(
   index: BackupIndex,
-  of: { mboxname: string } | { uniqueid: string },
-): (MailboxRow | IntermediateRow)[] {
-  const mailbox =
-    'mboxname' in of ? mailboxByName(index, of.mboxname) : mailboxByUniqueid(index, of.uniqueid);
-  if (mailbox !== undefined && mailbox.deleted === null) return [mailbox];
-  return intermediates(index, of);
+  values: readonly string[],
+  keyOf: (value: string) => MailboxKey,
+): Generator<Buffer, void> {
+  for (const value of values) {
+    const key = keyOf(value);
+    const mailbox =
+      'mboxname' in key ? mailboxByName(index, key.mboxname) : mailboxByUniqueid(index, key.uniqueid);
+    if (mailbox !== undefined && mailbox.deleted === null) {
+      if (isAnswered(mailbox)) yield mailboxLine(mailbox);
+      continue;
+    }
+    for (const node of intermediates(index, key)) if (isShown(node)) yield intermediateLine(node);
+  }
 }
 
 function isAnswered(mailbox: MailboxRow): boolean {

@@ -5,28 +5,14 @@
  *
  * All text that clients sent is passed as byte strings (one character per byte, latin1).
  */
-import fs from 'node:fs';
-import Database from 'better-sqlite3';
-import { BackupError } from '../../platform/errors.ts';
-import { indexError } from './index-error.ts';
+import type Database from 'better-sqlite3';
 import { type ApplierOptions, LineApplier } from './line-applier.ts';
+import { CACHE_KIBIBYTES, type OpenOptions, openDatabase } from './open-database.ts';
 import { settleNewMessage } from './record-places.ts';
-import {
-  completeTemporarily,
-  createTables,
-  FRESH_USER_VERSION,
-  hasOwnTables,
-  UPGRADED_USER_VERSION,
-  upgradeTables,
-} from './schema.ts';
 import { fromBlob, sqlText } from './sql-text.ts';
 
-/** Most indexes are small, and a page is what each table and index of an empty one takes. */
-const PAGE_BYTES = 1024;
-const CACHE_KIBIBYTES = 512;
 /** More than the rows of any command that comes in one piece can dirty. */
 const UNSPILT_CACHE_KIBIBYTES = 65_536;
-const BUSY_TIMEOUT_MS = 1000;
 const GUID_BYTES = 20;
 
 /** What the index knows of the data file as a whole. Rebuilt by a scan when it is missing or does not fit. */
@@ -112,37 +98,8 @@ export class BackupIndex {
    *
    * @throws BackupError INDEX_STALE if it is missing, damaged or of a version unknown to us: rebuild it.
    */
-  static open(path: string, options: { create?: boolean; readonly?: boolean } = {}): BackupIndex {
-    const readonly = options.readonly ?? false;
-    if (options.create) createEmptyFile(path);
-    let db: Database.Database | undefined;
-    try {
-      db = new Database(path, { readonly, fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
-      db.pragma('synchronous = OFF');
-      db.pragma('foreign_keys = ON');
-      db.pragma(`cache_size = -${CACHE_KIBIBYTES}`);
-      const userVersion = db.pragma('user_version', { simple: true }) as number;
-      if (userVersion === 0 && options.create && isEmpty(db)) {
-        db.pragma(`page_size = ${PAGE_BYTES}`);
-        db.pragma('journal_mode = DELETE');
-        const fresh = db;
-        fresh.transaction(() => createTables(fresh))();
-      } else if (userVersion < 1 || userVersion > UPGRADED_USER_VERSION) {
-        throw stale(path, `its user_version is ${userVersion}, known are 1 to 4`);
-      } else if (readonly) {
-        completeTemporarily(db);
-      } else {
-        db.pragma('journal_mode = DELETE');
-        const old = db;
-        if (userVersion < FRESH_USER_VERSION || !hasOwnTables(db)) {
-          old.transaction(() => upgradeTables(old, userVersion))();
-        }
-      }
-      return new BackupIndex(path, db);
-    } catch (error) {
-      db?.close();
-      throw indexError(error, 'open the index', path);
-    }
+  static open(path: string, options: OpenOptions = {}): BackupIndex {
+    return new BackupIndex(path, openDatabase(path, options));
   }
 
   close(): void {
@@ -196,8 +153,9 @@ export class BackupIndex {
     this.statement('COMMIT').run();
   }
 
+  /** No error where SQLite has done so by itself, as it may when the disk is full. */
   rollback(): void {
-    this.statement('ROLLBACK').run();
+    if (this.inTransaction) this.statement('ROLLBACK').run();
   }
 
   /** `name`: letters and digits. */
@@ -422,26 +380,3 @@ const PLACE_MESSAGE = 'INSERT OR REPLACE INTO cb_message(message_id, content_off
 
 const SELECT_CHUNK = `SELECT id, ts_start AS tsStart, ts_end AS tsEnd, offset, length, file_sha1 AS fileSha1,
   data_sha1 AS dataSha1 FROM chunk`;
-
-/** SQLite would create it readable for everybody. */
-function createEmptyFile(path: string): void {
-  try {
-    fs.closeSync(fs.openSync(path, 'a', 0o600));
-  } catch (error) {
-    throw indexError(error, 'create the index', path);
-  }
-}
-
-function isEmpty(db: Database.Database): boolean {
-  return db.prepare('SELECT 1 FROM sqlite_master').get() === undefined;
-}
-
-function stale(path: string, reason: string): BackupError {
-  return new BackupError({
-    code: 'INDEX_STALE',
-    tried: 'open the index',
-    subject: path,
-    reason,
-    remedy: 'It is rebuilt from the data file when the backup is opened for writing.',
-  });
-}

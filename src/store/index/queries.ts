@@ -133,33 +133,35 @@ export function intermediates(
 
 /** The RECORDs of a mailbox by UID, expunged ones and those without content too. */
 export function* mailboxMessages(index: BackupIndex, mailboxId: number): Generator<RecordRow, void> {
-  const page = index.statement(SELECT_RECORDS);
+  const page = index.statement(SELECT_RECORDS, 'raw');
   for (let last = 0; ; ) {
     const rows = page.all(mailboxId, last, mailboxId, last) as RawRecord[];
-    for (const row of rows) yield recordOf(row);
-    if (rows.length < PAGE_ROWS) return;
-    last = rows.at(-1)!.uid;
+    let row: RecordRow | undefined;
+    for (const values of rows) yield (row = recordOf(values));
+    if (row === undefined || rows.length < PAGE_ROWS) return;
+    last = row.uid;
   }
 }
 
 /** All messages, or those whose MESSAGE line lies in this chunk, in the order of the lines. */
 export function* messages(index: BackupIndex, chunkId?: number): Generator<MessageTableRow, void> {
-  // By id for all; a chunk's are found by one pass over the table, for there is no index by chunk.
+  // A chunk's are found by one pass over the table: there is no index by chunk.
   const where = chunkId === undefined ? '' : 'AND m.chunk_id = ?';
-  const page = index.statement(`SELECT m.id, m.guid, CAST(m.partition AS BLOB) AS partition,
-      m.chunk_id AS chunkId, m.offset AS lineOffset, c.content_offset AS contentOffset, m.size
+  const sql = `SELECT m.id, m.guid, CAST(m.partition AS BLOB), m.chunk_id, m.offset, c.content_offset, m.size
     FROM message m LEFT JOIN cb_message c ON c.message_id = m.id
-    WHERE m.id > ? ${where} ORDER BY m.id LIMIT ${PAGE_ROWS}`);
+    WHERE m.id > ? ${where} ORDER BY m.id LIMIT ${PAGE_ROWS}`;
+  const page = index.statement(sql, 'raw');
   for (let last = 0; ; ) {
-    const rows = page.all(...(chunkId === undefined ? [last] : [last, chunkId])) as (Omit<
-      MessageTableRow,
-      'partition'
-    > & { partition: Buffer })[];
-    for (const row of rows) yield { ...row, partition: fromBlob(row.partition) };
+    const rows = page.all(...(chunkId === undefined ? [last] : [last, chunkId])) as RawMessage[];
+    for (const [id, guid, partition, chunk, lineOffset, contentOffset, size] of rows) {
+      yield { id, guid, partition: fromBlob(partition), chunkId: chunk, lineOffset, contentOffset, size };
+      last = id;
+    }
     if (rows.length < PAGE_ROWS) return;
-    last = rows.at(-1)!.id;
   }
 }
+
+type RawMessage = [number, string, Buffer, number, number, number | null, number];
 
 /** Names of subscribed mailboxes. */
 export function subscriptions(index: BackupIndex): string[] {
@@ -278,26 +280,28 @@ function mailboxOf(row: RawMailbox): MailboxRow {
   };
 }
 
-interface RawRecord {
-  uid: number;
-  modseq: string | null;
-  lastUpdated: number;
-  flags: Buffer | null;
-  internaldate: number;
-  guid: string;
-  size: number | null;
-  annotations: Buffer | null;
-  fields: Buffer | null;
-  expunged: number | null;
-  lastChunkId: number;
-  messageId: number | null;
-}
+/** In the order of SELECT_RECORDS. */
+type RawRecord = [
+  uid: number,
+  modseq: string | null,
+  lastUpdated: number,
+  flags: Buffer | null,
+  internaldate: number,
+  guid: string,
+  size: number | null,
+  annotations: Buffer | null,
+  expunged: number | null,
+  lastChunkId: number,
+  messageId: number | null,
+  fields: Buffer | null,
+];
 
 /** Both tables walk an index by UID, so a page costs what is in it. */
-const SELECT_RECORDS = `SELECT s.*, CAST(x.fields AS BLOB) AS fields FROM (
-    SELECT r.mailbox_id, r.uid, CAST(r.modseq AS TEXT) AS modseq, r.last_updated AS lastUpdated,
-      CAST(r.flags AS BLOB) AS flags, r.internaldate, m.guid, m.size, CAST(r.annotations AS BLOB) AS annotations,
-      r.expunged, r.last_chunk_id AS lastChunkId, m.id AS messageId
+const SELECT_RECORDS = `SELECT s.uid, s.modseq, s.last_updated, s.flags, s.internaldate, s.guid, s.size,
+    s.annotations, s.expunged, s.last_chunk_id, s.message_id, CAST(x.fields AS BLOB) FROM (
+    SELECT r.mailbox_id, r.uid, CAST(r.modseq AS TEXT) AS modseq, r.last_updated, CAST(r.flags AS BLOB) AS flags,
+      r.internaldate, m.guid, m.size, CAST(r.annotations AS BLOB) AS annotations, r.expunged, r.last_chunk_id,
+      m.id AS message_id
     FROM mailbox_message r JOIN message m ON m.id = r.message_id WHERE r.mailbox_id = ? AND r.uid > ?
     UNION ALL
     SELECT r.mailbox_id, r.uid, CAST(r.modseq AS TEXT), r.last_updated, CAST(r.flags AS BLOB), r.internaldate,
@@ -308,18 +312,20 @@ const SELECT_RECORDS = `SELECT s.*, CAST(x.fields AS BLOB) AS fields FROM (
   ) s LEFT JOIN cb_record_extra x ON x.mailbox_id = s.mailbox_id AND x.uid = s.uid ORDER BY s.uid`;
 
 function recordOf(row: RawRecord): RecordRow {
+  const [uid, modseq, lastUpdated, flags, internaldate, guid, size, notes, expunged, chunk, messageId, more] =
+    row;
   return {
-    uid: row.uid,
-    modseq: BigInt(unsignedDigits(row.modseq ?? '0')),
-    lastUpdated: row.lastUpdated,
-    flags: fromBlob(row.flags) ?? '',
-    internaldate: row.internaldate,
-    guid: row.guid,
-    size: row.size,
-    annotations: fromBlob(row.annotations) ?? '',
-    fields: fromBlob(row.fields),
-    expunged: row.expunged,
-    lastChunkId: row.lastChunkId,
-    messageId: row.messageId,
+    uid,
+    modseq: BigInt(unsignedDigits(modseq ?? '0')),
+    lastUpdated,
+    flags: fromBlob(flags) ?? '',
+    internaldate,
+    guid,
+    size,
+    annotations: fromBlob(notes) ?? '',
+    fields: fromBlob(more),
+    expunged,
+    lastChunkId: chunk,
+    messageId,
   };
 }

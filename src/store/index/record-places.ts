@@ -44,9 +44,9 @@ export function settleRecords(
 
 /** A message has come that was not here: RECORDs that named it before get their place. */
 export function settleNewMessage(index: BackupIndex, guid: string, messageId: number): void {
-  const waiting = index.statement(MAILBOXES_WAITING, 'pluck');
-  if (waiting.get(guid) === undefined) return;
-  for (const mailboxId of waiting.all(guid) as number[]) settleRecords(index, mailboxId, guid, messageId);
+  if (index.statement(IS_AWAITED, 'pluck').get(guid) === undefined) return;
+  const mailboxIds = index.statement(MAILBOXES_WAITING, 'pluck').all(guid) as number[];
+  for (const mailboxId of mailboxIds) settleRecords(index, mailboxId, guid, messageId);
 }
 
 /** Moves a row from Cyrus's table into ours. */
@@ -78,6 +78,7 @@ const MAIN_BY_MESSAGE = `SELECT id, message_id, uid, expunged FROM mailbox_messa
   WHERE mailbox_id = ? AND message_id = ?`;
 const BEST_SIDE = `SELECT id, guid, uid, expunged FROM cb_record
   WHERE guid = ? AND mailbox_id = ? AND replaced = 0 ORDER BY expunged IS NOT NULL, uid DESC LIMIT 1`;
+const IS_AWAITED = 'SELECT 1 FROM cb_record WHERE guid = ? LIMIT 1';
 const MAILBOXES_WAITING = 'SELECT DISTINCT mailbox_id FROM cb_record WHERE guid = ? AND replaced = 0';
 
 const DEMOTE_MAIN = `INSERT OR REPLACE INTO cb_record(mailbox_id, guid, size, last_chunk_id, uid, modseq,
