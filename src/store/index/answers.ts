@@ -38,13 +38,9 @@ export function answer(index: BackupIndex, query: ReadQuery): Iterable<Buffer> |
     case 'META':
       return metaLines(index);
     case 'MAILBOXES':
-      return mailboxLines(
-        query.mboxnames.map((mboxname) => ({ mboxname })).flatMap((of) => named(index, of)),
-      );
+      return mailboxLines(index, query.mboxnames, (mboxname) => ({ mboxname }));
     case 'UNIQUEIDS':
-      return mailboxLines(
-        query.uniqueids.map((uniqueid) => ({ uniqueid })).flatMap((of) => named(index, of)),
-      );
+      return mailboxLines(index, query.uniqueids, (uniqueid) => ({ uniqueid }));
     case 'FULLMAILBOX': {
       const mailbox = mailboxByName(index, query.mboxname);
       return mailbox !== undefined && isAnswered(mailbox) ? fullMailbox(index, mailbox) : undefined;
