@@ -123,6 +123,8 @@ function handleSignals(server: CsyncServer, options: ConfigFlag, log: Logger): v
   process.once('SIGINT', stop);
   onParentGone(() => process.emit('SIGTERM', 'SIGTERM'));
   process.on('SIGHUP', () => reload(server, options, log));
+  // The process ends then, and the service manager starts another; the log must say why.
+  process.on('uncaughtExceptionMonitor', (error) => log.fatal({ err: error, code: 'INTERNAL' }, 'crashed'));
 }
 
 function reload(server: CsyncServer, options: ConfigFlag, log: Logger): void {

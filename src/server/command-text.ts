@@ -32,6 +32,7 @@ export interface CommandTextResources {
 export const SMALL_BYTES = 64 * 1024;
 
 const FIRST_BUFFER_BYTES = 2048;
+const NO_BYTES = new Uint8Array(0);
 
 /** Messages of one command; sync_client sends up to 1024. */
 const MAX_MESSAGES = 16_384;
@@ -218,7 +219,7 @@ export class CommandText {
   }
 
   #buffer(start: number, end: number): Uint8Array {
-    return (this.#small ?? this.#slabText!).subarray(start, end);
+    return (this.#small ?? this.#slabText ?? NO_BYTES).subarray(start, end);
   }
 
   #dropBuffer(): void {
@@ -285,13 +286,11 @@ export class CommandText {
       this.fail('IMAP_PROTOCOL_ERROR', 'The command does not say whose it is');
       return;
     }
-    if (this.#length > 0) {
-      this.#carryOpenMessage();
-      this.#checkHere();
-      if (this.failure !== undefined) return;
-    }
+    this.#carryOpenMessage();
+    this.#checkHere();
+    if (this.failure !== undefined) return;
     // An array of its own: posting a part of a larger one to a thread would copy all of that.
-    const bytes = this.#length > 0 ? new Uint8Array(this.#buffer(0, this.#length)) : new Uint8Array(0);
+    const bytes = new Uint8Array(this.#buffer(0, this.#length));
     const slab = this.#slab;
     if (this.#small !== undefined) this.#r.slabs.releaseSmall(this.#small.length);
     this.#nextBuffer();

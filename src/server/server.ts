@@ -122,6 +122,10 @@ export class CsyncServer implements ServerContext {
       await this.shards.ready();
       const metricsAddress = await this.#startEndpoint();
       this.#listeners = await openListeners(this.#config, (socket, tls) => this.#accept(socket, tls));
+      for (const { server, address } of this.#listeners)
+        server.on('error', (error) =>
+          this.log.error({ err: error, address, code: 'IO_ERROR' }, 'cannot accept'),
+        );
       this.#scheduleTick();
       return { metricsAddress };
     } catch (error) {

@@ -4,7 +4,7 @@ import net from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { SLAB_BYTES } from '../../src/pipeline/slabs.ts';
 import type { CsyncWire } from '../support/wire.ts';
-import { Harness } from './harness.ts';
+import { eventually, Harness } from './harness.ts';
 
 let harness: Harness;
 afterEach(() => harness.close());
@@ -43,7 +43,7 @@ describe('back-pressure', () => {
       content,
       ')',
     );
-    await expect.poll(() => harness.slabs.waitingCount).toBe(1);
+    await eventually(() => harness.slabs.waitingCount).toBe(1);
     expect(harness.sessions[0]!.state).toBe('waiting');
     open();
     expect((await done).final).toBe('OK Success');
@@ -66,7 +66,7 @@ describe('back-pressure', () => {
       Buffer.alloc(5 * SLAB_BYTES, ' '),
       '))',
     );
-    await expect.poll(() => harness.slabs.waitingCount).toBe(1);
+    await eventually(() => harness.slabs.waitingCount).toBe(1);
     harness.shards.gate = undefined;
     expect((await other.command('APPLY UNUSER bob')).final).toBe('OK Success');
     open();
@@ -80,9 +80,9 @@ describe('back-pressure', () => {
     const others: CsyncWire[] = [];
     for (let i = 0; i < 3; i++) others.push(await harness.login());
     const all = [first, ...others].map((wire) => wire.command(HEAD, 'x" RECORD (', big(), '))'));
-    await expect
-      .poll(() => harness.sessions.filter(({ slabsHeld }) => slabsHeld > 0).length)
-      .toBeGreaterThan(2);
+    await eventually(() => harness.sessions.filter(({ slabsHeld }) => slabsHeld > 0).length).toBeGreaterThan(
+      2,
+    );
     for (const { slabsHeld } of harness.sessions) expect(slabsHeld).toBeLessThanOrEqual(2);
     open();
     for (const answer of await Promise.all(all)) expect(answer.final).toBe('OK Success');
@@ -92,10 +92,10 @@ describe('back-pressure', () => {
   test('a client that stands still gives its slab to those who wait, and loses nothing', async () => {
     const slow = await start(1);
     slow.send(HEAD, Buffer.alloc(70_000, 'x'));
-    await expect.poll(() => harness.slabs.freeCount).toBe(0);
+    await eventually(() => harness.slabs.freeCount).toBe(0);
     const other = await harness.login();
     const done = other.command(HEAD, Buffer.alloc(80_000, 'y'), '")');
-    await expect.poll(() => harness.slabs.waitingCount).toBe(1);
+    await eventually(() => harness.slabs.waitingCount).toBe(1);
     for (const session of harness.sessions) session.tick(performance.now());
     expect(harness.slabs.waitingCount).toBe(1);
     for (const session of harness.sessions) session.tick(performance.now() + 10_000);
@@ -110,10 +110,10 @@ describe('back-pressure', () => {
   test('one that stands still before it has said whose it is has to go', async () => {
     const slow = await start(1);
     slow.send('APPLY MAILBOX %(FILL "', Buffer.alloc(70_000, 'x'));
-    await expect.poll(() => harness.slabs.freeCount).toBe(0);
+    await eventually(() => harness.slabs.freeCount).toBe(0);
     const other = await harness.login();
     const done = other.command(HEAD, Buffer.alloc(80_000, 'y'), '")');
-    await expect.poll(() => harness.slabs.waitingCount).toBe(1);
+    await eventually(() => harness.slabs.waitingCount).toBe(1);
     for (const session of harness.sessions) session.tick(performance.now() + 10_000);
     expect((await done).final).toBe('OK Success');
     expect((await slow.read()).final).toBe('* BYE The command stands still');
@@ -131,16 +131,11 @@ describe('back-pressure', () => {
     wire.socket.pause();
     wire.send('GET USER anne\r\n');
     let before = -1;
-    await expect
-      .poll(
-        () => {
-          const still = pages === before;
-          before = pages;
-          return still && pages > 0;
-        },
-        { interval: 100, timeout: 10_000 },
-      )
-      .toBe(true);
+    await eventually(() => {
+      const still = pages === before;
+      before = pages;
+      return still && pages > 0;
+    }, 100).toBe(true);
     expect(pages).toBeLessThan(100);
     const [session] = harness.sessions;
     session!.tick(performance.now() + harness.config.syncTimeoutMs + 1);
@@ -171,7 +166,7 @@ describe('time-outs', () => {
     const wire = await start();
     const open = shut();
     const done = wire.command('GET USER anne');
-    await expect.poll(() => harness.shards.requests.length).toBe(1);
+    await eventually(() => harness.shards.requests.length).toBe(1);
     harness.sessions[0]!.tick(performance.now() + 1e9);
     open();
     expect((await done).final).toBe('OK Success');
@@ -180,7 +175,7 @@ describe('time-outs', () => {
   test('half a command is no reason to stay', async () => {
     const wire = await start();
     wire.send(HEAD);
-    await expect.poll(() => harness.sessions[0]!.state).toBe('receiving');
+    await eventually(() => harness.sessions[0]!.state).toBe('receiving');
     harness.sessions[0]!.tick(performance.now() + harness.config.syncTimeoutMs + 1000);
     expect((await wire.read()).final).toBe('* BYE Idle for too long');
   });
@@ -219,7 +214,7 @@ describe('hostile input', () => {
     socket.resume();
     socket.write('AUTHENTICATE PLAIN AGEAYg==\r\n');
     socket.write('NOOP\r\n'.repeat(50_000));
-    await expect.poll(() => harness.sessions[1]?.transport.bytesIn).toBeGreaterThan(20_000);
+    await eventually(() => harness.sessions[1]?.transport.bytesIn).toBeGreaterThan(20_000);
     harness.sessions[1]!.tick(performance.now());
     await new Promise((resolve) => socket.once('close', resolve));
     await harness.sessions[1]!.ended;

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { Writable } from 'node:stream';
 import type { SecureContext } from 'node:tls';
 import { pino } from 'pino';
+import { expect } from 'vitest';
 import type { Config } from '../../src/config/config.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { createMetrics } from '../../src/metrics/registry.ts';
@@ -21,6 +22,11 @@ import { CsyncWire } from '../support/wire.ts';
 import { FakeShards } from './fake-shards.ts';
 
 export const TLS_FIXTURES = path.join(import.meta.dirname, '..', 'fixtures', 'tls');
+
+/** expect.poll with time enough for a busy machine. */
+export function eventually<T>(poll: () => T, intervalMs = 20) {
+  return expect.poll(poll, { timeout: 20_000, interval: intervalMs });
+}
 
 /** A configuration file in a new folder, loaded; `options` are lines of imapd.conf. */
 export function testConfig(options: Record<string, string> = {}): {

@@ -5,7 +5,7 @@ import type { ShardReply, ShardRequest, StagedMessage } from '../../src/pipeline
 import { shardOf } from '../../src/pipeline/shard-pools.ts';
 import type { CsyncWire } from '../support/wire.ts';
 import { FakeShards } from './fake-shards.ts';
-import { Harness } from './harness.ts';
+import { eventually, Harness } from './harness.ts';
 
 let harness: Harness;
 let shards: FakeShards;
@@ -348,7 +348,7 @@ describe('locks', () => {
       answered = true;
       return it;
     });
-    await expect.poll(() => shards.of('release').length).toBeGreaterThan(0);
+    await eventually(() => shards.of('release').length).toBeGreaterThan(0);
     expect(answered).toBe(false);
     open();
     shards.gate = undefined;
@@ -395,7 +395,7 @@ describe('locks', () => {
     session.tick(performance.now());
     expect(shards.of('release')).toEqual([]);
     session.tick(later());
-    await expect.poll(() => shards.of('release').length).toBe(1);
+    await eventually(() => shards.of('release').length).toBe(1);
     await wire.ok(`APPLY MESSAGE (${file('one')})`);
     session.tick(later());
     expect(session.backups.isEmpty).toBe(false);

@@ -9,7 +9,7 @@ import { afterEach, expect, test } from 'vitest';
 import { BackupServer, BackupSite, ROOT } from '../support/backup-server.ts';
 import { DatagramSocket } from '../support/datagram-socket.ts';
 import { CsyncWire } from '../support/wire.ts';
-import { TLS_FIXTURES } from './harness.ts';
+import { eventually, TLS_FIXTURES } from './harness.ts';
 
 const LAUNCH = path.join(ROOT, 'src', 'cli', 'launch.cjs');
 let site: BackupSite | undefined;
@@ -32,25 +32,25 @@ test('is told by signals to reload and to stop, and tells systemd', async () => 
   using systemd = new DatagramSocket(notify);
   const server = await site.start({ NOTIFY_SOCKET: notify });
   expect(logged(server, 'ready')).toMatchObject({ addresses: [`127.0.0.1:${site.port}`] });
-  await expect.poll(() => systemd.receive()).toMatch(/^READY=1\nSTATUS=Accepting connections on 127/);
+  await eventually(() => systemd.receive()).toMatch(/^READY=1\nSTATUS=Accepting connections on 127/);
 
   const wire = await server.connect();
   expect(wire.greeting.lines).not.toContain('* STARTTLS');
   site.configure({ ...certificate, admins: 'nobody', backup_shards: '9' });
   server.child.kill('SIGHUP');
-  await expect.poll(() => systemd.receive()).toMatch(/^RELOADING=1\nMONOTONIC_USEC=\d+$/);
-  await expect.poll(() => systemd.receive()).toBe('READY=1');
+  await eventually(() => systemd.receive()).toMatch(/^RELOADING=1\nMONOTONIC_USEC=\d+$/);
+  await eventually(() => systemd.receive()).toBe('READY=1');
   const again = await CsyncWire.connect(site.port);
   expect(again.greeting.lines).toContain('* STARTTLS');
   await again.login();
   expect((await again.command('RESTART')).final).toBe('NO IMAP_PERMISSION_DENIED Permission denied');
-  await expect
-    .poll(() => logged(server, 'configuration, certificates and credentials reloaded'))
-    .toMatchObject({ changed: ['admins', 'tlsServerCert', 'tlsServerKey'], needsRestart: ['shards'] });
+  await eventually(() =>
+    logged(server, 'configuration, certificates and credentials reloaded'),
+  ).toMatchObject({ changed: ['admins', 'tlsServerCert', 'tlsServerKey'], needsRestart: ['shards'] });
 
   site.configure({ servername: 'changed', backup_nonsense: 'yes' });
   server.child.kill('SIGHUP');
-  await expect.poll(() => logged(server, 'reload failed, the configuration stays as it was')).toBeDefined();
+  await eventually(() => logged(server, 'reload failed, the configuration stays as it was')).toBeDefined();
   expect((await CsyncWire.connect(site.port)).greeting.final).toContain(' backup.test ');
 
   server.child.kill('SIGTERM');

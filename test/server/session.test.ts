@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { CsyncWire } from '../support/wire.ts';
-import { Harness } from './harness.ts';
+import { eventually, Harness } from './harness.ts';
 
 let harness: Harness;
 let wire: CsyncWire;
@@ -225,7 +225,7 @@ describe('after the login', () => {
 
   test('a client that leaves in a command leaves nothing behind', async () => {
     wire.send('APPLY MAILBOX %(UNIQUEID u MBOXNAME user.anne RECORD (', 'x'.repeat(70_000));
-    await expect.poll(() => harness.slabs.freeCount).toBe(harness.slabs.count - 1);
+    await eventually(() => harness.slabs.freeCount).toBe(harness.slabs.count - 1);
     wire.destroy();
     await harness.sessions[0]!.ended;
     expect(harness.slabs.freeCount).toBe(harness.slabs.count);

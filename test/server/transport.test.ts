@@ -7,7 +7,7 @@ import zlib from 'node:zlib';
 import { afterEach, describe, expect, test } from 'vitest';
 import { loadSecureContext } from '../../src/server/tls-context.ts';
 import type { CsyncWire } from '../support/wire.ts';
-import { Harness, TLS_FIXTURES, testConfig } from './harness.ts';
+import { eventually, Harness, TLS_FIXTURES, testConfig } from './harness.ts';
 
 const TLS_OPTIONS = {
   tls_server_cert: path.join(TLS_FIXTURES, 'cert.pem'),
@@ -114,9 +114,9 @@ describe('TLS', () => {
     const secure = tls.connect({ socket, rejectUnauthorized: false });
     let text = '';
     secure.on('data', (bytes: Buffer) => (text += bytes.toString()));
-    await expect.poll(() => text).toContain('* OK backup.test');
+    await eventually(() => text).toContain('* OK backup.test');
     secure.write('EXIT\r\n');
-    await expect.poll(() => text).toContain('OK Finished');
+    await eventually(() => text).toContain('OK Finished');
     expect(text).not.toContain('BAD');
     secure.destroy();
   });
@@ -136,7 +136,7 @@ describe('TLS', () => {
   test('a handshake that never comes is cut off', async () => {
     const wire = await start();
     await wire.ok('STARTTLS');
-    await expect.poll(() => harness.sessions[0]!.state).toBe('handshake');
+    await eventually(() => harness.sessions[0]!.state).toBe('handshake');
     harness.sessions[0]!.tick(performance.now() + 3_600_000);
     await harness.sessions[0]!.ended;
     expect(harness.logLines.at(-1)).toMatchObject({ reason: expect.stringContaining('handshake') });
@@ -224,7 +224,7 @@ describe('COMPRESS', () => {
     for (let i = 0; i < 32; i++) deflate.write(spaces);
     await new Promise<void>((resolve) => deflate.end('X y)\r\n', resolve));
     wire.socket.write(Buffer.concat(bomb));
-    await expect.poll(() => harness.slabs.waitingCount).toBe(1);
+    await eventually(() => harness.slabs.waitingCount).toBe(1);
     expect(harness.slabs.freeCount).toBe(harness.slabs.count / 2);
     expect(harness.sessions[0]!.state).toBe('waiting');
     open();
