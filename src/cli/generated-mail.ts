@@ -146,7 +146,7 @@ export class MailGenerator {
     ];
     const files = 1 + this.#random.below(3);
     for (let file = 0; file < files; file++) {
-      const document = this.#random.below(3) === 0;
+      const document = this.#random.below(10) === 0;
       const name = `${this.#random.letters(9)}.${document ? 'csv' : this.#random.pick(['pdf', 'jpg', 'docx', 'zip'])}`;
       pieces.push(part(boundary, `application/octet-stream; name="${name}"`, 'base64'));
       const pool = document ? this.#document : this.#binary;
