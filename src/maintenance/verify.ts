@@ -210,7 +210,7 @@ class Verification {
   async #compareHashes(chunks: readonly ChunkRow[], state: IndexState | undefined): Promise<void> {
     const { fd, sizeBytes } = this.#file;
     const hash = ResumableSha1.create();
-    const buffer = Buffer.allocUnsafe(READ_BYTES);
+    const buffer = Buffer.allocUnsafe(Math.min(READ_BYTES, sizeBytes));
     let at = 0;
     let wrong: { chunk: ChunkRow; actual: string; count: number } | undefined;
     const advance = async (to: number): Promise<void> => {

@@ -11,7 +11,7 @@ import { BackupError } from '../../platform/errors.ts';
 import { inflateInto } from '../../platform/inflate.ts';
 import { Inflater } from '../chunk/inflater.ts';
 import { decodeFooter, decodeMemberHeader, GZIP_FOOTER_BYTES, MAX_HEADER_BYTES } from '../chunk/member.ts';
-import { FileWindow } from '../chunk/window.ts';
+import { FileWindow, WINDOW_BYTES } from '../chunk/window.ts';
 import type { SegmentStart } from '../chunk/writer.ts';
 
 /** Longer pieces are streamed. Ours have at most the spacing of segment starts and one slab. */
@@ -52,8 +52,11 @@ export function readMember(fd: number, member: MemberExtent, events: MemberEvent
   return reader.run() ? reader.result : undefined;
 }
 
+// One member is read after the other in a thread, so that its buffers can be used again.
 let compressed = new Uint8Array(0);
 let inflated = new Uint8Array(0);
+const windowBuffer = new Uint8Array(WINDOW_BYTES);
+const streamInflater = new Inflater({ content: () => {}, flushPoint: () => {} });
 
 class MemberReader {
   readonly result: MemberResult;
@@ -117,9 +120,10 @@ class MemberReader {
   /** Inflates from here to the end. Where the stream is damaged: the segment start to go on from. */
   #stream(from: SegmentStart): SegmentStart | undefined {
     const { starts, end } = this.#member;
-    const window = new FileWindow(this.#fd, from.fileOffset, end);
+    const window = new FileWindow(this.#fd, from.fileOffset, end, windowBuffer);
     let flushPoint = from.fileOffset;
-    const inflater = new Inflater({
+    const inflater = streamInflater;
+    inflater.reset({
       content: (bytes) => this.#take(bytes),
       flushPoint: (position) => {
         flushPoint = window.fileOffsetOf(position);
