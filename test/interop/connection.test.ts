@@ -66,10 +66,14 @@ describe('how Debian’s sync_client connects', () => {
       }));
   }
 
-  test('a wrong password is refused', () =>
-    serving({}, async (server, proxy) => {
-      const options = { backup_sync_password: 'wrong' };
-      await cyrus.sync(['-u', 'alice'], { port: proxy.port, options }, 1);
+  test('a wrong password is refused, again and again', () =>
+    serving({ failedloginpause: '1s' }, async (server, proxy) => {
+      // sync_client never gives up; it is ended by the time-out.
+      const conf = cyrus.clientConf({ port: proxy.port, options: { backup_sync_password: 'wrong' } });
+      const done = await cyrus.tool('sync_client', conf, ['-n', 'backup', '-v', '-o', '-u', 'alice'], 6000);
+      expect(done.signal).toBe('SIGKILL');
+      expect(proxy.commands.some((c) => c.kind === 'NO')).toBe(true);
+      expect(proxy.commands.filter((c) => /^(GET|APPLY)/.test(c.command))).toEqual([]);
       const { stdout } = await server.site.cli(['list', '--json']);
       expect(stdout.toString()).toBe('');
     }));

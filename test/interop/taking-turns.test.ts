@@ -44,8 +44,7 @@ describe('a store that backupd began', () => {
   }
 
   test('our list, verify and dump read it', async () => {
-    const rows = (await backup.cliOk(['list', '--json'])).toString().trim().split('\n');
-    const listed = rows.map((row) => JSON.parse(row) as { userid: string; path: string });
+    const listed = await backup.listed();
     expect(new Map(listed.map((row) => [row.userid, row.path]))).toEqual(peerFiles());
     await backup.cliOk(['verify', '-A']);
     const { guid, bytes } = storedMessages(readPeerFile('alice')).at(-1)!;

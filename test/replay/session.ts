@@ -110,6 +110,8 @@ export interface PriorState {
   mailboxes: Map<string, Value>[];
   seen: { userid: string; entry: Map<string, Value> }[];
   subscriptions: { userid: string; mboxname: string }[];
+  quotas: Map<string, Value>[];
+  activeScripts: { userid: string; filename: string }[];
 }
 
 /**
@@ -117,7 +119,7 @@ export interface PriorState {
  * records of messages which the client did not send because that server had them.
  */
 export function priorState(events: CaptureEvent[], pool: Map<string, Buffer>): PriorState {
-  const state: PriorState = { mailboxes: [], seen: [], subscriptions: [] };
+  const state: PriorState = { mailboxes: [], seen: [], subscriptions: [], quotas: [], activeScripts: [] };
   const known = new Map<string, Map<string, Value>>();
   const touched = new Set<string>();
   const sent = new Set<string>();
@@ -129,7 +131,7 @@ export function priorState(events: CaptureEvent[], pool: Map<string, Buffer>): P
     const userid = /^GET (?:USER|META) (\S+)/.exec(command)?.[1];
     for (const answer of answersOf(event.s)) {
       for (const line of answer.lines) {
-        const { name, value } = /^\* (MAILBOX|SEEN|LSUB)/.test(line)
+        const { name, value } = /^\* (MAILBOX|SEEN|LSUB|QUOTA|SIEVE) /.test(line)
           ? readLine(line)
           : { name: '', value: null };
         if (name === 'MAILBOX') {
@@ -141,6 +143,10 @@ export function priorState(events: CaptureEvent[], pool: Map<string, Buffer>): P
           state.mailboxes.push(mailbox);
         }
         if (userid === undefined || metaOf.has(userid)) continue;
+        if (name === 'QUOTA') state.quotas.push(asMap(value));
+        if (name === 'SIEVE' && asMap(value).get('ISACTIVE') === '1') {
+          state.activeScripts.push({ userid, filename: String(asMap(value).get('FILENAME')) });
+        }
         if (name === 'SEEN') state.seen.push({ userid, entry: asMap(value) });
         if (name === 'LSUB') {
           for (const m of asList(value)) state.subscriptions.push({ userid, mboxname: String(m) });
@@ -153,7 +159,7 @@ export function priorState(events: CaptureEvent[], pool: Map<string, Buffer>): P
     const id = String(mailbox.get('UNIQUEID'));
     touched.add(id);
     const before = known.get(id);
-    for (const item of before === undefined ? [] : asList(mailbox.get('RECORD'))) {
+    for (const item of before === undefined ? [] : asList(mailbox.get('RECORD') ?? [])) {
       const record = asMap(item);
       const guid = String(record.get('GUID'));
       if (sent.has(guid) || !pool.has(guid)) continue;
@@ -165,9 +171,19 @@ export function priorState(events: CaptureEvent[], pool: Map<string, Buffer>): P
   return state;
 }
 
+/** All that is sent of a node which is there only because it has folders below it. */
+const INTERMEDIATE_FIELDS = new Set([
+  'UNIQUEID',
+  'MBOXNAME',
+  'MBOXTYPE',
+  'HIGHESTMODSEQ',
+  'CREATEDMODSEQ',
+  'FOLDERMODSEQ',
+]);
+
 /** Brings the server at `port` to a prior state where it differs from what it has. */
 export async function establish(state: PriorState, pool: Map<string, Buffer>, port: number): Promise<void> {
-  if (state.mailboxes.length + state.seen.length + state.subscriptions.length === 0) return;
+  if (Object.values(state).every((list) => list.length === 0)) return;
   const wire = await (await CsyncWire.connect(port)).login();
   for (const mailbox of state.mailboxes) {
     const name = String(mailbox.get('MBOXNAME'));
@@ -181,13 +197,21 @@ export async function establish(state: PriorState, pool: Map<string, Buffer>, po
     const sorted = asList(mailbox.get('RECORD')).sort(
       (a, b) => Number(asMap(a).get('UID')) - Number(asMap(b).get('UID')),
     );
-    await wire.ok(`APPLY MAILBOX ${writeDlist(new Map(mailbox).set('RECORD', sorted))}`);
+    const isIntermediate = mailbox.get('PARTITION') === null;
+    const fields = isIntermediate
+      ? new Map([...mailbox].filter(([key]) => INTERMEDIATE_FIELDS.has(key)))
+      : new Map(mailbox).set('RECORD', sorted);
+    await wire.ok(`APPLY MAILBOX ${writeDlist(fields)}`);
   }
   for (const { userid, entry } of state.seen) {
     await wire.ok(`APPLY SEEN ${writeDlist(new Map([['USERID', userid], ...entry] as [string, Value][]))}`);
   }
   for (const { userid, mboxname } of state.subscriptions) {
     await wire.ok(`APPLY SUB %(USERID ${writeDlist(userid)} MBOXNAME ${writeDlist(mboxname)})`);
+  }
+  for (const quota of state.quotas) await wire.ok(`APPLY QUOTA ${writeDlist(quota)}`);
+  for (const { userid, filename } of state.activeScripts) {
+    await wire.ok(`APPLY ACTIVATE_SIEVE %(USERID ${writeDlist(userid)} FILENAME ${writeDlist(filename)})`);
   }
   await wire.ok('EXIT');
   await wire.closed();

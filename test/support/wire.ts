@@ -105,9 +105,10 @@ export class CsyncWire {
     await this.ok('COMPRESS DEFLATE');
     this.#deflate = zlib.createDeflateRaw({ level: 6 });
     this.#deflate.on('data', (bytes: Buffer) => this.socket.write(bytes));
-    this.#inflate = zlib.createInflateRaw();
+    // The stream is cut off, not ended, when the server closes: that is no error.
+    this.#inflate = zlib.createInflateRaw({ finishFlush: zlib.constants.Z_SYNC_FLUSH });
     this.#inflate.on('data', (bytes: Buffer) => this.#take(bytes));
-    this.#inflate.on('error', () => this.#end());
+    for (const event of ['end', 'error']) this.#inflate.on(event, () => this.#end());
   }
 
   /** STARTTLS, the handshake and the second greeting. */
@@ -140,9 +141,12 @@ export class CsyncWire {
       if (this.#inflate === undefined) this.#take(bytes);
       else this.#inflate.write(bytes);
     });
-    socket.on('error', () => this.#end());
-    socket.on('close', () => this.#end());
-    socket.on('end', () => this.#end());
+    for (const event of ['error', 'end', 'close']) {
+      socket.on(event, () => {
+        if (this.#inflate === undefined || socket.errored) this.#end();
+        else if (!this.#inflate.writableEnded) this.#inflate.end();
+      });
+    }
   }
 
   #take(bytes: Buffer): void {

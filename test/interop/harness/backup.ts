@@ -52,6 +52,15 @@ export class SharedBackup {
     return done.stdout;
   }
 
+  /** What `csync-backup list --json` knows. */
+  async listed(): Promise<{ userid: string; path: string }[]> {
+    const rows = (await this.cliOk(['list', '--json']))
+      .toString()
+      .split('\n')
+      .filter((row) => row !== '');
+    return rows.map((row) => JSON.parse(row) as { userid: string; path: string });
+  }
+
   /** Data files by userid, found on the partition by their names. */
   dataFiles(): Map<string, string> {
     return dataFilesOf(this.site.partition);

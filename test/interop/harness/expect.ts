@@ -26,7 +26,7 @@ export async function expectSameMail(cyrus: CyrusSite, port: number, users: stri
  */
 export async function expectOwnMailOnly(backup: SharedBackup, port: number, users: string[]): Promise<void> {
   const wire = await (await CsyncWire.connect(port)).login(ACCOUNT.user, ACCOUNT.password);
-  const files = backup.dataFiles();
+  const files = new Map((await backup.listed()).map(({ userid, path }) => [userid, path]));
   for (const user of users) {
     const named = new Set<string>();
     for (const name of await mailboxNames(wire, user)) {
