@@ -251,13 +251,21 @@ class Verification {
     for (const { offset, end, state, reason } of scanMembers(fd, from, to, {
       fileSha1: ResumableSha1.create(),
     })) {
-      const what = state === 'complete' ? 'a chunk' : `bytes up to ${end} (${reason})`;
+      const bytes = `bytes ${offset} to ${end}`;
       if (where === 'pending' && state !== 'corrupt') {
-        const text = `${what} at ${offset} is not indexed yet; the next opening indexes what is whole in it`;
+        const text = `${bytes} are not indexed yet; the next opening indexes what is whole in them`;
         this.#add({ code: 'RECOVERY_PENDING', severity: 'notice', text, fileOffset: offset });
-      } else if (where !== 'alone' || state !== 'complete') {
-        const code = where === 'alone' ? 'CHUNK_CORRUPT' : 'DATA_NOT_INDEXED';
-        this.fault(code, `${what} at ${offset} belongs to no chunk of the index`, { fileOffset: offset });
+      } else if (where !== 'alone') {
+        const what =
+          state === 'corrupt'
+            ? `no whole chunk: ${reason}`
+            : `${state === 'complete' ? 'a' : 'an unfinished'} chunk`;
+        const text = `${bytes} belong to no chunk of the index; they are ${what}`;
+        this.fault('DATA_NOT_INDEXED', text, { fileOffset: offset });
+      } else if (state !== 'complete') {
+        this.fault(state === 'corrupt' ? 'CHUNK_CORRUPT' : 'CHUNK_UNFINISHED', reason, {
+          fileOffset: offset,
+        });
       }
       if (state === 'corrupt') continue;
       const report = checkChunk({ fd, offset, end });
