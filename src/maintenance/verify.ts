@@ -27,7 +27,7 @@ export interface VerifyOptions {
   indexPath?: string;
   /** Wait for the lock. */
   wait?: boolean;
-  /** Threads for backups above POOL_MIN_BYTES; without them this thread does all. */
+  /** Threads for large backups; without them this thread does all. */
   pool?: VerifyPool;
   /** Gets every finding as it is made. */
   onFinding?(finding: Finding): void;
@@ -54,8 +54,6 @@ export interface VerifyReport {
 
 /** Findings that a report holds; onFinding gets all. */
 export const MAX_FINDINGS = 1000;
-/** Below this size it is not worth it to start threads. */
-export const POOL_MIN_BYTES = 32 << 20;
 const READ_BYTES = 1 << 20;
 const readAsync = promisify(read);
 
@@ -180,7 +178,7 @@ class Verification {
       marks: marks.memory,
     }));
     const { pool } = this.#options;
-    if (pool === undefined || sizeBytes < POOL_MIN_BYTES || tasks.length < 2) {
+    if (!pool?.helps(sizeBytes, tasks.length)) {
       return tasks.map((task) => async () => checkIndexedChunk(fd, index, task));
     }
     return tasks.map((task) => {
@@ -221,7 +219,16 @@ class Verification {
         at += bytesRead;
       }
     };
+    // Another program may have added chunks behind the end that our state knows.
+    const ours = state !== undefined && state.committedEnd <= sizeBytes ? state : undefined;
+    let actualOfState: string | undefined;
+    const reachState = async (before: number): Promise<void> => {
+      if (ours === undefined || actualOfState !== undefined || ours.committedEnd > before) return;
+      await advance(ours.committedEnd);
+      actualOfState = hash.digestHex();
+    };
     for (const chunk of chunks) {
+      await reachState(chunk.offset);
       await advance(chunk.offset);
       const actual = hash.digestHex();
       if (actual === chunk.fileSha1) continue;
@@ -233,11 +240,10 @@ class Verification {
       const text = `the SHA-1 of the file before it is ${actual}, the index says ${chunk.fileSha1}${others}`;
       this.fault('FILE_SHA1_WRONG', text, { chunk: chunk.id, fileOffset: chunk.offset });
     }
-    if (state === undefined || state.committedEnd > sizeBytes) return;
-    await advance(state.committedEnd);
-    if (ResumableSha1.load(state.fileSha1State).digestHex() !== hash.digestHex()) {
-      const text = `the stored SHA-1 state of the first ${state.committedEnd} bytes is not theirs`;
-      this.fault('INDEX_STALE', text, { fileOffset: state.committedEnd });
+    await reachState(sizeBytes);
+    if (ours !== undefined && ResumableSha1.load(ours.fileSha1State).digestHex() !== actualOfState) {
+      const text = `the stored SHA-1 state of the first ${ours.committedEnd} bytes is not theirs`;
+      this.fault('INDEX_STALE', text, { fileOffset: ours.committedEnd });
     }
   }
 
