@@ -108,6 +108,13 @@ describe('MAILBOX', () => {
     expect(rig.answer({ what: 'USER' })).not.toContain('JMAPID');
   });
 
+  test('of a field that comes twice the first counts, as in Cyrus', () => {
+    put([], { more: 'QUOTAROOT a QUOTAROOT b PARTITION p9' });
+    expect(mailboxByName(rig.index, 'user.anne')).toMatchObject({ quotaroot: 'a', partition: 'default' });
+    rig.apply('SUB %(USERID anne MBOXNAME user.anne MBOXNAME user.bob)');
+    expect(rig.answer({ what: 'META' })).toBe('* LSUB (user.anne)\r\n');
+  });
+
   test('keeps unsigned 64 bit numbers exactly', () => {
     rig.message(G1);
     for (const modseq of [2n ** 53n + 1n, 2n ** 63n - 1n, 2n ** 64n - 1n]) {
@@ -296,12 +303,12 @@ describe('SINCE_*', () => {
     ]);
   });
 
-  test('meets no stale checksum after EXPUNGE', () => {
+  test.each([undefined, 'FOLDERMODSEQ 3'])('meets no stale checksum after EXPUNGE (%s)', (more) => {
     rig.message(G1);
-    put([{ uid: 1, guid: G1 }], { highestmodseq: 7, crc: 50 });
+    put([{ uid: 1, guid: G1 }], { highestmodseq: 7, crc: 50, more });
     rig.apply('EXPUNGE %(MBOXNAME user.anne UNIQUEID u1 UID (1))');
     expect(rig.answer({ what: 'USER' })).not.toContain('SYNC_CRC');
-    expect(since(7, 99)).toMatchObject({ type: 'ok' });
+    expect(put([], { highestmodseq: 8, more, since: { modseq: 7, crc: 99 } })).toMatchObject({ type: 'ok' });
     expect(rig.answer({ what: 'USER' })).toContain('SYNC_CRC 5 ');
   });
 });
