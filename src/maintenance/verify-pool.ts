@@ -7,8 +7,21 @@ import type { ChunkReport, ChunkTask } from '../store/verify/chunk-check.ts';
 /** Memory of a thread is about 10 MB; more than these would wait for the disk. */
 const MAX_THREADS = 8;
 
+/** Below this size of the data file it is not worth it to start threads. */
+const MIN_BYTES = 32 << 20;
+
 export class VerifyPool {
+  readonly #minBytes: number;
   #pool: Piscina<ChunkTask, ChunkReport> | undefined;
+
+  constructor(options: { minBytes?: number } = {}) {
+    this.#minBytes = options.minBytes ?? MIN_BYTES;
+  }
+
+  /** Whether threads would help with a data file of this size and number of chunks. */
+  helps(sizeBytes: number, chunks: number): boolean {
+    return sizeBytes >= this.#minBytes && chunks > 1;
+  }
 
   run(task: ChunkTask): Promise<ChunkReport> {
     this.#pool ??= new Piscina({

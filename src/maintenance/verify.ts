@@ -7,7 +7,7 @@
  * Each byte is read once for the checksums of the file, and once for the chunks, which are independent of each
  * other. Memory is a few buffers for each thread and one bit for each row of the index.
  */
-import { read } from 'node:fs';
+import { existsSync, read } from 'node:fs';
 import { promisify } from 'node:util';
 import { BackupError } from '../platform/errors.ts';
 import { ResumableSha1 } from '../platform/sha1.ts';
@@ -71,10 +71,10 @@ export async function verifyBackup(options: VerifyOptions): Promise<VerifyReport
       index = BackupIndex.open(verification.indexPath, { readonly: true });
     } catch (error) {
       if (!(error instanceof BackupError)) throw error;
-      verification.fault('INDEX_STALE', `the index cannot be read: ${error.reason}`);
+      verification.withoutIndex(error.reason);
+      return verification.report;
     }
-    if (index === undefined) verification.withoutIndex();
-    else await verification.withIndex(index);
+    await verification.withIndex(index);
     return verification.report;
   } finally {
     index?.close();
@@ -123,8 +123,14 @@ class Verification {
   }
 
   /** What the data file says by itself. */
-  withoutIndex(): void {
-    this.#unindexed(0, this.#file.sizeBytes, 'alone');
+  withoutIndex(reason: string): void {
+    // A journal stays behind when the program that was changing the index was killed. Only a writer may use it.
+    const isCrashed = existsSync(`${this.indexPath}-journal`);
+    if (isCrashed) {
+      const text = `the index was being changed when its program was killed (${reason}); the next opening mends it`;
+      this.#add({ code: 'RECOVERY_PENDING', severity: 'notice', text });
+    } else this.fault('INDEX_STALE', `the index cannot be read: ${reason}`);
+    this.#unindexed(0, this.#file.sizeBytes, isCrashed ? 'crashed' : 'alone');
   }
 
   async withIndex(index: BackupIndex): Promise<void> {
@@ -250,9 +256,10 @@ class Verification {
   /**
    * Bytes that no chunk of the index covers. Their messages are checked all the same.
    *
-   * @param where `alone`: there is no index. `pending`: at the end, as a crash leaves them.
+   * @param where `alone`: there is no index. `crashed`: the same after a crash, which may have torn the last
+   *   chunk. `pending`: at the end, as a crash leaves them. `between`: anywhere else.
    */
-  #unindexed(from: number, to: number, where: 'alone' | 'between' | 'pending'): void {
+  #unindexed(from: number, to: number, where: 'alone' | 'crashed' | 'between' | 'pending'): void {
     const { fd } = this.#file;
     for (const { offset, end, state, reason } of scanMembers(fd, from, to, {
       fileSha1: ResumableSha1.create(),
@@ -261,14 +268,14 @@ class Verification {
       if (where === 'pending' && state !== 'corrupt') {
         const text = `${bytes} are not indexed yet; the next opening indexes what is whole in them`;
         this.#add({ code: 'RECOVERY_PENDING', severity: 'notice', text, fileOffset: offset });
-      } else if (where !== 'alone') {
+      } else if (where === 'between' || where === 'pending') {
         const what =
           state === 'corrupt'
             ? `no whole chunk: ${reason}`
             : `${state === 'complete' ? 'a' : 'an unfinished'} chunk`;
         const text = `${bytes} belong to no chunk of the index; they are ${what}`;
         this.fault('DATA_NOT_INDEXED', text, { fileOffset: offset });
-      } else if (state !== 'complete') {
+      } else if (state !== 'complete' && !(where === 'crashed' && state === 'unfinished' && end === to)) {
         this.fault(state === 'corrupt' ? 'CHUNK_CORRUPT' : 'CHUNK_UNFINISHED', reason, {
           fileOffset: offset,
         });
@@ -277,7 +284,7 @@ class Verification {
       const report = checkChunk({ fd, offset, end });
       this.report.messages += report.messages;
       this.report.contentBytes += report.contentBytes;
-      if (where === 'alone') this.report.chunks++;
+      if (where === 'alone' || where === 'crashed') this.report.chunks++;
       const kept = (finding: Finding): boolean => finding.code === 'MESSAGE_DAMAGED' || state === 'complete';
       for (const finding of report.findings) if (kept(finding)) this.#add(finding);
     }
