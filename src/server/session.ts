@@ -58,6 +58,8 @@ export class Session implements SlabHolder {
   #lineWaiter: ((line: string | undefined) => void) | undefined;
   #lastCommandMs = performance.now();
   #syncStartedMs: number | undefined;
+  /** The last RESTART, while what it ended is still being finished. */
+  #restarting: Promise<void> | undefined;
   #commandNumber = 0;
   #countedBytesIn = 0;
   #countedBytesOut = 0;
@@ -242,12 +244,32 @@ export class Session implements SlabHolder {
 
   /** RESTART and EXIT: everything is finished and unlocked when this resolves. */
   async release(): Promise<void> {
-    await this.backups.releaseAll();
-    await this.routing.clear();
-    if (this.#syncStartedMs === undefined) return;
-    this.server.metrics.syncs.inc();
-    this.server.metrics.syncSeconds.observe((performance.now() - this.#syncStartedMs) / 1000);
+    await this.#restarting;
+    await this.#releaseNow();
+  }
+
+  /** What is asked of the session from now on is a new beginning; resolves when the old is finished. */
+  async #releaseNow(): Promise<void> {
+    const startedMs = this.#syncStartedMs;
     this.#syncStartedMs = undefined;
+    await Promise.all([this.backups.releaseAll(), this.routing.clear()]);
+    if (startedMs === undefined) return;
+    this.server.metrics.syncs.inc();
+    this.server.metrics.syncSeconds.observe((performance.now() - startedMs) / 1000);
+  }
+
+  /**
+   * RESTART. Where every acknowledged change is synced already the client need not wait until chunk and index
+   * are finished; the next one waits for the last, so that no more than one is under way. What the session
+   * asks of these backups meanwhile stands behind it in their shards' queues.
+   */
+  async restart(): Promise<void> {
+    await this.#restarting;
+    const released = this.#releaseNow();
+    if (this.server.config.durability !== 'ack') return await released;
+    this.#restarting = released.catch((error: unknown) => {
+      this.server.log.error({ err: error, session: this.id, code: 'INTERNAL' }, 'cannot release a session');
+    });
   }
 
   /** Ends the session when the command at hand is done, if there is one. */

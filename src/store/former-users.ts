@@ -19,6 +19,11 @@ export function formerKey(userid: string, unuserAt: number): string {
   return `${PREFIX}${userid}.${unuserAt.toString(16).toUpperCase()}`;
 }
 
+/** The userid under whose name a catalog key is asked for: itself, or that of the former user's successor. */
+export function ownerOf(key: string): string {
+  return key.startsWith(PREFIX) ? key.slice(PREFIX.length, key.lastIndexOf('.')) : key;
+}
+
 /** Which field of a command names the mailbox that it changes. */
 const NAME_FIELD: Partial<Record<StoredVerb, string>> = {
   MAILBOX: 'MBOXNAME',

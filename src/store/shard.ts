@@ -18,7 +18,7 @@ import { crashPoint } from '../platform/crash-points.ts';
 import { BackupError } from '../platform/errors.ts';
 import type { Backup } from './backup.ts';
 import { BackupShelf } from './backup-shelf.ts';
-import { formerKey, isNewPerson, mailboxOfFormerUser, queryOfFormerUser } from './former-users.ts';
+import { formerKey, isNewPerson, mailboxOfFormerUser, ownerOf, queryOfFormerUser } from './former-users.ts';
 import { mailboxByName } from './index/queries.ts';
 import { appendStagedMessages, exportPending, SpoolFile } from './line-text.ts';
 import { type Command, MessageCommand } from './message-command.ts';
@@ -50,6 +50,7 @@ export class Shard {
   /** Distinguishes the files of several shards in the staging folder. */
   readonly #name: string;
   #nextCursor = 1;
+  #spoolCount = 0;
 
   constructor(env: StoreEnvironment, memory: SharedArrayBuffer, name: string) {
     this.#name = name;
@@ -301,14 +302,15 @@ export class Shard {
   async #release(request: ReleaseRequest): Promise<ShardReply> {
     const session = this.#sessions.get(request.session);
     if (session === undefined) return OK;
+    // What the session asks for from now on is a new beginning, even while this one is being finished.
+    if (request.userid === undefined) this.#sessions.delete(request.session);
     const users = request.userid === undefined ? [...session.users] : [request.userid];
     await Promise.all(
       users.map((userid) =>
-        this.#queues.run(userid, () => this.#releaseUser(request.session, session, userid)),
+        this.#queues.run(ownerOf(userid), () => this.#releaseUser(request.session, session, userid)),
       ),
     );
     if (request.userid === undefined) {
-      this.#sessions.delete(request.session);
       for (const file of session.spools) fs.rmSync(file, { force: true });
     }
     return OK;
@@ -330,13 +332,8 @@ export class Shard {
   }
 
   #newSpool(session: number, kind: string): SpoolFile {
-    return this.#openSpool(
-      session,
-      path.join(
-        this.#env.config.backupStagingPath,
-        `session-${process.pid}-${session}.${this.#name}.${kind}`,
-      ),
-    );
+    const name = `session-${process.pid}-${session}.${this.#name}.${this.#spoolCount++}.${kind}`;
+    return this.#openSpool(session, path.join(this.#env.config.backupStagingPath, name));
   }
 
   #openSpool(session: number, file: string): SpoolFile {

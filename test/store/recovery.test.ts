@@ -2,9 +2,9 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createLogger } from '../../src/platform/log.ts';
-import { loadDeflateEngine } from '../../src/platform/deflate.ts';
 import { bootTag } from '../../src/platform/boot.ts';
+import { loadDeflateEngine } from '../../src/platform/deflate.ts';
+import { createLogger } from '../../src/platform/log.ts';
 import { DataFile } from '../../src/store/data-file.ts';
 import { openTrusted } from '../../src/store/recovery.ts';
 import { ShardFigures } from '../../src/store/shard-figures.ts';
@@ -51,10 +51,7 @@ async function reopen(dataPath: string, boot = bootTag()) {
   const opened = await openTrusted(file, 'anne', env);
   const { values } = figures.take();
   const guids = opened.index.statement('SELECT guid FROM message ORDER BY guid').pluck().all() as string[];
-  const records = opened.index
-    .statement('SELECT COUNT(*) FROM mailbox_message')
-    .pluck()
-    .get() as number;
+  const records = opened.index.statement('SELECT COUNT(*) FROM mailbox_message').pluck().get() as number;
   const state = opened.index.state();
   opened.index.close();
   file.close();
@@ -162,21 +159,24 @@ describe('after a power failure', () => {
 });
 
 describe('an index that is lost or does not fit', () => {
-  test.each(['missing', 'empty', 'garbage', 'of a longer file'])('%s: rebuilt from the data file', async (how) => {
-    await push('a');
-    await rig.release(1);
-    const end = fs.statSync(rig.dataPath('anne')).size;
-    await push('a', 'b');
-    await rig.release(1);
-    const file = snapshot();
-    if (how === 'missing') fs.rmSync(`${file}.index`);
-    if (how === 'empty') fs.truncateSync(`${file}.index`, 0);
-    if (how === 'garbage') fs.writeFileSync(`${file}.index`, 'no index at all, but long enough to look at');
-    if (how === 'of a longer file') fs.truncateSync(file, end);
-    const { values, guids: found } = await reopen(file);
-    expect(values).toMatchObject({ index_rebuilds_total: 1 });
-    expect(found).toEqual(how === 'of a longer file' ? guids('a') : guids('a', 'b'));
-  });
+  test.each(['missing', 'empty', 'garbage', 'of a longer file'])(
+    '%s: rebuilt from the data file',
+    async (how) => {
+      await push('a');
+      await rig.release(1);
+      const end = fs.statSync(rig.dataPath('anne')).size;
+      await push('a', 'b');
+      await rig.release(1);
+      const file = snapshot();
+      if (how === 'missing') fs.rmSync(`${file}.index`);
+      if (how === 'empty') fs.truncateSync(`${file}.index`, 0);
+      if (how === 'garbage') fs.writeFileSync(`${file}.index`, 'no index at all, but long enough to look at');
+      if (how === 'of a longer file') fs.truncateSync(file, end);
+      const { values, guids: found } = await reopen(file);
+      expect(values).toMatchObject({ index_rebuilds_total: 1 });
+      expect(found).toEqual(how === 'of a longer file' ? guids('a') : guids('a', 'b'));
+    },
+  );
 
   test('another program appended: only the new chunks are read', async () => {
     await push('a');

@@ -7,7 +7,7 @@ export const restart: Command = {
   async run(session, args) {
     const complaint = wrongCount('RESTART', args, 0);
     if (complaint !== undefined) return complaint;
-    await session.release();
+    await session.restart();
     return 'OK Restarting';
   },
 };
