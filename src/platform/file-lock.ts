@@ -26,6 +26,8 @@ export interface LockBackend {
 
 const FIRST_WAIT_MS = 1;
 const LONGEST_WAIT_MS = 50;
+/** Locks that are held for a moment only are asked for more often, so that busy holders do not keep others out. */
+const LONGEST_SYNC_WAIT_MS = 4;
 
 let backend: LockBackend | undefined;
 
@@ -102,7 +104,7 @@ export async function lockAsync(fd: number, mode: LockMode, signal?: AbortSignal
 export function lockSync(fd: number, mode: LockMode, timeoutMs: number): boolean {
   const until = performance.now() + timeoutMs;
   const sleeper = new Int32Array(new SharedArrayBuffer(4));
-  for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS)) {
+  for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(waitMs * 2, LONGEST_SYNC_WAIT_MS)) {
     if (tryLock(fd, mode)) return true;
     const leftMs = until - performance.now();
     if (leftMs <= 0) return false;
