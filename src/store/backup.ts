@@ -143,6 +143,7 @@ export class Backup {
     if (!this.file.lock()) return 'busy';
     if (!this.file.isCurrent() || this.file.size() !== this.#fileEnd || !this.#indexIsCurrent())
       return 'stale';
+    this.index.forgetCached();
     this.session = session;
     return 'locked';
   }

@@ -17,6 +17,9 @@ import type { BackupIndex } from './index/backup-index.ts';
 import { PendingMessages } from './pending.ts';
 import type { ShardFigures } from './shard-figures.ts';
 
+/** Rows of a text as short as this dirty fewer pages than the smallest cache has. */
+const NEVER_SPILLS_BYTES = 4096;
+
 export type Durability = 'ack' | 'restart' | 'none';
 
 export interface OpenChunkOptions {
@@ -64,13 +67,13 @@ export class OpenChunk {
   #starts: SegmentStart[] = [];
   #unsynced = false;
   #isStartSynced = false;
+  #holdsSpill = false;
 
   constructor(options: OpenChunkOptions) {
     this.#o = options;
     this.#lastTime = options.lastTime;
     const { fd, fileEnd, fileSha1, engine, bootTag } = options;
     this.#writer = new ChunkWriter({ fd, fileEnd, fileSha1, engine, bootTag });
-    options.index.allowSpill(false);
     options.index.begin();
     this.id = options.index.startChunk({
       offset: this.#writer.memberOffset,
@@ -150,26 +153,33 @@ export class OpenChunk {
    * applied the rows. Pending messages that stay are entered into the index.
    */
   async commit(): Promise<void> {
-    for (const message of this.pending.kept()) this.#o.index.addMessage(message);
-    this.pending.clear();
     this.#writer.flush();
     crashPoint('segment-written');
     this.#unsynced = true;
     if (this.#o.durability === 'ack') await this.#syncData();
     else await this.syncStart();
+    for (const message of this.pending.kept()) this.#o.index.addMessage(message);
+    this.pending.clear();
     this.#committed = this.mark();
     this.#hasCommits = true;
   }
 
   /**
    * Before the index may be written to: the beginning of the chunk is on disk, so that a power failure leaves a
-   * sign that the index may be torn. SQLite writes before COMMIT when a transaction outgrows its cache, which
-   * is not allowed to it until then; a command of any length must therefore begin with this.
+   * sign that the index may be torn. SQLite writes before COMMIT when a transaction outgrows its cache; a
+   * command of any length must therefore begin with this, and a shorter one with holdSpill().
    */
   async syncStart(): Promise<void> {
     if (this.#isStartSynced || this.#o.durability === 'none') return;
     this.#writer.flush();
     await this.#syncData();
+  }
+
+  /** The same for a command of `textBytes`, without a sync of its own: SQLite must keep it in memory. */
+  holdSpill(textBytes: number): void {
+    if (this.#isStartSynced || this.#holdsSpill || textBytes <= NEVER_SPILLS_BYTES) return;
+    this.#o.index.allowSpill(false);
+    this.#holdsSpill = true;
   }
 
   /** Bytes up to the last commit are on disk when this resolves. */
@@ -179,7 +189,8 @@ export class OpenChunk {
     this.#o.figures.observe('sync_seconds', (performance.now() - start) / 1000);
     this.#o.figures.count('syncs_total');
     this.#unsynced = false;
-    if (!this.#isStartSynced) this.#o.index.allowSpill(true);
+    if (this.#holdsSpill) this.#o.index.allowSpill(true);
+    this.#holdsSpill = false;
     this.#isStartSynced = true;
     crashPoint('data-synced');
   }
@@ -196,6 +207,7 @@ export class OpenChunk {
     if (!this.#hasCommits && this.pending.kept().length === 0) {
       this.#writer.discard();
       index.rollback();
+      if (this.#holdsSpill) index.allowSpill(true);
       return { fileEnd: this.#writer.memberOffset, lastTime: this.#o.lastTime, fileSha1: this.#o.fileSha1 };
     }
     await this.#dropStrangers();

@@ -152,6 +152,7 @@ export class StateCommand implements Command {
 
   /** Leaves the savepoint open if the outcome is ok, else undone. */
   #tryApply(text: LineText, line: LineStart, acceptMissing: boolean): ReturnType<LineFeed['end']> {
+    this.#backup.ensureChunk().holdSpill('bytes' in text ? text.bytes.length : text.length);
     this.#backup.index.savepoint(SAVEPOINT);
     const feed = this.#newFeed(line, acceptMissing);
     eachBlock(text, (block) => feed.push(block));

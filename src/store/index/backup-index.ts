@@ -80,6 +80,10 @@ export interface SieveLocation {
 export class BackupIndex {
   readonly path: string;
   readonly #db: Database.Database;
+  /** All of `cb_state`; undefined until it is asked for, and after a rollback. */
+  #state: Map<string, unknown> | undefined;
+  /** Which of SELDOM_FILLED may have rows; undefined until it is asked for. */
+  #filled: Set<string> | undefined;
   readonly #statements = {
     objects: new Map<string, Database.Statement>(),
     raw: new Map<string, Database.Statement>(),
@@ -115,11 +119,37 @@ export class BackupIndex {
     let statement = this.#statements[rows].get(sql);
     if (statement === undefined) {
       statement = this.#db.prepare(sql);
+      const table = INSERT_INTO_OWN.exec(sql)?.[1];
+      if (table !== undefined) this.#filled?.add(table);
       if (rows === 'raw') statement.raw();
       if (rows === 'pluck') statement.pluck();
       this.#statements[rows].set(sql, statement);
     }
     return statement;
+  }
+
+  /**
+   * False if this table of ours is empty, as it is in most backups. To prepare a statement costs more than to
+   * carry it out, so what would find nothing is better not asked.
+   */
+  mayHaveRows(table: (typeof SELDOM_FILLED)[number]): boolean {
+    if (this.#filled === undefined) {
+      const found = this.statement(WHICH_ARE_FILLED, 'raw').get() as number[];
+      this.#filled = new Set(SELDOM_FILLED.filter((_, i) => found[i] === 1));
+      for (const rows of Object.values(this.#statements)) {
+        for (const sql of rows.keys()) {
+          const prepared = INSERT_INTO_OWN.exec(sql)?.[1];
+          if (prepared !== undefined) this.#filled.add(prepared);
+        }
+      }
+    }
+    return this.#filled.has(table);
+  }
+
+  /** The file may have been changed by somebody else since it was last used. */
+  forgetCached(): void {
+    this.#state = undefined;
+    this.#filled = undefined;
   }
 
   // Transactions
@@ -155,6 +185,7 @@ export class BackupIndex {
 
   /** No error where SQLite has done so by itself, as it may when the disk is full. */
   rollback(): void {
+    this.#state = undefined;
     if (this.inTransaction) this.statement('ROLLBACK').run();
   }
 
@@ -169,6 +200,7 @@ export class BackupIndex {
 
   /** Undoes what was done since the savepoint, which goes too. */
   rollbackTo(name: string): void {
+    this.#state = undefined;
     this.statement(`ROLLBACK TO ${name}`).run();
     this.release(name);
   }
@@ -225,10 +257,14 @@ export class BackupIndex {
   }
 
   #get(name: string): unknown {
-    return this.statement('SELECT value FROM cb_state WHERE name = ?', 'pluck').get(name);
+    this.#state ??= new Map(
+      this.statement('SELECT name, value FROM cb_state', 'raw').all() as [string, unknown][],
+    );
+    return this.#state.get(name);
   }
 
   #set(name: string, value: number | Buffer | undefined): void {
+    this.#state?.set(name, value);
     if (value === undefined) this.statement('DELETE FROM cb_state WHERE name = ?').run(name);
     else this.statement('INSERT OR REPLACE INTO cb_state(name, value) VALUES (?, ?)').run(name, value);
   }
@@ -353,6 +389,7 @@ export class BackupIndex {
 
   /** @returns whether there was a mark. */
   clearHealMark(uniqueid: string): boolean {
+    if (!this.mayHaveRows('cb_heal')) return false;
     const sql = 'DELETE FROM cb_heal WHERE uniqueid = CAST(? AS TEXT)';
     return this.statement(sql).run(sqlText(uniqueid)).changes > 0;
   }
@@ -377,6 +414,10 @@ const INSERT_MESSAGE = `INSERT OR IGNORE INTO message(guid, partition, chunk_id,
 const UPDATE_MESSAGE = `UPDATE message SET partition = CAST(? AS TEXT), chunk_id = ?, offset = ?, size = ?
   WHERE guid = ?`;
 const PLACE_MESSAGE = 'INSERT OR REPLACE INTO cb_message(message_id, content_offset) VALUES (?, ?)';
+
+const SELDOM_FILLED = ['cb_record', 'cb_record_extra', 'cb_mailbox', 'cb_intermediate', 'cb_heal'] as const;
+const WHICH_ARE_FILLED = `SELECT ${SELDOM_FILLED.map((table) => `EXISTS (SELECT 1 FROM ${table})`).join(', ')}`;
+const INSERT_INTO_OWN = /\bINTO (cb_(?:record|record_extra|mailbox|intermediate|heal))\b/;
 
 const SELECT_CHUNK = `SELECT id, ts_start AS tsStart, ts_end AS tsEnd, offset, length, file_sha1 AS fileSha1,
   data_sha1 AS dataSha1 FROM chunk`;

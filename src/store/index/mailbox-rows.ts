@@ -87,6 +87,7 @@ export class MailboxRows {
 
   #putFields(id: number, header: MailboxHeader): boolean {
     if (header.extra.length === 0) {
+      if (!this.#index.mayHaveRows('cb_mailbox')) return false;
       return this.#index.statement('DELETE FROM cb_mailbox WHERE mailbox_id = ?').run(id).changes > 0;
     }
     return this.#index.statement(PUT_FIELDS).run(id, header.extra.text()).changes > 0;
@@ -98,6 +99,7 @@ export class MailboxRows {
   }
 
   #dropIntermediate(header: MailboxHeader): boolean {
+    if (!this.#index.mayHaveRows('cb_intermediate')) return false;
     const sql = 'DELETE FROM cb_intermediate WHERE uniqueid = CAST(? AS TEXT) OR mboxname = CAST(? AS TEXT)';
     return this.#index.statement(sql).run(sqlText(header.uniqueid), sqlText(header.mboxname)).changes > 0;
   }

@@ -44,6 +44,7 @@ export function settleRecords(
 
 /** A message has come that was not here: RECORDs that named it before get their place. */
 export function settleNewMessage(index: BackupIndex, guid: string, messageId: number): void {
+  if (!index.mayHaveRows('cb_record')) return;
   if (index.statement(IS_AWAITED, 'pluck').get(guid) === undefined) return;
   const mailboxIds = index.statement(MAILBOXES_WAITING, 'pluck').all(guid) as number[];
   for (const mailboxId of mailboxIds) settleRecords(index, mailboxId, guid, messageId);

@@ -63,10 +63,15 @@ export class RecordStore {
     this.#missingCount = 0;
     const pluck = (sql: string): number =>
       (this.#index.statement(sql, 'pluck').get(mailboxId) as number | null) ?? 0;
-    const sideMax = pluck('SELECT max(uid) FROM cb_record WHERE mailbox_id = ?');
-    this.#maxUid = Math.max(pluck('SELECT max(uid) FROM mailbox_message WHERE mailbox_id = ?'), sideMax);
-    this.#hasSide = pluck('SELECT EXISTS (SELECT 1 FROM cb_record WHERE mailbox_id = ?)') === 1;
-    this.#hasExtra = pluck('SELECT EXISTS (SELECT 1 FROM cb_record_extra WHERE mailbox_id = ?)') === 1;
+    this.#maxUid = pluck('SELECT max(uid) FROM mailbox_message WHERE mailbox_id = ?');
+    this.#hasSide = false;
+    if (this.#index.mayHaveRows('cb_record')) {
+      this.#maxUid = Math.max(this.#maxUid, pluck('SELECT max(uid) FROM cb_record WHERE mailbox_id = ?'));
+      this.#hasSide = pluck('SELECT EXISTS (SELECT 1 FROM cb_record WHERE mailbox_id = ?)') === 1;
+    }
+    this.#hasExtra =
+      this.#index.mayHaveRows('cb_record_extra') &&
+      pluck('SELECT EXISTS (SELECT 1 FROM cb_record_extra WHERE mailbox_id = ?)') === 1;
   }
 
   /** Live messages of the line whose content is not here: the first MAX_MISSING, and how many in all. */
