@@ -140,7 +140,7 @@ function splitting(name: DeflateEngine['name'], strong: CompressRun, quick: Comp
 /**
  * The best engine of this machine, or the one that is asked for. Make one per thread: it has state.
  *
- * `isal`: isa-l level 2 for what is incompressible; libdeflate level 6 for the rest or, where libdeflate is not
+ * `isal`: isa-l level 2 for what is incompressible; libdeflate level 5 for the rest or, where libdeflate is not
  * installed, zlib level 6. `zlib`: zlib Huffman-only and level 6.
  *
  * Segments of 1 MiB, compared to one stream of zlib 1.2.13 level 6, which is what backupd writes (on the same
@@ -161,7 +161,7 @@ export function loadDeflateEngine(choice: 'auto' | 'isal' | 'zlib'): DeflateEngi
     const libdeflate = loadLibdeflate();
     const quick: CompressRun = (raw, out) => isal(raw, out, 2);
     // 0: it has no room to spare, that is, the run does not compress; isa-l then stores it.
-    const strong: CompressRun = (raw, out) => libdeflate?.(raw, out, 6) || quick(raw, out);
+    const strong: CompressRun = (raw, out) => libdeflate?.(raw, out, 5) || quick(raw, out);
     return splitting('isal', libdeflate ? strong : zlibStrong, quick);
   }
   if (choice === 'isal') {
