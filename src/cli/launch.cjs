@@ -25,6 +25,10 @@ function program() {
   return isStale ? source : built;
 }
 
+// Syncs of several backups, and the zlib streams of compressed connections, wait in libuv's threads; four are
+// few for that. Read once, before the first of them starts.
+process.env.UV_THREADPOOL_SIZE ??= '16';
+
 if (Number(process.versions.node.split('.')[0]) >= 24) {
   import(program()).then(({ main }) => main(process.argv.slice(2)));
 } else {
