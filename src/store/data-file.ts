@@ -13,6 +13,7 @@ import { syncDirectorySync } from '../platform/durable.ts';
 import { BackupError, hasErrno } from '../platform/errors.ts';
 import { tryLock, unlock } from '../platform/file-lock.ts';
 import type { Catalog } from './catalog.ts';
+import { useridOfDataFile } from './partition.ts';
 
 const STAGING_FOLDER = '.staging';
 
@@ -171,9 +172,9 @@ export function sweepStaging(
     throw error;
   }
   for (const name of names) {
-    const userid = name.slice(0, name.lastIndexOf('_'));
-    const finalPath = path.join(partitionPath, hashFolderOf(userid), name);
-    if (catalog.get(userid) === finalPath) {
+    const userid = useridOfDataFile(name);
+    const finalPath = path.join(partitionPath, hashFolderOf(userid ?? ''), name);
+    if (userid !== undefined && catalog.get(userid) === finalPath) {
       fs.closeSync(DataFile.open(finalPath).fd);
       result.published++;
     } else if (removeAbandoned(path.join(folder, name), finalPath)) {

@@ -1,9 +1,11 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import fs, { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Config, PartitionConfig, PartitionSelectMode } from '../../src/config/config.ts';
+import { Catalog } from '../../src/store/catalog.ts';
+import { DataFile, sweepStaging } from '../../src/store/data-file.ts';
 import {
   choosePartition,
   dataFilePath,
@@ -241,5 +243,23 @@ describe('names of data files', () => {
       expect(useridOfDataFile(name)).toBeUndefined();
     }
     expect(useridOfDataFile('anne_b_AAAAAA')).toBe('anne_b');
+  });
+
+  test('lead back to the userid after a crash, whatever its letters', () => {
+    const root = mkdtempSync(path.join(os.tmpdir(), 'partition-'));
+    const catalog = new Catalog(path.join(root, 'backups.db'));
+    const userid = Buffer.from('łüx').toString('latin1');
+    const file = dataFilePath(root, userid, true);
+    fs.closeSync(DataFile.create(file).fd);
+    catalog.put(userid, file);
+    fs.writeFileSync(path.join(root, '.staging', '_AAAAAA'), '');
+    // The catalog names one of the two staged files.
+    expect(sweepStaging(root, (name) => hashFolder(name, true), catalog)).toEqual({
+      published: 1,
+      removed: 1,
+    });
+    expect(fs.existsSync(catalog.get(userid)!)).toBe(true);
+    catalog.close();
+    rmSync(root, { recursive: true });
   });
 });
