@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { CrashPoint } from '../../src/platform/crash-points.ts';
@@ -22,6 +23,7 @@ export class CrashWorld {
   constructor(site: BackupSite, seed: string, options: { pushers?: number; literals?: boolean } = {}) {
     this.site = site;
     this.random = new Random(seed);
+    this.reboot();
     this.pushers = ['ada', 'bea']
       .slice(0, options.pushers ?? 2)
       .map((name) => new Pusher(name, new Random(`${seed}/${name}`), this.store, options.literals ?? true));
@@ -31,7 +33,11 @@ export class CrashWorld {
   async restart(crashAt?: `${CrashPoint}:${number}`): Promise<void> {
     await this.server?.kill();
     rmSync(this.#armed, { force: true });
-    const env = { CSYNC_BACKUP_CRASH_AT: crashAt ?? '', CSYNC_BACKUP_CRASH_WHEN: this.#armed };
+    const env = {
+      CSYNC_BACKUP_CRASH_AT: crashAt ?? '',
+      CSYNC_BACKUP_CRASH_WHEN: this.#armed,
+      CSYNC_BACKUP_BOOT_ID_FILE: this.#bootIdFile,
+    };
     this.server = await this.site.start(env);
     const wire = await this.server.connect();
     for (const pusher of this.pushers) {
@@ -43,6 +49,15 @@ export class CrashWorld {
     await wire.closed();
     wire.destroy();
     writeFileSync(this.#armed, '');
+  }
+
+  /** From now on processes find themselves on a machine that was restarted. */
+  reboot(): void {
+    writeFileSync(this.#bootIdFile, `${randomUUID()}\n`);
+  }
+
+  get #bootIdFile(): string {
+    return path.join(this.site.dir, 'boot_id');
   }
 
   /** While this file exists the crash point counts: not while the test looks at what survived. */

@@ -20,6 +20,8 @@ export interface MailboxState {
   lastUid: number;
   modseq: number;
   comment: string;
+  /** Renamed, and no MAILBOX has followed yet; a client sends one in any case, if need be at its next push. */
+  renamed: boolean;
   records: Map<number, RecordState>;
 }
 

@@ -56,12 +56,10 @@ export class PowerLoss {
     for (const file of dataFiles(this.#partition)) {
       const { ino } = statSync(file);
       const isIndexSynced = endsInWholeMember(file);
-      const what = [...this.#damageTail(file, this.#durable.get(ino) ?? 0)];
-      if (!endsInWholeMember(file)) {
-        changeBootTag(file);
-        what.push('boot tag');
-        if (!isIndexSynced) what.push(...this.#damageIndex(`${file}.index`, this.#oldIndexes.get(ino)));
-      }
+      // One that is in its folder already was synced before it came there, acknowledged or not.
+      const durable = this.#durable.get(ino) ?? (file.includes('/.staging/') ? 0 : statSync(file).size);
+      const what = [...this.#damageTail(file, durable)];
+      if (!isIndexSynced) what.push(...this.#damageIndex(`${file}.index`, this.#oldIndexes.get(ino)));
       done.push(`${path.basename(file)}: ${what.join(', ')}`);
     }
     return done;
@@ -114,18 +112,5 @@ function endsInWholeMember(file: string): boolean {
     return true;
   } catch {
     return false;
-  }
-}
-
-/** Makes the last member's header say that it was begun under another boot. */
-function changeBootTag(file: string): void {
-  const bytes = readFileSync(file);
-  // Magic, deflate, FEXTRA; then time, flags, system, length of the extra field; then the subfield "CB".
-  const magic = Buffer.from([0x1f, 0x8b, 0x08, 0x04]);
-  for (let at = bytes.lastIndexOf(magic); at !== -1; at = at === 0 ? -1 : bytes.lastIndexOf(magic, at - 1)) {
-    if (bytes.toString('latin1', at + 12, at + 14) !== 'CB') continue;
-    for (let i = at + 16; i < at + 24 && i < bytes.length; i++) bytes[i]! ^= 0x55;
-    writeFileSync(file, bytes);
-    return;
   }
 }

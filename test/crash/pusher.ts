@@ -150,8 +150,7 @@ export class Pusher {
     const stamp = (0x6b000000 + serial).toString(16).toUpperCase();
     const name = what === 'rename' ? `${inbox(userid)}.Folder ${serial}` : `DELETED.${mailbox.name}.${stamp}`;
     await this.#renameTo(userid, mailbox, name);
-    const renamed = this.#user(userid).mailboxes.get(mailbox.uniqueid)!;
-    await this.#storeMailbox(userid, mailbox.uniqueid, renamed, (m) => m.modseq++);
+    await this.#finishRenames();
   }
 
   async #meta(userid: string): Promise<void> {
@@ -221,7 +220,7 @@ export class Pusher {
       [userid, to],
       renameText(first, inbox(to)),
       (state, users) => {
-        state.mailboxes.get(first.uniqueid)!.name = inbox(to);
+        Object.assign(state.mailboxes.get(first.uniqueid)!, { name: inbox(to), renamed: true });
         users.delete(userid);
         users.set(to, state);
       },
@@ -231,13 +230,20 @@ export class Pusher {
     await this.#wire.ok(`APPLY UNUSER ${userid}`);
   }
 
-  /** Mailboxes that a lost connection left under the old user's name follow their INBOX. */
+  /**
+   * Mailboxes that are still under their user's former name follow the INBOX; a MAILBOX follows each RENAME. Also
+   * the first thing of a push, if the one before was cut off.
+   */
   async #finishRenames(): Promise<void> {
     for (const userid of [...this.acknowledged.keys()]) {
       for (const mailbox of [...this.#user(userid).mailboxes.values()]) {
         const owner = ownerOf(mailbox.name);
-        if (owner === userid) continue;
-        await this.#renameTo(userid, mailbox, mailbox.name.replace(`user.${owner}`, inbox(userid)));
+        if (owner !== userid) {
+          await this.#renameTo(userid, mailbox, mailbox.name.replace(`user.${owner}`, inbox(userid)));
+        }
+      }
+      for (const mailbox of [...this.#user(userid).mailboxes.values()]) {
+        if (mailbox.renamed) await this.#storeMailbox(userid, mailbox.uniqueid, mailbox, (m) => m.modseq++);
       }
     }
   }
@@ -273,7 +279,7 @@ export class Pusher {
     change: (mailbox: MailboxState) => void,
   ): Promise<void> {
     const before = this.#user(userid).mailboxes.get(uniqueid);
-    const after = structuredClone(before ?? base);
+    const after = { ...structuredClone(before ?? base), renamed: false };
     change(after);
     await this.#apply([userid], `MAILBOX ${mailboxDlist(before, after)}`, (u) =>
       u.mailboxes.set(uniqueid, after),
@@ -282,7 +288,7 @@ export class Pusher {
 
   #renameTo(userid: string, mailbox: MailboxState, name: string): Promise<void> {
     return this.#apply([userid], renameText(mailbox, name), (u) => {
-      u.mailboxes.get(mailbox.uniqueid)!.name = name;
+      Object.assign(u.mailboxes.get(mailbox.uniqueid)!, { name, renamed: true });
     });
   }
 
@@ -344,6 +350,7 @@ export class Pusher {
       lastUid: 0,
       modseq: 1,
       comment: this.#random.chance(0.3) ? `folder ${serial}` : '',
+      renamed: false,
       records: new Map(),
     };
   }

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { run } from '../support/backup-server.ts';
 import { readDataFile, storedMessages } from '../support/data-file.ts';
 import { dataFilesOf, SharedBackup } from './harness/backup.ts';
-import { CyrusSite } from './harness/cyrus.ts';
+import { CyrusSite, until } from './harness/cyrus.ts';
 import { expectSameMail } from './harness/expect.ts';
 import { change, seedShared, seedUser } from './harness/mail.ts';
 
@@ -28,6 +28,7 @@ describe('a store that backupd began', () => {
     await cyrus.sync(['-A'], { port: cyrus.ports('peer').csync });
     await change(cyrus, 'alice', 'new');
     await cyrus.sync(['-u', 'alice'], { port: cyrus.ports('peer').csync });
+    await backupdIsDone();
   });
 
   afterAll(async () => {
@@ -36,6 +37,16 @@ describe('a store that backupd began', () => {
   });
 
   const peerFiles = (): Map<string, string> => dataFilesOf(path.join(cyrus.dir, 'peer', 'backup'));
+
+  /** Waits until backupd, which finishes its files after the client has gone, has given them up. */
+  async function backupdIsDone(): Promise<void> {
+    for (const user of users) {
+      const args = ['lock', '-u', user, '-x', 'true'];
+      await until(`backupd is done with ${user}`, async () => {
+        return (await cyrus.tool('ctl_backups', cyrus.conf('peer'), args)).status === 0;
+      });
+    }
+  }
 
   /** Our server runs as root; backupd must be able to go on with what it wrote. */
   async function giveBack(): Promise<void> {
@@ -76,6 +87,7 @@ describe('a store that backupd began', () => {
       await change(cyrus, 'bob', 'flags');
       await cyrus.sync(['-A'], { port: cyrus.ports('peer').csync });
       await expectSameMail(cyrus, cyrus.ports('peer').csync, users);
+      await backupdIsDone();
       await backup.cliOk(['verify', '-A']);
 
       const server = await backup.site.start();

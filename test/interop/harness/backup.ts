@@ -1,4 +1,4 @@
-import { chmodSync, readdirSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { BackupSite, type Finished, run } from '../../support/backup-server.ts';
 import type { CyrusSite } from './cyrus.ts';
@@ -42,6 +42,21 @@ export class SharedBackup {
       throw new Error(`${program} ${args.join(' ')}: ${how}\n${done.stdout}\n${done.stderr}`);
     }
     return done.stdout.toString();
+  }
+
+  /**
+   * Has Cyrus make the index of a user's data file anew, on a copy, and verify that. Returns the GUIDs of the
+   * messages that it found.
+   */
+  async reindexCopy(user: string): Promise<string[]> {
+    const { path: file } = (await this.listed()).find((row) => row.userid === user)!;
+    const copy = path.join(this.site.dir, 'copies', path.basename(file));
+    mkdirSync(path.dirname(copy), { recursive: true });
+    copyFileSync(file, copy);
+    const reindexed = await this.toolOk('ctl_backups', ['reindex', '-f', copy]);
+    if (/error|failed/.test(reindexed)) throw new Error(`ctl_backups reindex of ${user}: ${reindexed}`);
+    await this.toolOk('ctl_backups', ['verify', '-f', copy]);
+    return (await this.toolOk('cyr_backup', ['-f', copy, 'list', 'messages'])).trim().split('\n');
   }
 
   /** `csync-backup ARGS`; throws unless it exits with 0; returns its standard output. */

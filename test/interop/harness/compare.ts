@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { asList, asMap, readLine, type Value, writeDlist } from '../../support/dlist-text.ts';
 import type { CsyncWire } from '../../support/wire.ts';
-import type { CyrusSite } from './cyrus.ts';
+import { type CyrusSite, until } from './cyrus.ts';
 
 /** A mailbox as both sides can show it: UID, flags and GUID of each message that is there. */
 export type MailboxView = { uid: number; flags: string; guid: string }[];
@@ -60,9 +60,19 @@ export async function backupView(wire: CsyncWire, user: string): Promise<Map<str
   return view;
 }
 
-/** Names of a user's mailboxes in the backup, deleted ones included. */
+/**
+ * Names of a user's mailboxes in the backup, deleted ones included. The first command that needs the backup: a
+ * session that has just ended may still be giving it up.
+ */
 export async function mailboxNames(wire: CsyncWire, user: string): Promise<string[]> {
-  const { lines } = await wire.ok(`GET USER ${writeDlist(user)}`);
+  let answer = await wire.command(`GET USER ${writeDlist(user)}`);
+  await until(`the backup of ${user} is free`, async () => {
+    if (answer.kind !== 'NO IMAP_MAILBOX_LOCKED') return true;
+    answer = await wire.command(`GET USER ${writeDlist(user)}`);
+    return false;
+  });
+  if (answer.kind !== 'OK') throw new Error(`GET USER ${user}: ${answer.final}`);
+  const { lines } = answer;
   return lines
     .map(readLine)
     .filter(({ name }) => name === 'MAILBOX')
