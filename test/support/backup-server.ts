@@ -136,6 +136,12 @@ export class BackupSite {
   }
 }
 
+/** Servers that run: none outlives the tests, even if these are cut off. */
+const running = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
 /** One process of ours that serves a site. */
 export class BackupServer {
   readonly site: BackupSite;
@@ -158,8 +164,10 @@ export class BackupServer {
         this.#onLine?.();
       });
     }
+    running.add(child);
     this.exited = new Promise((resolve) => {
       child.on('exit', (status, signal) => {
+        running.delete(child);
         this.#exited = true;
         this.#onLine?.();
         resolve({ status, signal });
