@@ -16,6 +16,10 @@ import { BackupIndex, type IndexState } from './index/backup-index.ts';
 import { measureMember, replayMember } from './replay.ts';
 import type { StoreEnvironment } from './store-environment.ts';
 
+/** End of the last segment and the final block of a finished chunk; CRC-32 and length follow. */
+const FINISHED_END = Buffer.from([0x00, 0x00, 0xff, 0xff, 0x03, 0x00]);
+const FOOTER_BYTES = 8;
+
 /**
  * Opens what belongs to a locked data file.
  *
@@ -65,6 +69,25 @@ function tryOpenIndex(indexPath: string): BackupIndex | undefined {
     }
     throw error;
   }
+}
+
+/** What is cut off may hold more than a torn write, so it is put aside where a person can look at it. */
+function keepTorn(file: DataFile, from: number, env: StoreEnvironment): void {
+  const target = `${file.path}.torn.${Math.floor(Date.now() / 1000)}`;
+  const out = fs.openSync(target, 'a', 0o600);
+  try {
+    const block = Buffer.allocUnsafe(1 << 20);
+    for (let at = from; ; ) {
+      const got = fs.readSync(file.fd, block, 0, block.length, at);
+      if (got === 0) break;
+      fs.writeSync(out, block, 0, got);
+      at += got;
+    }
+    fs.fdatasyncSync(out);
+  } finally {
+    fs.closeSync(out);
+  }
+  env.log.warn({ path: file.path, from, target }, 'the damaged end of the backup was put aside');
 }
 
 function removeIndex(indexPath: string): void {
@@ -214,7 +237,7 @@ async function applyMembers(
   let needsTrailer = false;
   const size = file.size();
   for (const member of members) {
-    if (member.state === 'unfinished' && member.end === size) {
+    if (member.end === size && isTorn(file.fd, member)) {
       const finished = finishLast(file, index, member, known, state, env);
       needsTrailer = finished !== undefined;
       state = finished ?? afterMembers(member.offset, member.fileSha1State, state.lastTime);
@@ -240,6 +263,19 @@ async function applyMembers(
   }
   index.setState(state);
   return { state, needsTrailer };
+}
+
+/**
+ * Whether the last member of the file was never finished. A power failure can leave anything behind what was
+ * synced, so damage there counts as the torn end of it; but a finished chunk that was damaged later must not be
+ * cut. It ends as every chunk of ours does, with a flush, the empty final block and its trailer.
+ */
+function isTorn(fd: number, member: ScannedMember): boolean {
+  if (member.state !== 'corrupt') return member.state === 'unfinished';
+  if (member.bootTag === undefined || member.streamEnd !== undefined) return false;
+  const end = Buffer.alloc(FINISHED_END.length);
+  fs.readSync(fd, end, 0, end.length, member.end - FOOTER_BYTES - end.length);
+  return !end.equals(FINISHED_END);
 }
 
 function afterMembers(end: number, fileSha1State: Uint8Array, lastTime: number): IndexState {
@@ -286,6 +322,7 @@ function finishLast(
     },
     'the last chunk was not finished; its complete lines are kept',
   );
+  if (member.state === 'corrupt') keepTorn(file, cut?.fileOffset ?? member.offset, env);
   if (cut === undefined || wanted === 0) {
     fs.ftruncateSync(file.fd, member.offset);
     return undefined;

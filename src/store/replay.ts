@@ -1,4 +1,5 @@
 /** Brings an index up to date with members of the data file: what recovery and rebuilding have in common. */
+import { createHash, type Hash } from 'node:crypto';
 import { LineParser } from '../csync/line-parser.ts';
 import { BackupError } from '../platform/errors.ts';
 import { LineReplay } from './apply-line.ts';
@@ -18,12 +19,15 @@ export interface ReplayedMember {
 /**
  * Parses the content of a member up to `limit` bytes, without touching the index.
  *
- * @returns where its lines end.
+ * @returns where its good lines end: those before the first message whose bytes are not what its GUID says.
  */
 export function measureMember(fd: number, member: ScannedMember, limit: number): ReplayedMember {
   const result: ReplayedMember = { stateEnd: 0, lineEnd: 0, lastTime: 0 };
   let verb = '';
   let time = 0;
+  let isGood = true;
+  let guid = '';
+  let sha1: Hash | undefined;
   const nothing = () => {};
   const parser = new LineParser({
     beginList: nothing,
@@ -31,13 +35,23 @@ export function measureMember(fd: number, member: ScannedMember, limit: number):
     end: nothing,
     key: nothing,
     scalar: nothing,
-    file: nothing,
-    malformed: nothing,
+    file: (file) => {
+      guid = file.guid;
+      sha1 = createHash('sha1');
+    },
+    fileBytes: (bytes, start, end) => sha1?.update(bytes.subarray(start, end)),
+    fileEnd: () => {
+      if (sha1?.digest('hex') !== guid) isGood = false;
+    },
+    malformed: () => {
+      isGood = false;
+    },
     lineStart: (line) => {
       verb = line.verb;
       time = line.time;
     },
     lineEnd: (offset) => {
+      if (!isGood) return;
       result.lineEnd = offset;
       result.lastTime = Math.max(result.lastTime, time);
       if (verb !== 'MESSAGE') result.stateEnd = offset;

@@ -25,13 +25,16 @@ export function dataFiles(partition: string): string[] {
  * is touched, anything else may be gone, garbled or torn.
  *
  * Synced are each data file up to its length at the last acknowledgement, and an index up to the trailer of
- * the last chunk: it is synced before that trailer is written.
+ * the last chunk: it is synced before that trailer is written. Where an index was written to since, all of the
+ * data file is synced: that comes first.
  */
 export class PowerLoss {
   readonly #partition: string;
   readonly #random: Random;
   /** Length of each data file at the last acknowledgement, by inode: a rename of a user moves files. */
   readonly #durable = new Map<number, number>();
+  /** When each index was last written to at that time, in nanoseconds, by the data file's inode. */
+  readonly #indexTimes = new Map<number, bigint>();
   /** An index as it once was, by the data file's inode. */
   readonly #oldIndexes = new Map<number, Buffer>();
 
@@ -46,6 +49,7 @@ export class PowerLoss {
       const { ino, size } = statSync(file);
       this.#durable.set(ino, size);
       const index = `${file}.index`;
+      this.#indexTimes.set(ino, modifiedNs(index));
       if (this.#random.chance(0.2) && existsSync(index)) this.#oldIndexes.set(ino, readFileSync(index));
     }
   }
@@ -57,7 +61,9 @@ export class PowerLoss {
       const { ino } = statSync(file);
       const isIndexSynced = endsInWholeMember(file);
       // One that is in its folder already was synced before it came there, acknowledged or not.
-      const durable = this.#durable.get(ino) ?? (file.includes('/.staging/') ? 0 : statSync(file).size);
+      const isIndexOld = this.#indexTimes.get(ino) === modifiedNs(`${file}.index`);
+      const atLeast = isIndexOld ? this.#durable.get(ino) : statSync(file).size;
+      const durable = file.includes('/.staging/') ? 0 : (atLeast ?? statSync(file).size);
       const what = [...this.#damageTail(file, durable)];
       if (!isIndexSynced) what.push(...this.#damageIndex(`${file}.index`, this.#oldIndexes.get(ino)));
       done.push(`${path.basename(file)}: ${what.join(', ')}`);
@@ -101,6 +107,10 @@ export class PowerLoss {
     }
     writeFileSync(index, fresh);
   }
+}
+
+function modifiedNs(file: string): bigint {
+  return statSync(file, { bigint: true, throwIfNoEntry: false })?.mtimeNs ?? 0n;
 }
 
 /** True if the file is empty or its last member is complete, trailer and all. */

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -155,6 +156,38 @@ describe('after a power failure', () => {
     expect(found).toEqual(guids('a', 'b'));
     expect(records).toBe(2);
     expect((await reopen(file, otherBoot)).values).toEqual({});
+  });
+});
+
+describe('a garbled end', () => {
+  test.each(['zeros', 'noise'])('of %s behind what was acknowledged is cut off and put aside', async (what) => {
+    await push('a');
+    await rig.release(1);
+    await push('a', 'b');
+    const file = snapshot();
+    const garbage = what === 'zeros' ? Buffer.alloc(5000) : randomBytes(5000);
+    fs.appendFileSync(file, garbage);
+    const { guids: found } = await reopen(file, otherBoot);
+    expect(found).toEqual(guids('a', 'b'));
+    expect(text(file)).toMatch(/\r\n$/);
+    const aside = fs.readdirSync(copy).filter((name) => name.includes('.torn.'));
+    for (const name of aside) {
+      const kept = fs.readFileSync(path.join(copy, name));
+      expect(kept.subarray(-garbage.length).equals(garbage)).toBe(true);
+    }
+    expect((await reopen(file, otherBoot)).values).toEqual({});
+  });
+
+  test('a finished chunk that was damaged later is not cut', async () => {
+    await push('a');
+    await rig.release(1);
+    const file = snapshot();
+    const bytes = fs.readFileSync(file);
+    bytes.fill(0xa5, 80, 140);
+    fs.writeFileSync(file, bytes);
+    fs.rmSync(`${file}.index`);
+    expect((await reopen(file)).values).toMatchObject({ index_rebuilds_total: 1, damaged_chunks_total: 1 });
+    expect(fs.readFileSync(file).equals(bytes)).toBe(true);
   });
 });
 
