@@ -4,14 +4,14 @@ const HEAD = ['', '', 'ours', 'backupd', 'ratio', 'target', ''];
 
 /** The rows as text, columns aligned; a ratio says how many times better ours is. */
 export function printTable(rows: readonly Row[]): string {
-  const cells = rows.map(({ name, unit, ours, peer, ratio, target, met }) => [
+  const cells = rows.map(({ name, unit, ours, peer, ratio, target, shortBy }) => [
     name,
     unit,
     figure(ours),
     figure(peer),
     ratio === undefined ? '' : `${figure(ratio)} x`,
     target,
-    met === undefined ? '' : met ? 'met' : 'MISSED',
+    shortBy === undefined ? '' : shortBy <= 1 ? 'met' : 'MISSED',
   ]);
   const widths = HEAD.map((head, column) =>
     Math.max(head.length, ...cells.map((line) => line[column]!.length)),

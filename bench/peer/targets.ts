@@ -13,14 +13,14 @@ export interface Row {
   ratio: number | undefined;
   /** As the promise says it; empty for a line that is only told. */
   target: string;
-  /** Undefined where there is no target, or not all that it needs was measured. */
-  met: boolean | undefined;
+  /** How many times worse than the target; at most 1: met. Undefined without a target, or a figure it needs. */
+  shortBy: number | undefined;
 }
 
 type Better = 'more' | 'less';
 interface Target {
   text: string;
-  met(ours: number, peer: number | undefined, ratio: number | undefined): boolean | undefined;
+  shortBy(ours: number, peer: number | undefined, ratio: number | undefined): number | undefined;
 }
 
 const MAX_PEAK_MEGABYTES = 300;
@@ -40,8 +40,8 @@ export function compare(sizes: Sizes, ours: Figures | undefined, peer: Figures |
     const a = ours?.[scenario]?.[figure];
     const b = peer?.[scenario]?.[figure];
     const ratio = a === undefined || b === undefined ? undefined : better === 'more' ? a / b : b / a;
-    const met = a === undefined ? undefined : target?.met(a, b, ratio);
-    return { name, unit, ours: a, peer: b, ratio, target: target?.text ?? '', met };
+    const shortBy = a === undefined ? undefined : target?.shortBy(a, b, ratio);
+    return { name, unit, ours: a, peer: b, ratio, target: target?.text ?? '', shortBy };
   };
   const memory = (scenario: string, name: string): Row =>
     row(`peak memory, ${name}`, 'MB', scenario, 'peakMegabytes', 'less', atMost(MAX_PEAK_MEGABYTES, 'MB'));
@@ -87,12 +87,12 @@ export function compare(sizes: Sizes, ours: Figures | undefined, peer: Figures |
 function timesBetter(times: number): Target {
   return {
     text: `>= ${times} x`,
-    met: (_ours, _peer, ratio) => (ratio === undefined ? undefined : ratio >= times),
+    shortBy: (_ours, _peer, ratio) => (ratio === undefined ? undefined : times / ratio),
   };
 }
 
 function atMost(limit: number, unit: string): Target {
-  return { text: `<= ${limit} ${unit}`, met: (ours) => ours <= limit };
+  return { text: `<= ${limit} ${unit}`, shortBy: (ours) => ours / limit };
 }
 
 /** At the largest backup: fast, and hardly slower than at the smallest. */
@@ -100,8 +100,10 @@ function updateTarget(smallest: number, figures: Measured['figures'] | undefined
   const atSmallest = figures?.[`updateAt${smallest}MegabytesMs`];
   return {
     text: `<= ${MAX_UPDATE_MS} ms, <= ${MAX_UPDATE_GROWTH} x at ${smallest} MB`,
-    met: (ours) =>
-      atSmallest === undefined ? undefined : ours <= MAX_UPDATE_MS && ours <= MAX_UPDATE_GROWTH * atSmallest,
+    shortBy: (ours) =>
+      atSmallest === undefined
+        ? undefined
+        : Math.max(ours / MAX_UPDATE_MS, ours / (MAX_UPDATE_GROWTH * atSmallest)),
   };
 }
 
@@ -120,6 +122,6 @@ function stored(name: string, scenario: string, ours: Figures | undefined, peer:
     peer: b,
     ratio,
     target: '>= 1 x',
-    met: ratio === undefined ? undefined : ratio >= 1,
+    shortBy: ratio === undefined ? undefined : 1 / ratio,
   };
 }
