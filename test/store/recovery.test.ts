@@ -160,23 +160,26 @@ describe('after a power failure', () => {
 });
 
 describe('a garbled end', () => {
-  test.each(['zeros', 'noise'])('of %s behind what was acknowledged is cut off and put aside', async (what) => {
-    await push('a');
-    await rig.release(1);
-    await push('a', 'b');
-    const file = snapshot();
-    const garbage = what === 'zeros' ? Buffer.alloc(5000) : randomBytes(5000);
-    fs.appendFileSync(file, garbage);
-    const { guids: found } = await reopen(file, otherBoot);
-    expect(found).toEqual(guids('a', 'b'));
-    expect(text(file)).toMatch(/\r\n$/);
-    const aside = fs.readdirSync(copy).filter((name) => name.includes('.torn.'));
-    for (const name of aside) {
-      const kept = fs.readFileSync(path.join(copy, name));
-      expect(kept.subarray(-garbage.length).equals(garbage)).toBe(true);
-    }
-    expect((await reopen(file, otherBoot)).values).toEqual({});
-  });
+  test.each(['zeros', 'noise'])(
+    'of %s behind what was acknowledged is cut off and put aside',
+    async (what) => {
+      await push('a');
+      await rig.release(1);
+      await push('a', 'b');
+      const file = snapshot();
+      const garbage = what === 'zeros' ? Buffer.alloc(5000) : randomBytes(5000);
+      fs.appendFileSync(file, garbage);
+      const { guids: found } = await reopen(file, otherBoot);
+      expect(found).toEqual(guids('a', 'b'));
+      expect(text(file)).toMatch(/\r\n$/);
+      const aside = fs.readdirSync(copy).filter((name) => name.includes('.torn.'));
+      for (const name of aside) {
+        const kept = fs.readFileSync(path.join(copy, name));
+        expect(kept.subarray(-garbage.length).equals(garbage)).toBe(true);
+      }
+      expect((await reopen(file, otherBoot)).values).toEqual({});
+    },
+  );
 
   test('a finished chunk that was damaged later is not cut', async () => {
     await push('a');
