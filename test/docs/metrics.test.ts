@@ -28,7 +28,9 @@ function registered(): Metric[] {
 }
 
 test('docs/metrics.md has the row of every metric, and rows of no others', () => {
-  const rows = page.split('\n').filter((line) => line.startsWith(`| \`${PREFIX}`) && line.split('|').length > 5);
+  const rows = page
+    .split('\n')
+    .filter((line) => line.startsWith(`| \`${PREFIX}`) && line.split('|').length > 5);
   expect(rows.toSorted()).toEqual(registered().map(row).toSorted());
 });
 
