@@ -36,8 +36,9 @@ const args = process.argv.slice(2);
 const wantsHeap = args[0] === 'serve' && !process.execArgv.includes(HEAP);
 
 if (Number(process.versions.node.split('.')[0]) >= 24) {
-  // The same process, begun anew with the flag: process id, descriptors and environment stay.
-  if (wantsHeap && process.execve !== undefined) {
+  // The same process, begun anew with the flag. Node closes what it inherited beyond standard input and output when
+  // it begins another program, so not where systemd hands over its sockets.
+  if (wantsHeap && process.execve !== undefined && process.env.LISTEN_FDS === undefined) {
     process.execve(process.execPath, [process.execPath, ...process.execArgv, HEAP, __filename, ...args]);
   }
   import(program()).then(({ main }) => main(args));

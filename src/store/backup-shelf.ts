@@ -3,6 +3,7 @@
  * kept because the next update of the same user is likely and opening costs more than looking twice.
  */
 
+import fs from 'node:fs';
 import { Backup } from './backup.ts';
 import { chooseDataFile } from './create-data-file.ts';
 import { DataFile } from './data-file.ts';
@@ -90,10 +91,15 @@ export class BackupShelf {
     backup.close();
   }
 
-  /** forget() by name. */
-  drop(userid: string): void {
+  /** forget() by name. An index that is known to be damaged is put aside, so that the next lock rebuilds it. */
+  drop(userid: string, isIndexCorrupt: boolean): void {
     const backup = this.#open.get(userid);
-    if (backup !== undefined) this.forget(backup);
+    if (backup === undefined) return;
+    const { indexPath, staged } = backup.file;
+    this.forget(backup);
+    if (!isIndexCorrupt || staged) return;
+    fs.rmSync(`${indexPath}-journal`, { force: true });
+    fs.renameSync(indexPath, `${indexPath}.corrupt.${Math.floor(Date.now() / 1000)}`);
   }
 
   /** Closes everything; whatever is still locked is left for recovery. */

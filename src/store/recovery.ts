@@ -37,22 +37,51 @@ export async function openTrusted(
     return { file, index, fileSha1: ResumableSha1.create(), fileEnd: 0, lastTime: 0 };
   }
   const opened = tryOpenIndex(file.indexPath);
-  const state = opened?.state();
-  if (opened !== undefined && state !== undefined) {
-    if (size === state.committedEnd) return trusted(file, opened, state);
-    if (missesOnlyTrailer(file, opened, state, size, env)) {
-      await writeTrailer(file, state);
-      env.figures.count('recoveries_total');
-      env.log.info({ userid, path: file.path }, 'the last chunk lacked its trailer, which was written');
-      return trusted(file, opened, state);
-    }
-    if (size > state.committedEnd) {
-      const mended = await mendTail(file, opened, state, userid, env);
-      if (mended !== undefined) return mended;
-    }
+  try {
+    const state = opened?.state();
+    const files = opened && state && (await tryTrust(file, opened, state, userid, env));
+    if (files !== undefined) return files;
+  } catch (error) {
+    // A torn index shows itself only when the page is read.
+    if (!isCorruptIndex(error)) throw error;
+    env.log.warn({ userid, path: file.indexPath, err: error }, 'the index is damaged');
   }
   opened?.close();
-  return await rebuild(file, userid, env, state);
+  return await rebuild(file, userid, env);
+}
+
+/** The files as they are, or mended where that is enough; undefined if the index must be made anew. */
+async function tryTrust(
+  file: DataFile,
+  index: BackupIndex,
+  state: IndexState,
+  userid: string,
+  env: StoreEnvironment,
+): Promise<TrustedFiles | undefined> {
+  const size = file.size();
+  if (size === state.committedEnd && hasTrailer(file, state)) return trusted(file, index, state);
+  // Its index was synced before any of a trailer was written, so under another boot only a garbled one is ours.
+  if (size === state.committedEnd || missesOnlyTrailer(file, index, state, size, env)) {
+    await writeTrailer(file, state);
+    env.figures.count('recoveries_total');
+    env.log.info({ userid, path: file.path }, 'the last chunk lacked its trailer, which was written');
+    return trusted(file, index, state);
+  }
+  return size > state.committedEnd ? await mendTail(file, index, state, userid, env) : undefined;
+}
+
+/** Whether the file ends with the trailer that the index names. */
+function hasTrailer(file: DataFile, state: IndexState): boolean {
+  const end = Buffer.alloc(state.trailer.length);
+  fs.readSync(file.fd, end, 0, end.length, state.committedEnd - end.length);
+  return end.equals(state.trailer);
+}
+
+/** SQLite found that the file is no sound database. */
+export function isCorruptIndex(error: unknown): boolean {
+  if (error instanceof BackupError) return error.code === 'INDEX_STALE';
+  const code = (error as { code?: unknown } | undefined)?.code;
+  return typeof code === 'string' && /^SQLITE_(?:CORRUPT|NOTADB|SCHEMA)/.test(code);
 }
 
 function trusted(file: DataFile, index: BackupIndex, state: IndexState): TrustedFiles {
@@ -64,7 +93,7 @@ function tryOpenIndex(indexPath: string): BackupIndex | undefined {
   try {
     return BackupIndex.open(indexPath);
   } catch (error) {
-    if (error instanceof BackupError && (error.code === 'INDEX_STALE' || error.code === 'NOT_FOUND')) {
+    if (isCorruptIndex(error) || (error instanceof BackupError && error.code === 'NOT_FOUND')) {
       return undefined;
     }
     throw error;
@@ -169,11 +198,10 @@ async function rebuild(
   file: DataFile,
   userid: string,
   env: StoreEnvironment,
-  old: IndexState | undefined,
 ): Promise<TrustedFiles> {
   const size = file.size();
   env.log.warn(
-    { userid, path: file.path, sizeBytes: size, committedEnd: old?.committedEnd },
+    { userid, path: file.path, sizeBytes: size },
     'the index is missing or does not fit the data file; rebuilding it from the data file',
   );
   const fresh = `${file.indexPath}.new`;

@@ -22,6 +22,7 @@ import { formerKey, isNewPerson, mailboxOfFormerUser, ownerOf, queryOfFormerUser
 import { mailboxByName } from './index/queries.ts';
 import { appendStagedMessages, exportPending, SpoolFile } from './line-text.ts';
 import { type Command, MessageCommand } from './message-command.ts';
+import { isCorruptIndex } from './recovery.ts';
 import { peekFields } from './peek-fields.ts';
 import { answerPages, nonexistentAnswer } from './read-pages.ts';
 import { SerialQueues } from './serial-queues.ts';
@@ -341,8 +342,8 @@ export class Shard {
     return new SpoolFile(file);
   }
 
-  #drop(userid: string): void {
-    this.#shelf.drop(userid);
+  #drop(userid: string, isIndexCorrupt: boolean): void {
+    this.#shelf.drop(userid, isIndexCorrupt);
     for (const session of this.#sessions.values()) {
       for (const [id, entry] of session.commands) if (entry.userid === userid) session.commands.delete(id);
     }
@@ -360,7 +361,7 @@ export class Shard {
    */
   #failed(error: unknown, request: ShardRequest): ShardReply {
     const userid = 'userid' in request ? request.userid : undefined;
-    if (userid !== undefined) this.#drop(userid);
+    if (userid !== undefined) this.#drop(userid, isCorruptIndex(error));
     const code = error instanceof BackupError ? error.code : (error as NodeJS.ErrnoException)?.code;
     this.#env.figures.count('failures_total');
     this.#env.log.error({ err: error, code, op: request.op, userid }, 'a request to the store failed');

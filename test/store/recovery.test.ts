@@ -228,3 +228,37 @@ describe('an index that is lost or does not fit', () => {
     expect(found).toEqual(guids('a', 'b'));
   });
 });
+
+describe('damage that shows itself late', () => {
+  test('a trailer that the power failure garbled is written again', async () => {
+    await push('a');
+    await rig.release(1);
+    const whole = fs.readFileSync(rig.dataPath('anne'));
+    const file = snapshot();
+    const garbled = Buffer.from(whole);
+    garbled.fill(0, garbled.length - 7);
+    fs.writeFileSync(file, garbled);
+    expect((await reopen(file, otherBoot)).values).toMatchObject({ recoveries_total: 1 });
+    expect(fs.readFileSync(file).equals(whole)).toBe(true);
+  });
+
+  test('an index that SQLite finds damaged while it is used is rebuilt at the next command', async () => {
+    await push('a');
+    await rig.release(1);
+    const indexPath = `${rig.dataPath('anne')}.index`;
+    await rig.shard.handle({ op: 'stop' });
+    const bytes = fs.readFileSync(indexPath);
+    const page = bytes.readUInt16BE(16);
+    for (let at = page; at < bytes.length; at += page) {
+      // Leave what opening reads, which is in the first page and the one of cb_state.
+      if (!bytes.subarray(at, at + page).includes('committed_end')) bytes.fill(0xee, at + 8, at + page);
+    }
+    fs.writeFileSync(indexPath, bytes);
+    rig.start();
+    const answers: string[] = [];
+    for (let i = 0; i < 3; i++) answers.push((await rig.mailbox(2, 'anne', 'user.anne', ['a'])).code);
+    expect(answers.at(-1)).toBe('OK');
+    await rig.release(2);
+    expect((await reopen(snapshot())).guids).toEqual(guids('a'));
+  });
+});

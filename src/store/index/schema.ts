@@ -100,6 +100,8 @@ const OWN_TABLES: readonly string[] = [
 
 const OWN_INDEXES = `
   CREATE INDEX IF NOT EXISTS cb_record_uid ON cb_record(mailbox_id, uid);
+  CREATE INDEX IF NOT EXISTS cb_record_best
+    ON cb_record(guid, mailbox_id, replaced, expunged IS NOT NULL, uid DESC);
   CREATE INDEX IF NOT EXISTS cb_mailbox_name ON mailbox(mboxname);
   CREATE INDEX IF NOT EXISTS cb_mailbox_message_uid ON mailbox_message(mailbox_id, uid);`;
 

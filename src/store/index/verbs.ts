@@ -97,7 +97,16 @@ function rename({ index, line, time }: VerbContext): boolean | Rejection {
   index.statement(evict).run(time, to);
   index.statement('UPDATE mailbox SET mboxname = CAST(? AS TEXT) WHERE id = ?').run(to, id);
   movePartition(index, newName, partition, uidvalidity);
+  // The client takes the old root's quota away from the old user, whose backup this no longer is.
+  if (userPart(oldName) !== userPart(newName)) {
+    index.statement('DELETE FROM cb_quota WHERE root = CAST(? AS TEXT)').run(from);
+  }
   return true;
+}
+
+/** `user.anne` of `user.anne.Sent`; of other names the whole. */
+function userPart(mboxname: string): string {
+  return /^(?:[^!]*!)?user\.[^.]*/.exec(mboxname)?.[0] ?? mboxname;
 }
 
 /** RENAME also says where the mailbox lies from now on. */
