@@ -7,6 +7,7 @@ import { setTimeout } from 'node:timers/promises';
 import type { SecureContext } from 'node:tls';
 import { DEFAULT_DECODER_LIMITS, Decoder } from '../csync/decoder.ts';
 import type { SlabHolder } from '../pipeline/slab-pool.ts';
+import { crashPoint } from '../platform/crash-points.ts';
 import { CommandText } from './command-text.ts';
 import type { ServerContext } from './context.ts';
 import { Dispatcher } from './dispatcher.ts';
@@ -185,6 +186,7 @@ export class Session implements SlabHolder {
     }
     if (line !== undefined) {
       this.writeLine(line);
+      crashPoint('after-ack');
       const result = /^(?:\S+ )?(?:NO (IMAP_\w+)|(OK|NO|BAD))/.exec(line);
       metrics.commands.inc({ verb, result: result?.[1] ?? result?.[2] ?? 'none' });
       metrics.ackSeconds.observe({ verb }, (performance.now() - startedMs) / 1000);

@@ -2,13 +2,12 @@
 import type { ScalarView } from '../csync/dlist-sax.ts';
 import type { FileHeader } from '../csync/file-header.ts';
 import { type LineEvents, LineParser, type LineStart as ParsedLine } from '../csync/line-parser.ts';
-import type { StoredVerb } from '../pipeline/messages.ts';
 import type { BackupIndex } from './index/backup-index.ts';
 import type { LineApplier } from './index/line-applier.ts';
 import type { ApplyOutcome } from './index/outcome.ts';
+import { NOTE_KEY, NOTE_VERB, VALUE_KEY } from './notes.ts';
 import type { LineStart } from './open-chunk.ts';
 import type { PendingMessages } from './pending.ts';
-import { commandWord } from './stored-verbs.ts';
 
 /** Hands a parser's events on to an applier. */
 class ApplierEvents implements LineEvents {
@@ -64,7 +63,6 @@ class ApplierEvents implements LineEvents {
 
 export interface FeedOptions {
   chunkId: number;
-  verb: StoredVerb;
   line: LineStart;
   pending: PendingMessages;
   /** Take a MAILBOX although messages that it names are nowhere to be had. */
@@ -77,12 +75,12 @@ export class LineFeed {
   readonly #parser: LineParser;
 
   constructor(index: BackupIndex, options: FeedOptions) {
-    const { chunkId, pending, acceptMissing, line, verb } = options;
+    const { chunkId, pending, acceptMissing, line } = options;
     const applier = index.applier({ chunkId, live: true, pending });
     this.#events = new ApplierEvents(applier, () => applier.endLine({ acceptMissing }));
     this.#parser = new LineParser(this.#events);
     this.#parser.reset(line.lineOffset);
-    this.#parser.push(Buffer.from(`${line.time} ${commandWord(verb)} `, 'latin1'));
+    this.#parser.push(Buffer.from(`${line.time} APPLY `, 'latin1'));
   }
 
   push(bytes: Uint8Array): void {
@@ -117,18 +115,88 @@ export class LineReplay extends ApplierEvents {
     });
     this.#begin = () => index.savepoint(savepoint);
     this.#undo = () => index.rollbackTo(savepoint);
+    this.#keep = () => index.release(savepoint);
   }
 
   readonly #begin: () => void;
   readonly #undo: () => void;
+  readonly #keep: () => void;
+  /** Where in a RESERVE line the parser is; LINE in any other. */
+  #place: Place = LINE;
+  #depth = 0;
+  #head: ParsedLine | undefined;
 
   override lineStart(line: ParsedLine): void {
     this.#begin();
-    super.lineStart(line);
+    this.#head = line;
+    this.#place = line.verb === NOTE_VERB ? WRAPPER : LINE;
+    if (this.#place === LINE) super.lineStart(line);
+  }
+
+  override lineEnd(): void {
+    if (this.#place === LINE || this.#place === TAIL) super.lineEnd();
+    else this.#keep();
   }
 
   override malformed(line: { reason: string; started: boolean }): void {
     if (line.started) this.#undo();
     super.malformed(line);
   }
+
+  override key(key: string, offset: number): void {
+    if (this.#place === LINE || (this.#place === VALUE && this.#depth > 0)) super.key(key, offset);
+    else if (this.#place === INSIDE) this.#place = key === NOTE_KEY ? NOTE : OTHER;
+    else if (this.#place === NOTED) this.#place = key === VALUE_KEY ? VALUE : OTHER;
+  }
+
+  override scalar(value: ScalarView, offset: number): void {
+    if (this.#place === NOTE) {
+      const { time, offset: lineOffset } = this.#head!;
+      this.applier.beginLine({ verb: value.latin1().toUpperCase(), command: 'NOTE', time, lineOffset });
+      this.#place = NOTED;
+    } else if (this.#place === LINE || this.#place === VALUE) {
+      super.scalar(value, offset);
+      if (this.#place === VALUE && this.#depth === 0) this.#place = TAIL;
+    }
+  }
+
+  override beginKvlist(offset: number): void {
+    if (this.#place === WRAPPER) this.#place = INSIDE;
+    else if (this.#enters()) super.beginKvlist(offset);
+  }
+
+  override beginList(offset: number): void {
+    if (this.#enters()) super.beginList(offset);
+  }
+
+  #enters(): boolean {
+    if (this.#place === VALUE) this.#depth++;
+    return this.#place === LINE || this.#place === VALUE;
+  }
+
+  override end(offset: number): void {
+    if (this.#place === LINE) super.end(offset);
+    if (this.#place !== VALUE) return;
+    super.end(offset);
+    if (--this.#depth === 0) this.#place = TAIL;
+  }
 }
+
+const LINE = 0;
+const WRAPPER = 1;
+const INSIDE = 2;
+const NOTE = 3;
+const NOTED = 4;
+const VALUE = 5;
+const TAIL = 6;
+/** A RESERVE of Cyrus's backupd: it changes nothing. */
+const OTHER = 7;
+type Place =
+  | typeof LINE
+  | typeof WRAPPER
+  | typeof INSIDE
+  | typeof NOTE
+  | typeof NOTED
+  | typeof VALUE
+  | typeof TAIL
+  | typeof OTHER;

@@ -1,7 +1,7 @@
 /**
  * Two people who had the same userid one after the other. When a user who is gone (UNUSER) gets a mailbox that
  * the backup has never seen, somebody new has the name: the old backup is put aside in the catalog under
- * `%DELETED.USERID.HEXTIME`, and the new user begins an empty one that names it (`NOTE FORMER`).
+ * `%DELETED.USERID.HEXTIME`, and the new user begins an empty one that names it (the note FORMER).
  *
  * The mail server goes on naming the old user's deleted folders (`DELETED.user.x...`) as the new user's. They
  * are answered from the old backup and what changes them goes there, so that neither is mixed with the other.

@@ -39,7 +39,7 @@ export function eachBlock(text: LineText, consume: (block: Uint8Array) => void):
  */
 export function appendStagedMessages(chunk: OpenChunk, messages: readonly StagedMessage[]): void {
   if (messages.length === 0) return;
-  const line = chunk.beginLine('APPLY');
+  const line = chunk.beginLine();
   chunk.appendText(Buffer.from('MESSAGE (', 'latin1'));
   let separator = '';
   for (const message of messages) {

@@ -39,7 +39,7 @@ export class MessageCommand implements Command {
     this.#memory = memory;
     this.#chunk = backup.ensureChunk();
     this.#mark = this.#chunk.mark();
-    this.#line = this.#chunk.beginLine('APPLY');
+    this.#line = this.#chunk.beginLine();
   }
 
   async addPiece(piece: TextPiece): Promise<void> {

@@ -20,6 +20,9 @@ import type { ShardFigures } from './shard-figures.ts';
 /** Rows of a text as short as this dirty fewer pages than the smallest cache has. */
 const NEVER_SPILLS_BYTES = 4096;
 
+/** Command word of every line. */
+const LINE_WORD = 'APPLY';
+
 export type Durability = 'ack' | 'restart' | 'none';
 
 export interface OpenChunkOptions {
@@ -93,11 +96,11 @@ export class OpenChunk {
   }
 
   /** Begins a line; its text follows by appendText and appendSegment. */
-  beginLine(command: 'APPLY' | 'NOTE'): LineStart {
+  beginLine(): LineStart {
     const time = this.#now();
     const lineOffset = this.#writer.contentLength;
     this.#lastTime = time;
-    this.#writer.appendRaw(Buffer.from(`${time} ${command} `, 'latin1'));
+    this.#writer.appendRaw(Buffer.from(`${time} ${LINE_WORD} `, 'latin1'));
     return { time, lineOffset, textOffset: this.#writer.contentLength };
   }
 
@@ -107,10 +110,10 @@ export class OpenChunk {
   }
 
   /** What the next beginLine would give, without writing anything. */
-  peekLine(command: 'APPLY' | 'NOTE'): LineStart {
+  peekLine(): LineStart {
     const time = this.#now();
     const lineOffset = this.#writer.contentLength;
-    return { time, lineOffset, textOffset: lineOffset + String(time).length + command.length + 2 };
+    return { time, lineOffset, textOffset: lineOffset + String(time).length + LINE_WORD.length + 2 };
   }
 
   appendText(bytes: Uint8Array): void {

@@ -194,11 +194,7 @@ async function mendTail(
 }
 
 /** Makes the index anew from the data file alone and puts it in place of the old one when it is complete. */
-async function rebuild(
-  file: DataFile,
-  userid: string,
-  env: StoreEnvironment,
-): Promise<TrustedFiles> {
+async function rebuild(file: DataFile, userid: string, env: StoreEnvironment): Promise<TrustedFiles> {
   const size = file.size();
   env.log.warn(
     { userid, path: file.path, sizeBytes: size },

@@ -22,9 +22,10 @@ import { formerKey, isNewPerson, mailboxOfFormerUser, ownerOf, queryOfFormerUser
 import { mailboxByName } from './index/queries.ts';
 import { appendStagedMessages, exportPending, SpoolFile } from './line-text.ts';
 import { type Command, MessageCommand } from './message-command.ts';
-import { isCorruptIndex } from './recovery.ts';
+import { writeNote } from './notes.ts';
 import { peekFields } from './peek-fields.ts';
 import { answerPages, nonexistentAnswer } from './read-pages.ts';
+import { isCorruptIndex } from './recovery.ts';
 import { SerialQueues } from './serial-queues.ts';
 import { StateCommand } from './state-command.ts';
 import type { StoreEnvironment } from './store-environment.ts';
@@ -178,8 +179,7 @@ export class Shard {
     const fresh = await this.#lock({ session, userid }, true);
     if (fresh === undefined || 'code' in fresh) return fresh ?? gone();
     const chunk = fresh.ensureChunk();
-    chunk.beginLine('NOTE');
-    chunk.appendText(Buffer.from(`FORMER %(KEY ${printString(key)})\r\n`, 'latin1'));
+    writeNote(chunk, 'FORMER', { bytes: Buffer.from(`%(KEY ${printString(key)})`, 'latin1') });
     fresh.index.addFormerKey(key);
     await fresh.commit();
     appendStagedMessages(chunk, pending);

@@ -3,6 +3,8 @@
  * MAILBOX of any size passes through as a stream; a small command is applied before its text is written, so
  * that what is refused or changes nothing never reaches the file.
  */
+import fs from 'node:fs';
+import { printString } from '../csync/encoder.ts';
 import type { ShardReply, StagedMessage, StoredVerb, TextPiece } from '../pipeline/messages.ts';
 import { slabText } from '../pipeline/slabs.ts';
 import { crashPoint } from '../platform/crash-points.ts';
@@ -16,6 +18,7 @@ import {
   type SpoolFile,
 } from './line-text.ts';
 import { appendPiece, type Command } from './message-command.ts';
+import { valueOf, writeNote } from './notes.ts';
 import type { LineStart, OpenChunk } from './open-chunk.ts';
 import type { PendingMessage } from './pending.ts';
 import type { StoreEnvironment } from './store-environment.ts';
@@ -30,6 +33,7 @@ export class StateCommand implements Command {
   readonly #verb: StoredVerb;
   readonly #openSpool: (kind: string) => SpoolFile;
   #small: Uint8Array | undefined;
+  #spooled: { path: string; offset: number; length: number } | undefined;
   #stream: { mark: ReturnType<OpenChunk['mark']>; line: LineStart; feed: LineFeed } | undefined;
   /** Messages of other people that were moved out of this file; the main thread keeps them for later. */
   #moved: StagedMessage[] = [];
@@ -53,10 +57,14 @@ export class StateCommand implements Command {
       this.#small = piece.bytes;
       return;
     }
+    if (commandWord(this.#verb) === 'NOTE') {
+      this.#spoolPiece(piece);
+      return;
+    }
     const chunk = this.#backup.ensureChunk();
     if (this.#stream === undefined) {
       const mark = chunk.mark();
-      const line = chunk.beginLine(commandWord(this.#verb));
+      const line = chunk.beginLine();
       await chunk.syncStart();
       this.#backup.index.savepoint(SAVEPOINT);
       this.#stream = { mark, line, feed: this.#newFeed(line, false) };
@@ -78,7 +86,7 @@ export class StateCommand implements Command {
       if (outcome.type === 'reject') return { code: outcome.code, text: outcome.text };
       return await this.#applyAndWrite(text, false, outcome.type === 'ok');
     }
-    return await this.#applyAndWrite({ bytes: this.#small! }, false, true);
+    return await this.#applyAndWrite(this.#spooled ?? { bytes: this.#small! }, false, true);
   }
 
   /** The main thread found these messages; with them, or without what is still missing, decide. */
@@ -103,7 +111,6 @@ export class StateCommand implements Command {
     const chunk = this.#backup.ensureChunk();
     return new LineFeed(this.#backup.index, {
       chunkId: chunk.id,
-      verb: this.#verb,
       line,
       acceptMissing,
       pending: chunk.pending,
@@ -118,8 +125,7 @@ export class StateCommand implements Command {
   async #applyAndWrite(text: LineText, isLast: boolean, mayMove: boolean): Promise<ShardReply> {
     const { index } = this.#backup;
     const chunk = this.#backup.ensureChunk();
-    const word = commandWord(this.#verb);
-    let outcome = this.#tryApply(text, chunk.peekLine(word), false);
+    let outcome = this.#tryApply(text, chunk.peekLine(), false);
     if (outcome.type === 'need' && isLast) {
       const { uniqueid, guids } = outcome;
       if (!index.isUnderHeal(uniqueid, guids)) return await this.#askForAll(uniqueid, guids);
@@ -128,7 +134,7 @@ export class StateCommand implements Command {
         { userid: this.#backup.userid, uniqueid, guids: guids.slice(0, 20), count: guids.length },
         'the client names messages that it does not send, even after it was asked for the whole mailbox',
       );
-      outcome = this.#tryApply(text, chunk.peekLine(word), true);
+      outcome = this.#tryApply(text, chunk.peekLine(), true);
     }
     if (outcome.type === 'need') {
       this.#waiting = text;
@@ -145,8 +151,12 @@ export class StateCommand implements Command {
       index.release(SAVEPOINT);
       return { code: 'OK', text: '' };
     }
-    chunk.beginLine(outcome.command);
-    eachBlock(text, (block) => chunk.appendText('bytes' in text ? block : Buffer.from(block)));
+    if (outcome.command === 'NOTE') {
+      writeNote(chunk, this.#verb, valueOf(text, this.#verb));
+    } else {
+      chunk.beginLine();
+      eachBlock(text, (block) => chunk.appendText(block));
+    }
     return await this.#commit();
   }
 
@@ -183,8 +193,7 @@ export class StateCommand implements Command {
     const chunk = this.#backup.ensureChunk();
     chunk.rollbackToCommitted(); // the client sends these again, too
     this.#backup.index.markForHeal(uniqueid, guids);
-    chunk.beginLine('NOTE');
-    chunk.appendText(Buffer.from(`HEAL %(UNIQUEID ${uniqueid})\r\n`, 'latin1'));
+    writeNote(chunk, 'HEAL', { bytes: Buffer.from(`%(UNIQUEID ${printString(uniqueid)})`, 'latin1') });
     await this.#backup.commit();
     this.#env.figures.count('heals_requested_total');
     this.#env.log.warn(
@@ -195,6 +204,18 @@ export class StateCommand implements Command {
       code: 'IMAP_SYNC_CHECKSUM',
       text: `${guids.length} messages of this mailbox are not in the backup, send it again`,
     };
+  }
+
+  /** A long note cannot be written as it comes, since a wrapper goes round it. */
+  #spoolPiece(piece: TextPiece): void {
+    const raw = piece.kind === 'bytes' ? piece.bytes : slabText(this.#memory, piece.slab, piece.rawLength);
+    if (this.#spooled === undefined) {
+      const spool = this.#openSpool('text');
+      spool.close();
+      this.#spooled = { path: spool.path, offset: 0, length: 0 };
+    }
+    fs.appendFileSync(this.#spooled.path, raw);
+    this.#spooled.length += raw.length;
   }
 
   /** Copies the text of a streamed command back out of the file. */

@@ -1,10 +1,7 @@
 /** How each APPLY verb is written into a data file. */
 import type { StoredVerb } from '../pipeline/messages.ts';
 
-/**
- * What Cyrus's own readers understand is an APPLY line; they report an unknown APPLY name as an error, but
- * skip lines with any other command word, so what Cyrus does not store is kept as NOTE.
- */
+/** What Cyrus's own readers understand as it is; everything else is kept as a note (notes.ts). */
 const CYRUS_KNOWS: ReadonlySet<StoredVerb> = new Set<StoredVerb>([
   'MESSAGE',
   'MAILBOX',
@@ -18,7 +15,7 @@ const CYRUS_KNOWS: ReadonlySet<StoredVerb> = new Set<StoredVerb>([
   'UNSIEVE',
 ]);
 
-/** The command word of a line with this verb. */
+/** Whether a command with this verb is a line of its own or a note. */
 export function commandWord(verb: StoredVerb): 'APPLY' | 'NOTE' {
   return CYRUS_KNOWS.has(verb) ? 'APPLY' : 'NOTE';
 }

@@ -9,7 +9,7 @@ export interface UserState {
   seen: Map<string, string>;
   scripts: Map<string, { content: string; lastUpdate: number }>;
   activeScript?: string;
-  /** By quota root; that of a former name of the user stays until the client takes it away. */
+  /** By quota root. */
   quotas: Map<string, number>;
 }
 

@@ -220,6 +220,7 @@ export class Pusher {
       [userid, to],
       renameText(first, inbox(to)),
       (state, users) => {
+        moveQuota(state, first.name, inbox(to));
         Object.assign(state.mailboxes.get(first.uniqueid)!, { name: inbox(to), renamed: true });
         users.delete(userid);
         users.set(to, state);
@@ -288,6 +289,7 @@ export class Pusher {
 
   #renameTo(userid: string, mailbox: MailboxState, name: string): Promise<void> {
     return this.#apply([userid], renameText(mailbox, name), (u) => {
+      moveQuota(u, mailbox.name, name);
       Object.assign(u.mailboxes.get(mailbox.uniqueid)!, { name, renamed: true });
     });
   }
@@ -367,6 +369,14 @@ export function ownerOf(mboxname: string): string {
 
 function inbox(userid: string): string {
   return `user.${userid}`;
+}
+
+/** A quota root follows the INBOX of its user to the new name. */
+function moveQuota(user: UserState, from: string, to: string): void {
+  const limit = user.quotas.get(from);
+  if (limit === undefined || from.split('.')[1] === to.split('.')[1]) return;
+  user.quotas.delete(from);
+  user.quotas.set(to, limit);
 }
 
 function renameText(mailbox: MailboxState, name: string): string {

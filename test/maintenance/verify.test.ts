@@ -36,7 +36,7 @@ function history(): (string | Uint8Array)[][] {
       '1700000006 APPLY RENAME %(OLDMBOXNAME user.anne.New NEWMBOXNAME DELETED.user.anne.Old.5F3A1B2C PARTITION p3 UIDVALIDITY 10)\r\n',
       '1700000007 APPLY SUB %(USERID anne MBOXNAME user.anne)\r\n',
       '1700000007 APPLY SIEVE %(USERID anne FILENAME x LAST_UPDATE 5 CONTENT {7+}\r\nkeep;\r\n)\r\n',
-      '1700000007 NOTE QUOTA %(ROOT user.anne STORAGE 1000)\r\n',
+      '1700000007 APPLY RESERVE %(NOTE QUOTA VALUE %(ROOT user.anne STORAGE 1000))\r\n',
       '1700000008 APPLY UNMAILBOX DELETED.user.anne.Old.5F3A1B2C\r\n',
     ],
   ];

@@ -3,10 +3,12 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { StoredVerb } from '../../src/pipeline/messages.ts';
 import { bootTag } from '../../src/platform/boot.ts';
 import { loadDeflateEngine } from '../../src/platform/deflate.ts';
 import { createLogger } from '../../src/platform/log.ts';
 import { DataFile } from '../../src/store/data-file.ts';
+import { BackupIndex } from '../../src/store/index/backup-index.ts';
 import { openTrusted } from '../../src/store/recovery.ts';
 import { ShardFigures } from '../../src/store/shard-figures.ts';
 import type { StoreEnvironment } from '../../src/store/store-environment.ts';
@@ -226,6 +228,55 @@ describe('an index that is lost or does not fit', () => {
     expect(values).toMatchObject({ recoveries_total: 1 });
     expect(values).not.toHaveProperty('index_rebuilds_total');
     expect(found).toEqual(guids('a', 'b'));
+  });
+});
+
+describe('notes of what Cyrus does not store', () => {
+  test('say the same when they are read back, also one that came in pieces', async () => {
+    await push('a');
+    const long = `%(MBOXNAME user.anne USERID "" ENTRY /long VALUE {150002}\r\n(${'long '.repeat(30_000)}))`;
+    const given: [StoredVerb, string][] = [
+      ['QUOTA', '%(ROOT user.anne LIMIT 5 STORAGE 5)'],
+      ['QUOTA', '%(ROOT user.anne.x LIMIT 7 STORAGE 7)'],
+      ['UNQUOTA', 'user.anne.x'],
+      ['ACTIVATE_SIEVE', '%(USERID anne FILENAME main.bc)'],
+      ['ANNOTATION', '%(MBOXNAME user.anne USERID "" ENTRY /comment VALUE "with ) and %")'],
+      [
+        'MAILBOX',
+        '%(UNIQUEID inter MBOXNAME user.anne.i MBOXTYPE ei HIGHESTMODSEQ 1 CREATEDMODSEQ 1 FOLDERMODSEQ 1)',
+      ],
+    ];
+    for (const [verb, value] of given) expect((await rig.apply(1, 'anne', verb, value)).code).toBe('OK');
+    expect((await rig.applyInSlabs(1, 'anne', 'ANNOTATION', long)).code).toBe('OK');
+    await rig.release(1);
+    const file = snapshot();
+    for (const line of text(file).split('\r\n')) expect(line).not.toMatch(/^\d+ NOTE/);
+    const tables = (): unknown => {
+      const index = BackupIndex.open(`${file}.index`);
+      const all = ['cb_quota', 'cb_annotation', 'cb_intermediate'].map((name) =>
+        index.statement(`SELECT * FROM ${name}`).all(),
+      );
+      const state = [all, index.activeSieve()];
+      index.close();
+      return state;
+    };
+    const live = tables();
+    expect(JSON.stringify(live)).toContain('/comment');
+    fs.rmSync(`${file}.index`);
+    expect((await reopen(file)).values).toMatchObject({ index_rebuilds_total: 1 });
+    expect(tables()).toEqual(live);
+  });
+
+  test('a user who is gone stays so', async () => {
+    await push('a');
+    await rig.apply(1, 'anne', 'UNUSER', 'anne');
+    await rig.release(1);
+    const file = snapshot();
+    fs.rmSync(`${file}.index`);
+    await reopen(file);
+    const index = BackupIndex.open(`${file}.index`);
+    expect(index.unuserAt()).toBeGreaterThan(0);
+    index.close();
   });
 });
 

@@ -7,7 +7,7 @@ import { splitUnits } from './wire-text.ts';
 export interface StoredLine {
   /** Seconds since 1970. */
   time: number;
-  /** `APPLY`, or `NOTE` for what Cyrus does not know. */
+  /** The word in the file; `NOTE` for a note, whose verb and value are then those inside its wrapper. */
   command: string;
   verb: string;
   /** All after the verb, literals included, without CRLF. */
@@ -32,6 +32,12 @@ export function readDataFile(file: string): StoredLine[] {
     const head = /^(\d+) ([A-Z]+) ([A-Z_]+) /.exec(unit.toString('latin1', 0, 100));
     if (head === null) throw new Error(`${file}: no line: ${unit.toString('latin1', 0, 100)}`);
     const text = unit.subarray(head[0].length, unit.length - 2);
+    const note =
+      head[3] === 'RESERVE' ? /^%\(NOTE ([A-Z_]+) VALUE /.exec(text.toString('latin1', 0, 100)) : null;
+    if (note !== null) {
+      const value = text.subarray(note[0].length, text.length - 1);
+      return [{ time: Number(head[1]), command: 'NOTE', verb: note[1]!, text: value }];
+    }
     return [{ time: Number(head[1]), command: head[2]!, verb: head[3]!, text }];
   });
 }

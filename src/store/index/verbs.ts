@@ -1,4 +1,5 @@
 /** What each line but MAILBOX and MESSAGE does to the index; facts from Cyrus's `backup/lcb_indexw.c`. */
+import { printString } from '../../csync/encoder.ts';
 import type { BackupIndex } from './backup-index.ts';
 import { badParameters, type Rejection } from './outcome.ts';
 import { RecordStore } from './record-store.ts';
@@ -97,11 +98,21 @@ function rename({ index, line, time }: VerbContext): boolean | Rejection {
   index.statement(evict).run(time, to);
   index.statement('UPDATE mailbox SET mboxname = CAST(? AS TEXT) WHERE id = ?').run(to, id);
   movePartition(index, newName, partition, uidvalidity);
-  // The client takes the old root's quota away from the old user, whose backup this no longer is.
-  if (userPart(oldName) !== userPart(newName)) {
-    index.statement('DELETE FROM cb_quota WHERE root = CAST(? AS TEXT)').run(from);
-  }
+  // A renamed user's quota root goes along; the client takes the old one away from a user who has none now.
+  if (userPart(oldName) !== userPart(newName)) moveQuota(index, oldName, newName);
   return true;
+}
+
+function moveQuota(index: BackupIndex, oldRoot: string, newRoot: string): void {
+  const find = 'SELECT CAST(fields AS BLOB) FROM cb_quota WHERE root = CAST(? AS TEXT)';
+  const fields = index.statement(find, 'pluck').get(sqlText(oldRoot)) as Buffer | undefined;
+  if (fields === undefined) return;
+  index.statement('DELETE FROM cb_quota WHERE root = CAST(? AS TEXT)').run(sqlText(oldRoot));
+  const moved = fields
+    .toString('latin1')
+    .replace(`ROOT ${printString(oldRoot)}`, () => `ROOT ${printString(newRoot)}`);
+  const put = 'INSERT OR REPLACE INTO cb_quota(root, fields) VALUES (CAST(? AS TEXT), CAST(? AS TEXT))';
+  index.statement(put).run(sqlText(newRoot), sqlText(moved));
 }
 
 /** `user.anne` of `user.anne.Sent`; of other names the whole. */
