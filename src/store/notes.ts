@@ -22,7 +22,7 @@ export function writeNote(chunk: OpenChunk, verb: string, value: LineText): void
 }
 
 /** What stands between the verb and the line end of a command's text. */
-export function valueOf(text: LineText, verb: string): LineText {
+export function noteValue(text: LineText, verb: string): LineText {
   const before = verb.length + 1;
   const after = 2;
   if ('bytes' in text) return { bytes: text.bytes.subarray(before, text.bytes.length - after) };

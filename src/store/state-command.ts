@@ -18,7 +18,7 @@ import {
   type SpoolFile,
 } from './line-text.ts';
 import { appendPiece, type Command } from './message-command.ts';
-import { valueOf, writeNote } from './notes.ts';
+import { noteValue, writeNote } from './notes.ts';
 import type { LineStart, OpenChunk } from './open-chunk.ts';
 import type { PendingMessage } from './pending.ts';
 import type { StoreEnvironment } from './store-environment.ts';
@@ -152,7 +152,7 @@ export class StateCommand implements Command {
       return { code: 'OK', text: '' };
     }
     if (outcome.command === 'NOTE') {
-      writeNote(chunk, this.#verb, valueOf(text, this.#verb));
+      writeNote(chunk, this.#verb, noteValue(text, this.#verb));
     } else {
       chunk.beginLine();
       eachBlock(text, (block) => chunk.appendText(block));
