@@ -2,6 +2,7 @@ import {
   constants,
   fchmodSync,
   fchownSync,
+  fdatasyncSync,
   fstatSync,
   mkdirSync,
   renameSync,
@@ -58,6 +59,9 @@ export class Catalog {
       const { generation, currentSize } = reader.header;
       const stat = fstatSync(this.#file!.fd);
       const version = `${stat.dev} ${stat.ino} ${generation} ${currentSize}`;
+      // What somebody wrote who was killed before it was synced could be gone after a power failure, while we have
+      // acknowledged data on the strength of it.
+      if (version !== this.#cacheOf) fdatasyncSync(this.#file!.fd);
       if (version !== this.#cacheOf || this.#cache.size >= CACHED_ENTRIES) this.#cache.clear();
       this.#cacheOf = version;
       if (this.#cache.has(userid)) return this.#cache.get(userid);
@@ -80,9 +84,9 @@ export class Catalog {
   }
 
   /**
-   * Gives the entry of one userid to another, in place of any that it has; all at once.
+   * Gives the entry of one userid to another, all at once.
    *
-   * @throws BackupError NOT_FOUND when `from` has no entry
+   * @throws BackupError NOT_FOUND when `from` has no entry, BAD_PARAMETERS when `to` has one
    */
   rename(from: string, to: string): void {
     const keys = [keyOf(from), keyOf(to)] as const;
@@ -97,8 +101,19 @@ export class Catalog {
           remedy: 'Check the userid with csync-backup list',
         });
       }
+      if (from === to) return;
+      const inTheWay = transaction.get(keys[1]);
+      if (inTheWay) {
+        throw new BackupError({
+          code: 'BAD_PARAMETERS',
+          tried: `give the backup of ${from} to`,
+          subject: to,
+          reason: `${to} has the backup ${inTheWay.toString('utf8')}, to which nothing would lead any more`,
+          remedy: 'Give that one another userid first',
+        });
+      }
       transaction.put(keys[1], value);
-      if (from !== to) transaction.delete(keys[0]);
+      transaction.delete(keys[0]);
     });
   }
 

@@ -164,7 +164,9 @@ export class Shard {
   /** The backup of a user who is gone makes room for somebody new of the same name. */
   async #putAside(own: Backup, session: number): Promise<Backup | ShardReply> {
     const { userid } = own;
-    const key = formerKey(userid, own.index.unuserAt()!);
+    let unuserAt = own.index.unuserAt()!;
+    while (this.#env.catalog.get(formerKey(userid, unuserAt)) !== undefined) unuserAt++;
+    const key = formerKey(userid, unuserAt);
     const spool = this.#newSpool(session, 'messages');
     const pending = own.chunk === undefined ? [] : exportPending(own.chunk, spool);
     spool.close();

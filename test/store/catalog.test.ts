@@ -65,6 +65,10 @@ describe('Catalog', () => {
           } else if (op === 'delete') {
             catalog.delete(name);
             model.delete(name);
+          } else if (model.has(name) && model.has(to) && name !== to) {
+            expect(() => catalog.rename(name, to)).toThrowError(
+              expect.objectContaining({ code: 'BAD_PARAMETERS' }) as Error,
+            );
           } else if (model.has(name)) {
             catalog.rename(name, to);
             const moved = model.get(name)!;
