@@ -88,12 +88,13 @@ async function showFirstCredentials(config: Config): Promise<void> {
 function reportEngines(config: Config, log: Logger): string {
   const { name } = loadDeflateEngine(config.deflateEngine);
   if (name === 'zlib' && config.deflateEngine === 'auto') {
-    const remedy = 'Install isa-l (Debian: libisal2) to compress three times as fast';
+    const remedy =
+      'Install isa-l (Debian: libisal2) and libdeflate (libdeflate0) to compress with less CPU time';
     log.warn({ engine: name, remedy }, 'compressing with the zlib of Node');
   }
   const locks = lockKind();
   if (locks !== 'ofd') {
-    const remedy = 'Run on Linux with glibc; see "csync-backup doctor"';
+    const remedy = 'Run on Linux with glibc, where koffi loads';
     log.warn(
       { locks, remedy },
       "no record locks: do not run Cyrus's backup tools on these backups meanwhile",

@@ -2,6 +2,7 @@
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
+import { BackupError } from '../platform/errors.ts';
 
 export interface EndpointOptions {
   registry: Registry;
@@ -29,12 +30,23 @@ export class MetricsEndpoint {
     this.#server.maxConnections = 64;
   }
 
-  /** @throws the socket's error, such as EADDRINUSE */
+  /** @throws BackupError UNAVAILABLE when the address cannot be bound */
   async listen(address: { host: string; port: number }): Promise<AddressInfo> {
     await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
+      this.#server.once('error', (error) => {
+        reject(
+          new BackupError({
+            code: 'UNAVAILABLE',
+            tried: 'listen for metrics on',
+            subject: `${address.host}:${address.port}`,
+            reason: error.message,
+            remedy: 'End what has the port, or set backup_metrics_listen to another address or to off.',
+            cause: error,
+          }),
+        );
+      });
       this.#server.listen(address.port, address.host, () => {
-        this.#server.off('error', reject);
+        this.#server.removeAllListeners('error');
         resolve();
       });
     });

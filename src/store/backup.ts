@@ -65,6 +65,7 @@ export class Backup {
   ensureChunk(): OpenChunk {
     this.#chunk ??= new OpenChunk({
       fd: this.file.fd,
+      path: this.file.path,
       indexFd: this.#indexFd,
       index: this.index,
       fileSha1: this.#fileSha1,

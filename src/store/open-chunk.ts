@@ -27,6 +27,8 @@ export type Durability = 'ack' | 'restart' | 'none';
 
 export interface OpenChunkOptions {
   fd: number;
+  /** Of the data file, for error messages. */
+  path: string;
   /** Descriptor of the index file, only to sync it. */
   indexFd: number;
   index: BackupIndex;
@@ -75,8 +77,8 @@ export class OpenChunk {
   constructor(options: OpenChunkOptions) {
     this.#o = options;
     this.#lastTime = options.lastTime;
-    const { fd, fileEnd, fileSha1, engine, bootTag } = options;
-    this.#writer = new ChunkWriter({ fd, fileEnd, fileSha1, engine, bootTag });
+    const { fd, path, fileEnd, fileSha1, engine, bootTag } = options;
+    this.#writer = new ChunkWriter({ fd, path, fileEnd, fileSha1, engine, bootTag });
     options.index.begin();
     this.id = options.index.startChunk({
       offset: this.#writer.memberOffset,

@@ -64,5 +64,5 @@ test('an address in use is an error', async () => {
     health: () => undefined,
   });
   const port = Number(new URL(url).port);
-  await expect(other.listen({ host: '127.0.0.1', port })).rejects.toMatchObject({ code: 'EADDRINUSE' });
+  await expect(other.listen({ host: '127.0.0.1', port })).rejects.toMatchObject({ code: 'UNAVAILABLE' });
 });
