@@ -209,13 +209,13 @@ export class OpenChunk {
   async finish(): Promise<FileTail> {
     const { index, durability, figures } = this.#o;
     crashPoint('chunk-finish');
-    if (!this.#hasCommits && this.pending.kept().length === 0) {
+    await this.#dropStrangers();
+    if (!this.#hasCommits) {
       this.#writer.discard();
       index.rollback();
       if (this.#holdsSpill) index.allowSpill(true);
       return { fileEnd: this.#writer.memberOffset, lastTime: this.#o.lastTime, fileSha1: this.#o.fileSha1 };
     }
-    await this.#dropStrangers();
     const lastTime = this.#committed.time;
     const chunk = this.#writer.finish();
     index.endChunk(this.id, { tsEnd: lastTime, length: chunk.length, dataSha1: chunk.dataSha1 });

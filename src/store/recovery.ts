@@ -2,6 +2,7 @@
  * Opening a backup so that its index can be trusted: at once if both files are as we left them, else by mending
  * what a crash, a power failure or another program left. docs/crash-safety.md has the table of cases.
  */
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fdatasync, syncDirectory, writeAllSync } from '../platform/durable.ts';
@@ -9,6 +10,7 @@ import { BackupError, hasErrno } from '../platform/errors.ts';
 import { ResumableSha1 } from '../platform/sha1.ts';
 import type { TrustedFiles } from './backup.ts';
 import { decodeMemberHeader, MAX_HEADER_BYTES } from './chunk/member.ts';
+import { readContent } from './chunk/reader.ts';
 import { hashRange, type ScannedMember, scanMembers } from './chunk/scan.ts';
 import { ChunkWriter } from './chunk/writer.ts';
 import type { DataFile } from './data-file.ts';
@@ -60,14 +62,29 @@ async function tryTrust(
 ): Promise<TrustedFiles | undefined> {
   const size = file.size();
   if (size === state.committedEnd && hasTrailer(file, state)) return trusted(file, index, state);
-  // Its index was synced before any of a trailer was written, so under another boot only a garbled one is ours.
-  if (size === state.committedEnd || missesOnlyTrailer(file, index, state, size, env)) {
+  // Under another boot the end may be garbled: only the trailer, or what was before it too.
+  const isGarbled = size === state.committedEnd;
+  if (isGarbled ? lastChunkIsWhole(file, index) : missesOnlyTrailer(file, index, state, size, env)) {
     await writeTrailer(file, state);
     env.figures.count('recoveries_total');
     env.log.info({ userid, path: file.path }, 'the last chunk lacked its trailer, which was written');
     return trusted(file, index, state);
   }
   return size > state.committedEnd ? await mendTail(file, index, state, userid, env) : undefined;
+}
+
+/** Whether the content of the last chunk is what the index says. */
+function lastChunkIsWhole(file: DataFile, index: BackupIndex): boolean {
+  const last = index.chunks().at(-1);
+  if (last === undefined || last.length === null) return false;
+  const sha1 = createHash('sha1');
+  try {
+    for (const block of readContent(file.fd, { offset: last.offset }, 0, last.length)) sha1.update(block);
+  } catch (error) {
+    if (error instanceof BackupError && error.code === 'CHUNK_CORRUPT') return false;
+    throw error;
+  }
+  return sha1.digest('hex') === last.dataSha1;
 }
 
 /** Whether the file ends with the trailer that the index names. */
@@ -296,10 +313,18 @@ async function applyMembers(
  */
 function isTorn(fd: number, member: ScannedMember): boolean {
   if (member.state !== 'corrupt') return member.state === 'unfinished';
+  // Pages that were never written are zeros.
+  if (member.headerLength === 0) return startsWithZeros(fd, member.offset);
   if (member.bootTag === undefined || member.streamEnd !== undefined) return false;
   const end = Buffer.alloc(FINISHED_END.length);
   fs.readSync(fd, end, 0, end.length, member.end - FOOTER_BYTES - end.length);
   return !end.equals(FINISHED_END);
+}
+
+function startsWithZeros(fd: number, offset: number): boolean {
+  const start = Buffer.alloc(16, 1);
+  const length = fs.readSync(fd, start, 0, start.length, offset);
+  return start.subarray(0, length).every((byte) => byte === 0);
 }
 
 function afterMembers(end: number, fileSha1State: Uint8Array, lastTime: number): IndexState {

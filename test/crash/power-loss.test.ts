@@ -32,7 +32,9 @@ test(`${ROUNDS} power failures lose nothing acknowledged`, {
       await world.restart().catch((error: unknown) => {
         throw new Error(`after ${damage.join('; ')}`, { cause: error });
       });
-      await world.verify();
+      await world.verify().catch((error: unknown) => {
+        throw new Error(`after ${damage.join('; ')}\n${error}`, { cause: error });
+      });
       await world.kill();
     }
     await world.restart();

@@ -26,7 +26,8 @@ export function dataFiles(partition: string): string[] {
  *
  * Synced are each data file up to its length at the last acknowledgement, and an index up to the trailer of
  * the last chunk: it is synced before that trailer is written. Where an index was written to since, all of the
- * data file is synced: that comes first.
+ * data file is synced: that comes first. Where it was not, it is as it was when its last chunk was finished, which
+ * synced it.
  */
 export class PowerLoss {
   readonly #partition: string;
@@ -46,10 +47,12 @@ export class PowerLoss {
   /** To be called when the server has acknowledged something, and no command is under way. */
   acknowledged(): void {
     for (const file of dataFiles(this.#partition)) {
+      const index = `${file}.index`;
+      // First the index: the server may be finishing what RESTART ended, and then both grow.
+      const indexTime = modifiedNs(index);
       const { ino, size } = statSync(file);
       this.#durable.set(ino, size);
-      const index = `${file}.index`;
-      this.#indexTimes.set(ino, modifiedNs(index));
+      this.#indexTimes.set(ino, indexTime);
       if (this.#random.chance(0.2) && existsSync(index)) this.#oldIndexes.set(ino, readFileSync(index));
     }
   }
@@ -65,7 +68,8 @@ export class PowerLoss {
       const atLeast = isIndexOld ? this.#durable.get(ino) : statSync(file).size;
       const durable = file.includes('/.staging/') ? 0 : (atLeast ?? statSync(file).size);
       const what = [...this.#damageTail(file, durable)];
-      if (!isIndexSynced) what.push(...this.#damageIndex(`${file}.index`, this.#oldIndexes.get(ino)));
+      if (!isIndexSynced && !isIndexOld)
+        what.push(...this.#damageIndex(`${file}.index`, this.#oldIndexes.get(ino)));
       done.push(`${path.basename(file)}: ${what.join(', ')}`);
     }
     return done;
