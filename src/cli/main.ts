@@ -37,6 +37,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./verify.ts')).newVerifyCommand(),
   },
   {
+    name: 'reindex',
+    summary: 'make indexes anew from the data files',
+    load: async () => (await import('./reindex.ts')).newReindexCommand(),
+  },
+  {
     name: 'dump',
     summary: 'print a message or a chunk as it is stored',
     load: async () => (await import('./dump.ts')).newDumpCommand(),

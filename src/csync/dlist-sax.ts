@@ -138,6 +138,14 @@ export class DlistSax {
     return at;
   }
 
+  /** Passes over bytes of a message that lie elsewhere; false if no message is under way, or less of one. */
+  skipFile(count: number): boolean {
+    this.#scanner.base = this.#consumed;
+    if (!this.#scanner.skipFile(count)) return false;
+    this.#consumed += count;
+    return true;
+  }
+
   /** The value is complete. An atom is complete only when the byte after it was seen. */
   get done(): boolean {
     return this.#scanner.done;

@@ -111,6 +111,19 @@ export class LineParser {
   }
 
   /**
+   * Passes over bytes of a message that is under way, as if they had been pushed, but without fileBytes events.
+   *
+   * @throws RangeError if no message, or less of one, is to follow here
+   */
+  skipFile(count: number): void {
+    if (this.#state !== VALUE || !this.#sax.skipFile(count)) {
+      throw new RangeError(`${count} bytes are no part of a message at ${this.#offset}`);
+    }
+    this.#offset += count;
+    this.#settle();
+  }
+
+  /**
    * Content is missing here (a damaged segment); the next byte pushed has this offset. The line that was
    * under way is reported, and the search for a line begins.
    */

@@ -400,6 +400,18 @@ export class DlistScanner {
     return at;
   }
 
+  /**
+   * Takes `count` bytes of a message that is under way for pushed: whoever has them elsewhere need not push them.
+   * False if no message, or less of one, is to follow here.
+   */
+  skipFile(count: number): boolean {
+    if (this.#state !== FILE_BODY || count > this.#number - this.#length) return false;
+    this.#length += count;
+    this.literalBytes += count;
+    if (this.#length === this.#number) this.#fileDone(count);
+    return true;
+  }
+
   #fileDone(pos: number): void {
     this.#completeValue();
     this.#events.fileEnd(this.base + pos);

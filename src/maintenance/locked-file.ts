@@ -1,8 +1,9 @@
 /** Opening a data file for a tool: locked, so that nobody changes the backup meanwhile. */
 import fs from 'node:fs';
-import { BackupError, hasErrno } from '../platform/errors.ts';
+import { hasErrno } from '../platform/errors.ts';
 import { lockAsync, lockHolder, tryLock, unlock } from '../platform/file-lock.ts';
 import { ioError } from '../platform/io-error.ts';
+import { lockedError } from './locked-data.ts';
 
 export interface LockedFile {
   fd: number;
@@ -21,7 +22,7 @@ export async function openLocked(path: string, wait: boolean): Promise<LockedFil
     const { fd, mode } = open(path);
     try {
       if (wait) await lockAsync(fd, mode);
-      else if (!tryLock(fd, mode)) throw locked(path, lockHolder(fd, mode));
+      else if (!tryLock(fd, mode)) throw lockedError(path, lockHolder(fd, mode));
       if (isCurrent(fd, path)) return { fd, sizeBytes: fs.fstatSync(fd).size, close: () => close(fd) };
     } catch (error) {
       fs.closeSync(fd);
@@ -56,16 +57,4 @@ function isCurrent(fd: number, path: string): boolean {
   } catch (error) {
     throw ioError(error, 'open', path);
   }
-}
-
-function locked(path: string, holder: number | undefined): BackupError {
-  return new BackupError({
-    code: 'LOCKED',
-    tried: 'lock',
-    subject: path,
-    reason: holder
-      ? `process ${holder} has it locked`
-      : 'it is locked by a session of the server or another program',
-    remedy: 'Try again when the session has ended, or give --wait',
-  });
 }

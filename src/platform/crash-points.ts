@@ -39,7 +39,27 @@ export const CRASH_POINTS = [
   'export-written',
 ] as const;
 
-export type CrashPoint = (typeof CRASH_POINTS)[number];
+/** Every step of making an index anew and of compacting, in their order. */
+export const MAINTENANCE_CRASH_POINTS = [
+  /** A new index is complete and synced beside the old one. */
+  'rebuild-synced',
+  /** It has taken the old one's name, the directory not yet synced. */
+  'rebuild-renamed',
+  /** A chunk of the compacted data file was written, not synced. */
+  'compact-chunk-written',
+  /** Compacted data file and index are complete and synced, under names of their own. */
+  'compact-synced',
+  /** The old index was put aside: the backup has none. */
+  'compact-index-aside',
+  /** The compacted data file has taken its place. */
+  'compact-data-renamed',
+  /** The compacted index has taken its place. */
+  'compact-index-renamed',
+  /** What was replaced was removed, or kept. */
+  'compact-done',
+] as const;
+
+export type CrashPoint = (typeof CRASH_POINTS)[number] | (typeof MAINTENANCE_CRASH_POINTS)[number];
 
 const wanted = parse(process.env.CSYNC_BACKUP_CRASH_AT);
 const when = process.env.CSYNC_BACKUP_CRASH_WHEN;
@@ -53,11 +73,13 @@ export function crashPoint(name: CrashPoint): void {
   process.kill(process.pid, 'SIGKILL');
 }
 
-function parse(text: string | undefined): { name: string; pass: number } | undefined {
+function parse(text: string | undefined): { name: CrashPoint; pass: number } | undefined {
   if (text === undefined || text === '') return undefined;
   const [name, pass] = text.split(':');
-  if (!CRASH_POINTS.some((known) => known === name) || !/^[1-9]\d*$/.test(pass ?? '1')) {
-    throw new Error(`CSYNC_BACKUP_CRASH_AT=${text}: allowed is one of ${CRASH_POINTS.join(' ')}, with :N`);
+  const known = [...CRASH_POINTS, ...MAINTENANCE_CRASH_POINTS];
+  const point = known.find((candidate) => candidate === name);
+  if (point === undefined || !/^[1-9]\d*$/.test(pass ?? '1')) {
+    throw new Error(`CSYNC_BACKUP_CRASH_AT=${text}: allowed is one of ${known.join(' ')}, with :N`);
   }
-  return { name: name!, pass: Number(pass ?? '1') };
+  return { name: point, pass: Number(pass ?? '1') };
 }

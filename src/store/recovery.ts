@@ -4,23 +4,17 @@
  */
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
-import path from 'node:path';
-import { fdatasync, syncDirectory, writeAllSync } from '../platform/durable.ts';
-import { BackupError, hasErrno } from '../platform/errors.ts';
+import { BackupError } from '../platform/errors.ts';
 import { ResumableSha1 } from '../platform/sha1.ts';
+import { applyMembers, writeTrailer } from './apply-members.ts';
 import type { TrustedFiles } from './backup.ts';
 import { decodeMemberHeader, MAX_HEADER_BYTES } from './chunk/member.ts';
 import { readContent } from './chunk/reader.ts';
-import { hashRange, type ScannedMember, scanMembers } from './chunk/scan.ts';
-import { ChunkWriter } from './chunk/writer.ts';
+import { scanMembers } from './chunk/scan.ts';
 import type { DataFile } from './data-file.ts';
 import { BackupIndex, type IndexState } from './index/backup-index.ts';
-import { measureMember, replayMember } from './replay.ts';
+import { rebuildIndex, removeIndex, syncPath } from './rebuild.ts';
 import type { StoreEnvironment } from './store-environment.ts';
-
-/** End of the last segment and the final block of a finished chunk; CRC-32 and length follow. */
-const FINISHED_END = Buffer.from([0x00, 0x00, 0xff, 0xff, 0x03, 0x00]);
-const FOOTER_BYTES = 8;
 
 /**
  * Opens what belongs to a locked data file.
@@ -117,30 +111,6 @@ function tryOpenIndex(indexPath: string): BackupIndex | undefined {
   }
 }
 
-/** What is cut off may hold more than a torn write, so it is put aside where a person can look at it. */
-function keepTorn(file: DataFile, from: number, env: StoreEnvironment): void {
-  const target = `${file.path}.torn.${Math.floor(Date.now() / 1000)}`;
-  const out = fs.openSync(target, 'a', 0o600);
-  try {
-    const block = Buffer.allocUnsafe(1 << 20);
-    for (let at = from; ; ) {
-      const got = fs.readSync(file.fd, block, 0, block.length, at);
-      if (got === 0) break;
-      fs.writeSync(out, block, 0, got);
-      at += got;
-    }
-    fs.fdatasyncSync(out);
-  } finally {
-    fs.closeSync(out);
-  }
-  env.log.warn({ path: file.path, from, target }, 'the damaged end of the backup was put aside');
-}
-
-function removeIndex(indexPath: string): void {
-  fs.rmSync(indexPath, { force: true });
-  fs.rmSync(`${indexPath}-journal`, { force: true });
-}
-
 /** Killed under this boot after the index of the last chunk was committed, before its trailer was whole. */
 function missesOnlyTrailer(
   file: DataFile,
@@ -165,11 +135,6 @@ function isOfThisBoot(tag: Uint8Array | undefined, env: StoreEnvironment): boole
   return tag !== undefined && Buffer.compare(tag, env.bootTag) === 0;
 }
 
-async function writeTrailer(file: DataFile, state: IndexState): Promise<void> {
-  writeAllSync(file.fd, [state.trailer], state.committedEnd - state.trailer.length);
-  await fdatasync(file.fd);
-}
-
 /**
  * The file goes on behind what the index knows. Undefined if the index may be torn: the unfinished last member
  * was begun under another boot, so it was a power failure that ended it.
@@ -181,16 +146,17 @@ async function mendTail(
   userid: string,
   env: StoreEnvironment,
 ): Promise<TrustedFiles | undefined> {
-  const members = [
+  const scanned = [
     ...scanMembers(file.fd, state.committedEnd, file.size(), {
       fileSha1: ResumableSha1.load(state.fileSha1State),
     }),
   ];
-  const last = members.at(-1)!;
+  const last = scanned.at(-1)!;
   if (last.state !== 'complete' && !isOfThisBoot(last.bootTag, env)) return undefined;
   const known = new Map(index.chunks().map((chunk) => [chunk.offset, chunk.id]));
   index.setFullSync(true);
   index.begin();
+  const members = scanned.map((member) => ({ member, condensed: undefined }));
   const tail = await applyMembers(file, index, members, known, state, env);
   index.commit();
   await syncPath(index.path);
@@ -210,192 +176,11 @@ async function mendTail(
   return trusted(file, index, tail.state);
 }
 
-/** Makes the index anew from the data file alone and puts it in place of the old one when it is complete. */
 async function rebuild(file: DataFile, userid: string, env: StoreEnvironment): Promise<TrustedFiles> {
-  const size = file.size();
   env.log.warn(
-    { userid, path: file.path, sizeBytes: size },
+    { userid, path: file.path, sizeBytes: file.size() },
     'the index is missing or does not fit the data file; rebuilding it from the data file',
   );
-  const fresh = `${file.indexPath}.new`;
-  removeIndex(fresh);
-  const index = BackupIndex.open(fresh, { create: true });
-  const none: IndexState = {
-    committedEnd: 0,
-    trailer: new Uint8Array(0),
-    fileSha1State: ResumableSha1.create().save(),
-    lastTime: 0,
-  };
-  let tail: { state: IndexState; needsTrailer: boolean };
-  try {
-    index.begin();
-    tail = await applyMembers(file, index, scanMembers(file.fd, 0, size), new Map(), none, env);
-    index.commit();
-  } finally {
-    index.close();
-  }
-  await syncPath(fresh);
-  keepPrevious(file.indexPath, env);
-  fs.renameSync(fresh, file.indexPath);
-  await syncDirectory(path.dirname(file.indexPath));
-  if (tail.needsTrailer) await writeTrailer(file, tail.state);
-  env.figures.count('index_rebuilds_total');
-  return trusted(file, BackupIndex.open(file.indexPath), tail.state);
-}
-
-function keepPrevious(indexPath: string, env: StoreEnvironment): void {
-  fs.rmSync(`${indexPath}-journal`, { force: true });
-  if (!env.config.backupKeepPrevious) return;
-  try {
-    fs.renameSync(indexPath, `${indexPath}.${Math.floor(Date.now() / 1000)}`);
-  } catch (error) {
-    if (!hasErrno(error, 'ENOENT')) throw error;
-  }
-}
-
-async function syncPath(file: string): Promise<void> {
-  const fd = fs.openSync(file, 'r+');
-  try {
-    await fdatasync(fd);
-  } finally {
-    fs.closeSync(fd);
-  }
-}
-
-/**
- * Enters the members into the index, inside the caller's transaction; an unfinished last one is cut behind
- * its last line that counts. Its trailer is still to be written, when the index is safe.
- */
-async function applyMembers(
-  file: DataFile,
-  index: BackupIndex,
-  members: Iterable<ScannedMember>,
-  known: ReadonlyMap<number, number>,
-  before: IndexState,
-  env: StoreEnvironment,
-): Promise<{ state: IndexState; needsTrailer: boolean }> {
-  let state = before;
-  let needsTrailer = false;
-  const size = file.size();
-  for (const member of members) {
-    if (member.end === size && isTorn(file.fd, member)) {
-      const finished = finishLast(file, index, member, known, state, env);
-      needsTrailer = finished !== undefined;
-      state = finished ?? afterMembers(member.offset, member.fileSha1State, state.lastTime);
-      await fdatasync(file.fd);
-      break;
-    }
-    if (member.state !== 'complete') {
-      env.log.error(
-        { path: file.path, offset: member.offset, end: member.end, reason: member.reason },
-        'a chunk of the backup is damaged; what is whole in it was indexed',
-      );
-      env.figures.count('damaged_chunks_total');
-    }
-    const id = enterChunk(index, member, known, member.contentLength);
-    replayMember(file.fd, member, member.contentLength, index, id);
-    index.endChunk(id, {
-      tsEnd: member.lastTime,
-      length: member.contentLength,
-      dataSha1: member.contentSha1,
-    });
-    const sha1 = hashRange(file.fd, member.offset, member.end, ResumableSha1.load(member.fileSha1State));
-    state = afterMembers(member.end, sha1.save(), Math.max(state.lastTime, member.lastTime));
-  }
-  index.setState(state);
-  return { state, needsTrailer };
-}
-
-/**
- * Whether the last member of the file was never finished. A power failure can leave anything behind what was
- * synced, so damage there counts as the torn end of it; but a finished chunk that was damaged later must not be
- * cut. It ends as every chunk of ours does, with a flush, the empty final block and its trailer.
- */
-function isTorn(fd: number, member: ScannedMember): boolean {
-  if (member.state !== 'corrupt') return member.state === 'unfinished';
-  // Pages that were never written are zeros.
-  if (member.headerLength === 0) return startsWithZeros(fd, member.offset);
-  if (member.bootTag === undefined || member.streamEnd !== undefined) return false;
-  const end = Buffer.alloc(FINISHED_END.length);
-  fs.readSync(fd, end, 0, end.length, member.end - FOOTER_BYTES - end.length);
-  return !end.equals(FINISHED_END);
-}
-
-function startsWithZeros(fd: number, offset: number): boolean {
-  const start = Buffer.alloc(16, 1);
-  const length = fs.readSync(fd, start, 0, start.length, offset);
-  return start.subarray(0, length).every((byte) => byte === 0);
-}
-
-function afterMembers(end: number, fileSha1State: Uint8Array, lastTime: number): IndexState {
-  return { committedEnd: end, trailer: new Uint8Array(0), fileSha1State, lastTime };
-}
-
-function enterChunk(
-  index: BackupIndex,
-  member: ScannedMember,
-  known: ReadonlyMap<number, number>,
-  limit: number,
-): number {
-  const { offset, firstTime: tsStart, fileSha1 } = member;
-  const id = known.get(offset) ?? index.startChunk({ offset, tsStart, fileSha1 });
-  for (const start of member.starts) {
-    if (start.contentOffset < limit) index.addSegmentStart(id, start.contentOffset, start.fileOffset);
-  }
-  return id;
-}
-
-/**
- * The unfinished member at the end of the file. In one of ours, MESSAGE lines at its end that nothing claims
- * are cut: they promise nothing, and may be somebody else's. What Cyrus wrote keeps them.
- *
- * @returns undefined if nothing of it is worth keeping: the member is cut off.
- */
-function finishLast(
-  file: DataFile,
-  index: BackupIndex,
-  member: ScannedMember,
-  known: ReadonlyMap<number, number>,
-  before: IndexState,
-  env: StoreEnvironment,
-): IndexState | undefined {
-  const lines = measureMember(file.fd, member, member.contentLength);
-  const wanted = member.bootTag === undefined ? lines.lineEnd : lines.stateEnd;
-  const cut = member.cuts.findLast((place) => place.contentOffset <= wanted);
-  env.log.warn(
-    {
-      path: file.path,
-      chunk: member.offset,
-      keptBytes: cut?.contentOffset ?? 0,
-      droppedBytes: member.contentLength - (cut?.contentOffset ?? 0),
-    },
-    'the last chunk was not finished; its complete lines are kept',
-  );
-  if (member.state === 'corrupt') keepTorn(file, cut?.fileOffset ?? member.offset, env);
-  if (cut === undefined || wanted === 0) {
-    fs.ftruncateSync(file.fd, member.offset);
-    return undefined;
-  }
-  const writer = ChunkWriter.resume(
-    {
-      fd: file.fd,
-      fileEnd: member.offset,
-      fileSha1: ResumableSha1.load(member.fileSha1State),
-      engine: env.engine,
-      bootTag: member.bootTag ?? env.bootTag,
-      path: file.path,
-    },
-    cut,
-  );
-  const id = enterChunk(index, member, known, cut.contentOffset);
-  replayMember(file.fd, member, cut.contentOffset, index, id);
-  const chunk = writer.finish();
-  const lastTime = Math.max(before.lastTime, lines.lastTime);
-  index.endChunk(id, { tsEnd: lastTime, length: chunk.length, dataSha1: chunk.dataSha1 });
-  return {
-    committedEnd: chunk.fileEndAfterTrailer,
-    trailer: chunk.trailer,
-    fileSha1State: chunk.fileSha1StateAfterTrailer,
-    lastTime,
-  };
+  const { index, state } = await rebuildIndex(file, env, { keepPrevious: env.config.backupKeepPrevious });
+  return trusted(file, index, state);
 }

@@ -1,10 +1,12 @@
 /** Brings an index up to date with members of the data file: what recovery and rebuilding have in common. */
 import { createHash, type Hash } from 'node:crypto';
+import type { FileHeader } from '../csync/file-header.ts';
 import { LineParser } from '../csync/line-parser.ts';
 import { BackupError } from '../platform/errors.ts';
 import { LineReplay } from './apply-line.ts';
 import { readContent } from './chunk/reader.ts';
 import type { ScannedMember } from './chunk/scan.ts';
+import { type CondensedContent, pushCondensed } from './condensed.ts';
 import type { BackupIndex } from './index/backup-index.ts';
 
 /** Result of replaying one member. */
@@ -61,16 +63,62 @@ export function measureMember(fd: number, member: ScannedMember, limit: number):
   return result;
 }
 
-/** Applies the lines of a member, up to `limit` bytes of its content, to the index. */
+/**
+ * Applies the lines of a member, up to `limit` bytes of its content, to the index. A message whose bytes are not
+ * what its GUID says is not entered: the backup does not have it.
+ *
+ * @param condensed all of the content, if it was read already
+ * @returns GUIDs of the messages that were left out
+ */
 export function replayMember(
   fd: number,
   member: ScannedMember,
   limit: number,
   index: BackupIndex,
   chunkId: number,
-): void {
-  const parser = new LineParser(new LineReplay(index, chunkId));
-  feed(fd, member, limit, parser);
+  condensed?: CondensedContent,
+): string[] {
+  const replay = new CheckedReplay(index, chunkId, condensed?.verdicts);
+  const parser = new LineParser(replay);
+  if (condensed === undefined) {
+    feed(fd, member, limit, parser);
+  } else {
+    parser.reset(0);
+    pushCondensed(parser, condensed);
+    parser.end();
+  }
+  return replay.damaged;
+}
+
+/** Enters a message when its bytes have proved right. */
+class CheckedReplay extends LineReplay {
+  readonly damaged: string[] = [];
+  readonly #verdicts: Uint8Array | undefined;
+  #messages = 0;
+  #held: { file: FileHeader; contentOffset: number } | undefined;
+  #sha1: Hash | undefined;
+
+  /** @param verdicts of each message in order; without them the bytes are hashed */
+  constructor(index: BackupIndex, chunkId: number, verdicts: Uint8Array | undefined) {
+    super(index, chunkId);
+    this.#verdicts = verdicts;
+  }
+
+  override file(file: FileHeader, contentOffset: number): void {
+    this.#held = { file, contentOffset };
+    if (this.#verdicts === undefined) this.#sha1 = createHash('sha1');
+  }
+
+  fileBytes(bytes: Uint8Array, start: number, end: number): void {
+    this.#sha1?.update(bytes.subarray(start, end));
+  }
+
+  fileEnd(): void {
+    const { file, contentOffset } = this.#held!;
+    const isGood = this.#verdicts?.[this.#messages++] === 1 || this.#sha1?.digest('hex') === file.guid;
+    if (isGood) super.file(file, contentOffset);
+    else this.damaged.push(file.guid);
+  }
 }
 
 function feed(fd: number, member: ScannedMember, limit: number, parser: LineParser): void {

@@ -80,6 +80,7 @@ export class MemberDecoder {
   readonly #size: number;
   readonly #known: ReadonlySet<number>;
   readonly #tracked: boolean;
+  readonly #sink: ((bytes: Uint8Array) => void) | undefined;
   readonly #window: FileWindow;
   readonly #lines: LineParser;
   #lineCount = 0;
@@ -93,6 +94,7 @@ export class MemberDecoder {
    * @param size end of the file
    * @param known offsets at which chunks begin according to the index
    * @param tracked false: only outcome and end are wanted
+   * @param sink gets the content as it is decoded, valid during the call
    */
   constructor(
     fd: number,
@@ -101,8 +103,10 @@ export class MemberDecoder {
     known: ReadonlySet<number>,
     tracked: boolean,
     buffers: DecoderBuffers,
+    sink?: (bytes: Uint8Array) => void,
   ) {
     this.offset = offset;
+    this.#sink = sink;
     this.#fd = fd;
     this.#size = size;
     this.#known = known;
@@ -194,6 +198,7 @@ export class MemberDecoder {
     if (!this.#tracked) return;
     this.#contentSha1.update(bytes);
     this.#lines.push(bytes);
+    this.#sink?.(bytes);
   }
 
   #atFlushPoint(fileOffset: number): void {

@@ -71,6 +71,11 @@ export interface ScanOptions {
   fileSha1?: ResumableSha1;
   /** Offsets at which chunks begin according to the index. */
   known?: ReadonlySet<number>;
+  /**
+   * Gets the content of the members, so that a second pass is not needed. Of a member that is not complete it may
+   * get more than `contentLength` bytes: what follows those is not to be believed.
+   */
+  content?(bytes: Uint8Array): void;
 }
 
 /** Bytes that may be decoded to find out whether places are to be believed; beyond, they are. */
@@ -83,7 +88,7 @@ export function* scanMembers(
   size: number = fstatSync(fd).size,
   options: ScanOptions = {},
 ): Generator<ScannedMember, void> {
-  const scan = new Scan(fd, size, options.known ?? new Set());
+  const scan = new Scan(fd, size, options.known ?? new Set(), options.content);
   const fileSha1 = options.fileSha1?.clone() ?? hashRange(fd, 0, from, ResumableSha1.create());
   for (let offset = from; offset < size; ) {
     const member = scan.member(offset, fileSha1);
@@ -105,24 +110,41 @@ export function hashRange(fd: number, from: number, to: number, hash: ResumableS
   return hash;
 }
 
+let buffers: DecoderBuffers | undefined;
+
 type Judgement = 'chain' | 'maybe' | 'no';
 
 class Scan {
   readonly #fd: number;
   readonly #size: number;
   readonly #known: ReadonlySet<number>;
-  readonly #buffers = new DecoderBuffers();
   readonly #judged = new Map<number, Judgement>();
   #trialBytes = 0;
 
-  constructor(fd: number, size: number, known: ReadonlySet<number>) {
+  readonly #content: ScanOptions['content'];
+
+  constructor(fd: number, size: number, known: ReadonlySet<number>, content: ScanOptions['content']) {
+    this.#content = content;
     this.#fd = fd;
     this.#size = size;
     this.#known = known;
   }
 
+  /** One for the thread: whatever is decoded in them is done with before anything else is. */
+  get #buffers(): DecoderBuffers {
+    return (buffers ??= new DecoderBuffers());
+  }
+
   member(offset: number, fileSha1: ResumableSha1): ScannedMember {
-    const decoder = new MemberDecoder(this.#fd, offset, this.#size, this.#known, true, this.#buffers);
+    const decoder = new MemberDecoder(
+      this.#fd,
+      offset,
+      this.#size,
+      this.#known,
+      true,
+      this.#buffers,
+      this.#content,
+    );
     const verdict = this.#judge(decoder);
     const { extent } = verdict;
     const complete = verdict.state === 'complete';

@@ -1,0 +1,249 @@
+/**
+ * Entering members of a data file into its index: what mending the end of a file and making an index anew have in
+ * common.
+ */
+import fs from 'node:fs';
+import { fdatasync, writeAllSync } from '../platform/durable.ts';
+import { ResumableSha1 } from '../platform/sha1.ts';
+import { hashRange, type ScannedMember } from './chunk/scan.ts';
+import { ChunkWriter } from './chunk/writer.ts';
+import type { DataFile } from './data-file.ts';
+import type { BackupIndex, IndexState } from './index/backup-index.ts';
+import { mailboxes } from './index/queries.ts';
+import { fromBlob } from './index/sql-text.ts';
+import type { ReadMember } from './member-source.ts';
+import { measureMember, replayMember } from './replay.ts';
+import type { StoreEnvironment } from './store-environment.ts';
+
+/** What recovery needs of its surroundings. */
+export type RecoveryEnvironment = Pick<StoreEnvironment, 'engine' | 'bootTag' | 'figures' | 'log'>;
+
+/** What of the data file could not be read. */
+export interface Damage {
+  /** Members that are not whole, other than a last one that was never finished. */
+  chunks: number;
+  /** Of messages whose bytes are not what their GUIDs say. */
+  guids: string[];
+}
+
+export interface AppliedMembers {
+  state: IndexState;
+  /** The last member was finished, but for its trailer: to be written when the index is safe. */
+  needsTrailer: boolean;
+  damage: Damage;
+}
+
+/** End of the last segment and the final block of a finished chunk; CRC-32 and length follow. */
+const FINISHED_END = Buffer.from([0x00, 0x00, 0xff, 0xff, 0x03, 0x00]);
+const FOOTER_BYTES = 8;
+
+/**
+ * Enters the members into the index, inside the caller's transaction; an unfinished last one is cut behind
+ * its last line that counts. Its trailer is still to be written, when the index is safe.
+ */
+export async function applyMembers(
+  file: DataFile,
+  index: BackupIndex,
+  members: AsyncIterable<ReadMember> | Iterable<ReadMember>,
+  known: ReadonlyMap<number, number>,
+  before: IndexState,
+  env: RecoveryEnvironment,
+): Promise<AppliedMembers> {
+  let state = before;
+  const damage: Damage = { chunks: 0, guids: [] };
+  let needsTrailer = false;
+  const size = file.size();
+  for await (const { member, condensed } of members) {
+    if (member.end === size && isTorn(file.fd, member)) {
+      const finished = finishLast(file, index, member, known, state, damage, env);
+      needsTrailer = finished !== undefined;
+      state = finished ?? afterMembers(member.offset, member.fileSha1State, state.lastTime);
+      await fdatasync(file.fd);
+      break;
+    }
+    if (member.state !== 'complete') {
+      env.log.error(
+        { path: file.path, offset: member.offset, end: member.end, reason: member.reason },
+        'a chunk of the backup is damaged; what is whole in it was indexed',
+      );
+      env.figures.count('damaged_chunks_total');
+      damage.chunks++;
+    }
+    const id = enterChunk(index, member, known, member.contentLength);
+    const damaged = replayMember(file.fd, member, member.contentLength, index, id, condensed);
+    if (damaged.length > 0) noteDamage(file, member, damaged, damage, env);
+    index.endChunk(id, {
+      tsEnd: member.lastTime,
+      length: member.contentLength,
+      dataSha1: member.contentSha1,
+    });
+    const sha1 = hashRange(file.fd, member.offset, member.end, ResumableSha1.load(member.fileSha1State));
+    state = afterMembers(member.end, sha1.save(), Math.max(state.lastTime, member.lastTime));
+  }
+  markDamage(index, damage);
+  index.setState(state);
+  return { state, needsTrailer, damage };
+}
+
+function noteDamage(
+  file: DataFile,
+  { offset }: ScannedMember,
+  guids: string[],
+  damage: Damage,
+  env: RecoveryEnvironment,
+): void {
+  env.log.error(
+    { path: file.path, offset, guids: guids.slice(0, 20), count: guids.length },
+    'messages of the backup are not what their GUIDs say; they count as missing',
+  );
+  for (const guid of guids) damage.guids.push(guid);
+}
+
+/**
+ * What was lost is to be sent again: of a chunk nobody knows what was in it, so all mailboxes; of messages, those
+ * that name them.
+ */
+export function markDamage(index: BackupIndex, damage: Damage): void {
+  if (damage.chunks > 0) {
+    for (const mailbox of mailboxes(index)) {
+      if (mailbox.deleted === null && !mailbox.underHeal) index.markForHeal(mailbox.uniqueid, []);
+    }
+    return;
+  }
+  const marks = new Map<string, string[]>();
+  for (const guid of new Set(damage.guids)) {
+    for (const name of index.statement(WHO_LACKS, 'pluck').all(guid) as Buffer[]) {
+      const uniqueid = fromBlob(name);
+      const guids = marks.get(uniqueid);
+      if (guids === undefined) marks.set(uniqueid, [guid]);
+      else guids.push(guid);
+    }
+  }
+  for (const [uniqueid, guids] of marks) index.markForHeal(uniqueid, guids);
+}
+
+const WHO_LACKS = `SELECT DISTINCT CAST(b.uniqueid AS BLOB) FROM cb_record r JOIN mailbox b ON b.id = r.mailbox_id
+  WHERE r.guid = ? AND r.expunged IS NULL AND r.replaced = 0 AND b.deleted IS NULL
+    AND NOT EXISTS (SELECT 1 FROM message m WHERE m.guid = r.guid)
+    AND NOT EXISTS (SELECT 1 FROM cb_heal h WHERE h.uniqueid = b.uniqueid)`;
+
+/**
+ * Whether the last member of the file was never finished. A power failure can leave anything behind what was
+ * synced, so damage there counts as the torn end of it; but a finished chunk that was damaged later must not be
+ * cut. It ends as every chunk of ours does, with a flush, the empty final block and its trailer.
+ */
+export function isTorn(fd: number, member: ScannedMember): boolean {
+  if (member.state !== 'corrupt') return member.state === 'unfinished';
+  // Pages that were never written are zeros.
+  if (member.headerLength === 0) return startsWithZeros(fd, member.offset);
+  if (member.bootTag === undefined || member.streamEnd !== undefined) return false;
+  const end = Buffer.alloc(FINISHED_END.length);
+  fs.readSync(fd, end, 0, end.length, member.end - FOOTER_BYTES - end.length);
+  return !end.equals(FINISHED_END);
+}
+
+function startsWithZeros(fd: number, offset: number): boolean {
+  const start = Buffer.alloc(16, 1);
+  const length = fs.readSync(fd, start, 0, start.length, offset);
+  return start.subarray(0, length).every((byte) => byte === 0);
+}
+
+function afterMembers(end: number, fileSha1State: Uint8Array, lastTime: number): IndexState {
+  return { committedEnd: end, trailer: new Uint8Array(0), fileSha1State, lastTime };
+}
+
+function enterChunk(
+  index: BackupIndex,
+  member: ScannedMember,
+  known: ReadonlyMap<number, number>,
+  limit: number,
+): number {
+  const { offset, firstTime: tsStart, fileSha1 } = member;
+  const id = known.get(offset) ?? index.startChunk({ offset, tsStart, fileSha1 });
+  for (const start of member.starts) {
+    if (start.contentOffset < limit) index.addSegmentStart(id, start.contentOffset, start.fileOffset);
+  }
+  return id;
+}
+
+/**
+ * The unfinished member at the end of the file. In one of ours, MESSAGE lines at its end that nothing claims
+ * are cut: they promise nothing, and may be somebody else's. What Cyrus wrote keeps them.
+ *
+ * @returns undefined if nothing of it is worth keeping: the member is cut off.
+ */
+function finishLast(
+  file: DataFile,
+  index: BackupIndex,
+  member: ScannedMember,
+  known: ReadonlyMap<number, number>,
+  before: IndexState,
+  damage: Damage,
+  env: RecoveryEnvironment,
+): IndexState | undefined {
+  const lines = measureMember(file.fd, member, member.contentLength);
+  const wanted = member.bootTag === undefined ? lines.lineEnd : lines.stateEnd;
+  const cut = member.cuts.findLast((place) => place.contentOffset <= wanted);
+  env.log.warn(
+    {
+      path: file.path,
+      chunk: member.offset,
+      keptBytes: cut?.contentOffset ?? 0,
+      droppedBytes: member.contentLength - (cut?.contentOffset ?? 0),
+    },
+    'the last chunk was not finished; its complete lines are kept',
+  );
+  if (member.state === 'corrupt') keepTorn(file, cut?.fileOffset ?? member.offset, env);
+  if (cut === undefined || wanted === 0) {
+    fs.ftruncateSync(file.fd, member.offset);
+    return undefined;
+  }
+  const writer = ChunkWriter.resume(
+    {
+      fd: file.fd,
+      fileEnd: member.offset,
+      fileSha1: ResumableSha1.load(member.fileSha1State),
+      engine: env.engine,
+      bootTag: member.bootTag ?? env.bootTag,
+      path: file.path,
+    },
+    cut,
+  );
+  const id = enterChunk(index, member, known, cut.contentOffset);
+  const damaged = replayMember(file.fd, member, cut.contentOffset, index, id);
+  if (damaged.length > 0) noteDamage(file, member, damaged, damage, env);
+  const chunk = writer.finish();
+  const lastTime = Math.max(before.lastTime, lines.lastTime);
+  index.endChunk(id, { tsEnd: lastTime, length: chunk.length, dataSha1: chunk.dataSha1 });
+  return {
+    committedEnd: chunk.fileEndAfterTrailer,
+    trailer: chunk.trailer,
+    fileSha1State: chunk.fileSha1StateAfterTrailer,
+    lastTime,
+  };
+}
+
+/** What is cut off may hold more than a torn write, so it is put aside where a person can look at it. */
+function keepTorn(file: DataFile, from: number, env: RecoveryEnvironment): void {
+  const target = `${file.path}.torn.${Math.floor(Date.now() / 1000)}`;
+  const out = fs.openSync(target, 'a', 0o600);
+  try {
+    const block = Buffer.allocUnsafe(1 << 20);
+    for (let at = from; ; ) {
+      const got = fs.readSync(file.fd, block, 0, block.length, at);
+      if (got === 0) break;
+      fs.writeSync(out, block, 0, got);
+      at += got;
+    }
+    fs.fdatasyncSync(out);
+  } finally {
+    fs.closeSync(out);
+  }
+  env.log.warn({ path: file.path, from, target }, 'the damaged end of the backup was put aside');
+}
+
+/** Writes the trailer of the last member, and syncs. */
+export async function writeTrailer(file: DataFile, state: IndexState): Promise<void> {
+  writeAllSync(file.fd, [state.trailer], state.committedEnd - state.trailer.length);
+  await fdatasync(file.fd);
+}

@@ -1,0 +1,115 @@
+/**
+ * Making an index anew from the data file alone: what recovery does when an index cannot be trusted, and what
+ * `reindex` does on request. One pass; the old index stays until the new one is complete and synced.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import { crashPoint } from '../platform/crash-points.ts';
+import { fdatasync, syncDirectory } from '../platform/durable.ts';
+import { hasErrno } from '../platform/errors.ts';
+import { ResumableSha1 } from '../platform/sha1.ts';
+import {
+  type AppliedMembers,
+  applyMembers,
+  type RecoveryEnvironment,
+  writeTrailer,
+} from './apply-members.ts';
+import type { DataFile } from './data-file.ts';
+import { BackupIndex, type IndexState } from './index/backup-index.ts';
+import { type MemberReaders, type ReadMember, readMembers } from './member-source.ts';
+
+/** State of an index that describes nothing yet. */
+export const NOTHING_INDEXED: IndexState = {
+  committedEnd: 0,
+  trailer: new Uint8Array(0),
+  fileSha1State: ResumableSha1.create().save(),
+  lastTime: 0,
+};
+
+export interface RebuildOptions {
+  /** Threads that read ahead. */
+  readers?: MemberReaders | undefined;
+  /** Keep the old index, with the time appended to its name. */
+  keepPrevious: boolean;
+  /** Gets how many more bytes of the data file are indexed. */
+  onProgress?: ((bytes: number) => void) | undefined;
+}
+
+/**
+ * Makes the index of a locked data file anew and puts it in place of the old one when it is complete. An unfinished
+ * last member is finished, or cut off, as in recovery.
+ *
+ * @returns the index, open
+ * @throws BackupError IO_ERROR or NO_SPACE; the old index is in its place then.
+ */
+export async function rebuildIndex(
+  file: DataFile,
+  env: RecoveryEnvironment,
+  options: RebuildOptions,
+): Promise<AppliedMembers & { index: BackupIndex }> {
+  const fresh = `${file.indexPath}.rebuild`;
+  removeIndex(fresh);
+  let applied: AppliedMembers;
+  try {
+    const index = BackupIndex.open(fresh, { create: true });
+    try {
+      index.allowSpill(false); // a larger cache: it is filled as a whole, and nobody else reads it
+      index.begin();
+      const members = readMembers(file.fd, 0, file.size(), ResumableSha1.create(), options.readers);
+      applied = await applyMembers(file, index, counted(members, options), new Map(), NOTHING_INDEXED, env);
+      index.commit();
+    } finally {
+      index.close();
+    }
+    await syncPath(fresh);
+    crashPoint('rebuild-synced');
+    keepPrevious(file.indexPath, options.keepPrevious);
+    fs.renameSync(fresh, file.indexPath);
+    crashPoint('rebuild-renamed');
+  } catch (error) {
+    removeIndex(fresh);
+    throw error;
+  }
+  await syncDirectory(path.dirname(file.indexPath));
+  if (applied.needsTrailer) await writeTrailer(file, applied.state);
+  env.figures.count('index_rebuilds_total');
+  return { ...applied, index: BackupIndex.open(file.indexPath) };
+}
+
+async function* counted(
+  members: AsyncIterable<ReadMember>,
+  { onProgress }: RebuildOptions,
+): AsyncGenerator<ReadMember, void> {
+  for await (const read of members) {
+    yield read;
+    onProgress?.(read.member.end - read.member.offset);
+  }
+}
+
+/** The journal goes first: SQLite must not find that of the old index beside the new one. */
+function keepPrevious(indexPath: string, keep: boolean): void {
+  fs.rmSync(`${indexPath}-journal`, { force: true });
+  if (!keep) return;
+  try {
+    // A second name, and no rename: at no time is there no index.
+    fs.linkSync(indexPath, `${indexPath}.${Math.floor(Date.now() / 1000)}`);
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT') && !hasErrno(error, 'EEXIST')) throw error;
+  }
+}
+
+/** Removes an index and its journal. */
+export function removeIndex(indexPath: string): void {
+  fs.rmSync(indexPath, { force: true });
+  fs.rmSync(`${indexPath}-journal`, { force: true });
+}
+
+/** Syncs a file that somebody else has written. */
+export async function syncPath(file: string): Promise<void> {
+  const fd = fs.openSync(file, 'r+');
+  try {
+    await fdatasync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
