@@ -6,7 +6,7 @@ const STATUSES: Record<number, string> = {
   69: 'unavailable',
   70: 'a bug in this program',
   74: 'input/output error',
-  75: 'temporary: locked, or no space',
+  75: 'temporary: locked, no space, or not in time',
   77: 'permission denied',
   78: 'wrong configuration',
 };

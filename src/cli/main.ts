@@ -47,6 +47,41 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./dump.ts')).newDumpCommand(),
   },
   {
+    name: 'status',
+    summary: 'show what the running server is doing',
+    load: async () => (await import('./status.ts')).newStatusCommand(),
+  },
+  {
+    name: 'sessions',
+    summary: 'list or end the connections of the running server',
+    load: async () => (await import('./sessions.ts')).newSessionsCommand(),
+  },
+  {
+    name: 'pause',
+    summary: "hold off a user's clients, to work on the backup",
+    load: async () => (await import('./pause.ts')).newPauseCommand(),
+  },
+  {
+    name: 'resume',
+    summary: 'end a pause',
+    load: async () => (await import('./pause.ts')).newResumeCommand(),
+  },
+  {
+    name: 'flush',
+    summary: 'finish open chunks and give up locks',
+    load: async () => (await import('./flush.ts')).newFlushCommand(),
+  },
+  {
+    name: 'freeze',
+    summary: 'bring all backups to rest for a snapshot of the filesystem',
+    load: async () => (await import('./freeze.ts')).newFreezeCommand(),
+  },
+  {
+    name: 'thaw',
+    summary: 'end a freeze',
+    load: async () => (await import('./thaw.ts')).newThawCommand(),
+  },
+  {
     name: 'demo',
     summary: 'show a push, a crash, the recovery and a verification in a directory of its own',
     load: async () => (await import('./demo.ts')).newDemoCommand(),

@@ -89,6 +89,8 @@ export interface Config {
 
   listen: (ListenAddress & { /** TLS from the first byte. */ tls: boolean })[];
   metricsListen?: ListenAddress;
+  /** Unix socket for administrators; absent: none. */
+  adminSocket?: string;
 
   /** Threads of the deflate pool. */
   workers: number;

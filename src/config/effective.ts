@@ -53,6 +53,7 @@ export function effectiveConfig(file: string, options: OptionValues, partitions:
 
     listen: options.backup_listen,
     metricsListen: options.backup_metrics_listen === 'off' ? undefined : options.backup_metrics_listen,
+    adminSocket: options.backup_admin_socket || undefined,
 
     workers: options.backup_workers,
     shards: options.backup_shards,

@@ -11,6 +11,7 @@ import {
   changed,
   duration,
   file,
+  fileOrOff,
   integer,
   oneOf,
   oneOfOrSwitch,
@@ -218,6 +219,11 @@ export const OPTIONS = {
     addressOrOff,
     '127.0.0.1:9205',
     'Where GET /metrics and GET /healthz are answered.',
+  ),
+  backup_admin_socket: option(
+    fileOrOff,
+    '{configdirectory}/csync-backup.sock',
+    'Unix socket through which "csync-backup status", "freeze", "pause" and the like speak to the running server. Only root and the user of the server may use it.',
   ),
   backup_passwd_file: option(
     file,

@@ -46,6 +46,14 @@ export const file: ValueType<string> = {
   print: (value) => value,
 };
 
+/** A path; `off` is none: ''. */
+export const fileOrOff: ValueType<string> = {
+  ...file,
+  allowed: 'a path; off',
+  parse: (value) => (value.toLowerCase() === 'off' ? '' : file.parse(value)),
+  print: (value) => value || 'off',
+};
+
 /** One path, or two separated by a comma without spaces (certificates of two kinds); `disabled` is none: ''. */
 export const certificateFiles: ValueType<string> = {
   name: 'paths',

@@ -72,6 +72,10 @@ export function createMetrics() {
     cpuSeconds: counter('cpu_seconds_total', 'CPU time of the process.', ['mode']),
     startTime: gauge('start_time_seconds', 'Start of the process, in Unix time.'),
     reloads: counter('config_reloads_total', 'Reloads of the configuration.', ['result']),
+
+    frozen: gauge('frozen', 'Whether the backups are frozen for a snapshot: 1 or 0.'),
+    freezes: counter('freezes_total', 'Freezes that have ended, by what ended them.', ['end']),
+    frozenSeconds: counter('frozen_seconds_total', 'Time of these, from the request to the end.'),
   };
 }
 

@@ -156,6 +156,20 @@ export interface ReleaseRequest {
   userid?: string;
 }
 
+/**
+ * Brings backups to rest: chunk and index finished and synced, lock given up, while their sessions go on. What
+ * waits in a file for a MAILBOX that is still to come is put into a staging file of its session first.
+ */
+export interface RestRequest {
+  op: 'rest';
+  /** Only the backup of this user, with those of former owners of the userid. */
+  ofUser?: string;
+  /** Only backups that this session has locked. */
+  ofSession?: number;
+  /** Close the files too, so that the next session opens them anew: somebody is going to work on them. */
+  forget?: boolean;
+}
+
 /** Figures of the shard, for /metrics. */
 export interface StatsRequest {
   op: 'stats';
@@ -176,6 +190,7 @@ export type ShardRequest =
   | ReadRequest
   | RenameUserRequest
   | ReleaseRequest
+  | RestRequest
   | StatsRequest
   | StopRequest;
 
@@ -199,6 +214,8 @@ export interface ShardReply {
   guids?: string[];
   /** export: where the messages lie now. */
   staged?: StagedMessage[];
+  /** rest: what was locked before, and what of it lies in staging files now. */
+  rested?: RestedBackup[];
   /** stage: offset in the staging file at which the piece was written. */
   offset?: number;
   /** read: whole `* ` lines. */
@@ -207,6 +224,17 @@ export interface ShardReply {
   cursor?: number;
   /** stats. */
   stats?: ShardStats;
+}
+
+/** A backup that was brought to rest. */
+export interface RestedBackup {
+  userid: string;
+  /** Who had it locked. */
+  session: number;
+  /** Messages that waited in its file for a MAILBOX, where they lie now. */
+  staged: StagedMessage[];
+  /** Absent: it is at rest. Otherwise why it is not. */
+  problem?: string;
 }
 
 export interface ShardStats {

@@ -28,6 +28,7 @@ export type ErrorCode =
   | 'NOT_FOUND'
   | 'NO_SPACE'
   | 'PERMISSION_DENIED'
+  | 'TIMED_OUT'
   | 'UNAVAILABLE'
   | 'USAGE';
 
@@ -47,6 +48,7 @@ const EXIT_STATUS: Record<ErrorCode, number> = {
   NOT_FOUND: 65,
   NO_SPACE: 75,
   PERMISSION_DENIED: 77,
+  TIMED_OUT: 75,
   UNAVAILABLE: 69,
   USAGE: 64,
 };

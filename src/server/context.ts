@@ -8,6 +8,7 @@ import type { Shards } from '../pipeline/shard-pools.ts';
 import type { SlabPool } from '../pipeline/slab-pool.ts';
 import type { SaslServerMechanism } from '../sasl/mechanism.ts';
 import type { GuidBudget } from './guid-map.ts';
+import type { UserAccess } from './user-access.ts';
 
 export interface ServerContext {
   /** As of now: SIGHUP replaces it. */
@@ -19,6 +20,7 @@ export interface ServerContext {
   readonly slabs: SlabPool;
   readonly deflate: { run(task: DeflateTask): Promise<DeflateResult> };
   readonly guidBudget: GuidBudget;
+  readonly access: UserAccess;
   readonly metrics: Metrics;
   readonly log: Logger;
   /** A fresh exchange of this mechanism; undefined if it is not known. */

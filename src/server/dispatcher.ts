@@ -40,6 +40,15 @@ export class Dispatcher implements DecoderEvents {
     if (apply !== undefined && 'handler' in apply) await apply.handler.text?.abort();
   }
 
+  /** The command that is half received is refused when its end comes; false if there is none. */
+  async interrupt(why: string): Promise<boolean> {
+    const apply = this.#apply;
+    if (apply === undefined || !('handler' in apply) || apply.handler.text === undefined) return false;
+    apply.handler.text.fail('IMAP_MAILBOX_LOCKED', why);
+    await apply.handler.text.abort();
+    return true;
+  }
+
   /** Gives memory back that others wait for; false if the command must end for that. */
   flushEarly(): boolean {
     const apply = this.#apply;

@@ -4,6 +4,7 @@
  */
 import type { ShardReply, ShardRequest } from '../pipeline/messages.ts';
 import { type Shards, shardOf } from '../pipeline/shard-pools.ts';
+import type { UserAccess } from './user-access.ts';
 
 /** `sync_client -A` goes through all users without RESTART: only so many of them stay locked. */
 export const MAX_OPEN_BACKUPS = 8;
@@ -14,6 +15,7 @@ const MAX_LOGGED_USERS = 20;
 export class OpenBackups {
   readonly #session: number;
   readonly #shards: Shards;
+  readonly #access: UserAccess;
   /** Userid to whether messages wait in its file for a MAILBOX; least recently used first. */
   readonly #open = new Map<string, boolean>();
   /** Shards that keep other state of this session: staging files, or a backup since renamed. */
@@ -21,13 +23,23 @@ export class OpenBackups {
   readonly #seen = new Set<string>();
   #seenCount = 0;
 
-  constructor(session: number, shards: Shards) {
+  constructor(session: number, shards: Shards, access: UserAccess) {
     this.#session = session;
     this.#shards = shards;
+    this.#access = access;
   }
 
   get count(): number {
     return this.#open.size;
+  }
+
+  /** Whose backups are open. */
+  get users(): string[] {
+    return [...this.#open.keys()];
+  }
+
+  has(userid: string): boolean {
+    return this.#open.has(userid);
   }
 
   /** Anything to release? */
@@ -52,8 +64,7 @@ export class OpenBackups {
 
   /** Asks the shard of this user, after making room for one more open backup. */
   async ask(request: ShardRequest & { userid: string }): Promise<ShardReply> {
-    await this.touch(request.userid);
-    return this.askOpen(request);
+    return (await this.open(request.userid)) ?? (await this.askOpen(request));
   }
 
   /** Asks a shard for something that is no user's. */
@@ -80,6 +91,19 @@ export class OpenBackups {
     await Promise.all(
       [...shards].map((shard) => this.#shards.ask(shard, { op: 'release', session: this.#session })),
     );
+  }
+
+  /**
+   * Before the first request of a command for this user: touch(), if the backup may be used.
+   *
+   * @returns what to answer if it may not
+   */
+  async open(userid: string): Promise<ShardReply | undefined> {
+    const refusal = this.#access.refusal(userid);
+    if (refusal !== undefined) return { code: 'IMAP_MAILBOX_LOCKED', text: refusal };
+    await this.#access.makeRoom(userid);
+    await this.touch(userid);
+    return undefined;
   }
 
   /** Makes this the most recently used backup, and room for it if it is not open yet. */

@@ -12,6 +12,7 @@ import { SlabPool } from '../pipeline/slab-pool.ts';
 import { CredentialStore } from '../sasl/credentials.ts';
 import { createMechanism, type SaslServerMechanism } from '../sasl/mechanism.ts';
 import { SaslauthdClient } from '../sasl/saslauthd.ts';
+import { Administration } from './admin/administration.ts';
 import type { ServerContext } from './context.ts';
 import { GuidBudget } from './guid-map.ts';
 import { type Listener, openListeners } from './listeners.ts';
@@ -20,6 +21,7 @@ import { ProcessMetrics } from './process-metrics.ts';
 import { type ConfigChange, mergeReloaded } from './reload.ts';
 import { Session } from './session.ts';
 import { loadSecureContext } from './tls-context.ts';
+import type { UserAccess } from './user-access.ts';
 
 export interface ServerOptions {
   config: Config;
@@ -46,7 +48,8 @@ export class CsyncServer implements ServerContext {
   #config: Config;
   #secureContext: SecureContext | undefined;
   #credentials: CredentialStore;
-  readonly #sessions = new Set<Session>();
+  readonly sessions = new Map<number, Session>();
+  readonly #administration: Administration;
   #nextSession = 1;
   #listeners: Listener[] = [];
   #endpoint: MetricsEndpoint | undefined;
@@ -86,10 +89,15 @@ export class CsyncServer implements ServerContext {
     this.metrics.engine.set({ engine: o.engine }, 1);
     this.metrics.build.set({ version: o.version, node: process.version }, 1);
     this.#processMetrics = new ProcessMetrics(this.metrics);
+    this.#administration = new Administration(this, () => this.#collect());
   }
 
   get config(): Config {
     return this.#config;
+  }
+
+  get access(): UserAccess {
+    return this.#administration.access;
   }
 
   get secureContext(): SecureContext | undefined {
@@ -97,7 +105,7 @@ export class CsyncServer implements ServerContext {
   }
 
   get sessionCount(): number {
-    return this.#sessions.size;
+    return this.sessions.size;
   }
 
   /** `HOST:PORT` of each listening socket. */
@@ -119,6 +127,7 @@ export class CsyncServer implements ServerContext {
    */
   async start(): Promise<{ metricsAddress: AddressInfo | undefined }> {
     try {
+      await this.#administration.start();
       await this.shards.ready();
       const metricsAddress = await this.#startEndpoint();
       this.#listeners = await openListeners(this.#config, (socket, tls) => this.#accept(socket, tls));
@@ -153,20 +162,26 @@ export class CsyncServer implements ServerContext {
 
   async #stop(deadlineMs: number): Promise<void> {
     for (const { server } of this.#listeners) server.close();
-    const sessions = [...this.#sessions];
+    await this.#administration.beginStop();
+    const sessions = [...this.sessions.values()];
     for (const session of sessions) session.stop(SHUTTING_DOWN);
     if (!(await endWithin(sessions, deadlineMs))) {
-      for (const session of this.#sessions) {
+      for (const session of this.sessions.values()) {
         session.close(SHUTTING_DOWN, 'the server stops');
         session.transport.destroy();
       }
-      await endWithin([...this.#sessions], CUT_OFF_MS);
+      await endWithin([...this.sessions.values()], CUT_OFF_MS);
     }
     clearTimeout(this.#ticker);
     await this.#endpoint?.stop();
+    await this.#administration.stop();
     await this.shards.stop();
     await this.deflate.stop();
     this.#processMetrics.stop();
+  }
+
+  #collect(): Promise<void> {
+    return this.#processMetrics.collect(this, this.sessions.values());
   }
 
   async #startEndpoint(): Promise<AddressInfo | undefined> {
@@ -174,7 +189,7 @@ export class CsyncServer implements ServerContext {
     if (metricsListen === undefined) return undefined;
     this.#endpoint = new MetricsEndpoint({
       registry: this.metrics.registry,
-      collect: () => this.#processMetrics.collect(this, this.#sessions),
+      collect: () => this.#collect(),
       health: () => {
         if (this.#stopping !== undefined) return 'stopping';
         return this.shards.gone.length > 0
@@ -196,19 +211,20 @@ export class CsyncServer implements ServerContext {
     }
     this.metrics.connections.inc({ tls: String(tls) });
     const session = new Session(this.#nextSession++, this, socket);
-    this.#sessions.add(session);
-    void session.ended.then(() => this.#sessions.delete(session));
+    this.sessions.set(session.id, session);
+    this.#administration.sessionAdded(session);
+    void session.ended.then(() => this.sessions.delete(session.id));
     void session.start(tls);
   }
 
   #isFull(): boolean {
-    return this.#sessions.size >= this.#config.maxConnections;
+    return this.sessions.size >= this.#config.maxConnections;
   }
 
   #shardDied(shard: number, error: unknown): void {
     this.#threadDied('store', error, shard);
     // Their locks and the pieces that they had sent died with the thread.
-    for (const session of this.#sessions) {
+    for (const session of this.sessions.values()) {
       if (session.backups.usesShard(shard)) session.close('The store was interrupted', 'a store thread died');
     }
   }
@@ -226,7 +242,7 @@ export class CsyncServer implements ServerContext {
     const everyMs = Math.min(1000, Math.max(50, Math.min(idleReleaseMs, syncTimeoutMs) / 4));
     this.#ticker = setTimeout(() => {
       const nowMs = performance.now();
-      for (const session of this.#sessions) session.tick(nowMs);
+      for (const session of this.sessions.values()) session.tick(nowMs);
       this.#scheduleTick();
     }, everyMs);
     this.#ticker.unref();

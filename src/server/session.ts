@@ -14,6 +14,8 @@ import { Dispatcher } from './dispatcher.ts';
 import { greeting } from './greeting.ts';
 import { OpenBackups } from './open-backups.ts';
 import { Routing } from './routing.ts';
+import type { SessionFacts } from './session-facts.ts';
+import { SessionGate } from './session-gate.ts';
 import { Transport } from './transport.ts';
 
 /** What a client may send ahead before it has logged in: more is no csync client. */
@@ -38,6 +40,7 @@ export class Session implements SlabHolder {
   readonly transport: Transport;
   readonly backups: OpenBackups;
   readonly routing: Routing;
+  readonly gate = new SessionGate();
   login: Login | undefined;
   isTlsFromStart = false;
   loginFailures = 0;
@@ -59,6 +62,7 @@ export class Session implements SlabHolder {
   #lineWaiter: ((line: string | undefined) => void) | undefined;
   #lastCommandMs = performance.now();
   #syncStartedMs: number | undefined;
+  #verb: string | undefined;
   /** The last RESTART, while what it ended is still being finished. */
   #restarting: Promise<void> | undefined;
   #commandNumber = 0;
@@ -78,7 +82,7 @@ export class Session implements SlabHolder {
       },
       closed: (error) => this.close(undefined, error === undefined ? 'closed by the client' : error.message),
     });
-    this.backups = new OpenBackups(id, server.shards);
+    this.backups = new OpenBackups(id, server.shards, server.access);
     this.routing = new Routing(id, server.config.backupStagingPath, server.guidBudget);
     this.#dispatcher = new Dispatcher(this);
     const { maxWordBytes, maxQuotedBytes, maxLiteralBytes, maxMessageBytes } = server.config;
@@ -176,9 +180,13 @@ export class Session implements SlabHolder {
     // The decoder has to return first, so that it is known where this command ends.
     await null;
     const { metrics, log } = this.server;
-    if (/^(APPLY|GET)/.test(verb)) this.#syncStartedMs ??= startedMs;
+    this.#verb = verb;
     let line: string | undefined;
     try {
+      if (/^(APPLY|GET)/.test(verb)) {
+        this.#syncStartedMs ??= startedMs;
+        await this.gate.enter();
+      }
       line = await run();
     } catch (error) {
       log.error({ err: error, session: this.id, verb, code: 'INTERNAL' }, 'a command failed unexpectedly');
@@ -195,11 +203,37 @@ export class Session implements SlabHolder {
         log.warn({ session: this.id, client, verb, code: result?.[1], answer: line }, 'refused');
       }
     }
+    this.gate.leave();
+    this.#verb = undefined;
     this.#counts.commands++;
     this.#countBytes();
     await this.transport.drained();
     this.#lastCommandMs = performance.now();
     this.#idle();
+  }
+
+  /** The command that is half received will be answered NO, so that nothing of it is left in the store. */
+  async interrupt(why: string): Promise<void> {
+    if (await this.#dispatcher.interrupt(why)) this.gate.leave();
+  }
+
+  /** What `csync-backup sessions` shows. */
+  describe(nowMs: number): SessionFacts {
+    return {
+      id: this.id,
+      client: this.transport.remoteAddress,
+      login: this.login?.user ?? null,
+      state: this.gate.isWaiting ? 'held' : this.state,
+      command: this.#verb ?? null,
+      users: this.backups.users,
+      seconds: Math.round((nowMs - this.#startedMs) / 1000),
+      quietSeconds: Math.round((nowMs - Math.max(this.#lastCommandMs, this.transport.lastProgressMs)) / 1000),
+      ...this.#counts,
+      bytesIn: this.transport.bytesIn,
+      bytesOut: this.transport.bytesOut,
+      tls: this.transport.isTls,
+      compressed: this.transport.isCompressed,
+    };
   }
 
   /** Writes an answer and sends it. */
@@ -378,6 +412,7 @@ export class Session implements SlabHolder {
     const { bye, reason } = this.#closing!;
     try {
       await this.#dispatcher.abort();
+      this.gate.leave();
       await this.release();
     } catch (error) {
       this.server.log.error({ err: error, session: this.id, code: 'INTERNAL' }, 'cannot release a session');

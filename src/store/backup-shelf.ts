@@ -59,6 +59,16 @@ export class BackupShelf {
     return this.#use(backup);
   }
 
+  /** The backup under this catalog key if its files are open. */
+  find(userid: string): Backup | undefined {
+    return this.#open.get(userid);
+  }
+
+  /** Catalog keys of all backups whose files are open. */
+  keys(): string[] {
+    return [...this.#open.keys()];
+  }
+
   #use(backup: Backup): Backup {
     this.#open.delete(backup.userid);
     this.#open.set(backup.userid, backup);

@@ -1,5 +1,6 @@
 import {
   constants,
+  existsSync,
   fchmodSync,
   fchownSync,
   fdatasyncSync,
@@ -132,6 +133,15 @@ export class Catalog {
       if (page.length < ENTRIES_PER_LOCK) return;
       after = page.at(-1)![0];
     }
+  }
+
+  /** Undoes what somebody left half done, and rewrites the file in order if anything was changed since it was. */
+  tidy(): void {
+    if (!existsSync(this.path)) return;
+    this.#run('exclusive', (reader) => {
+      if (reader.header.currentSize > reader.header.repackSize) this.#checkpoint(reader);
+    });
+    if (this.#checkpointFailure !== undefined) throw this.#checkpointFailure;
   }
 
   /** Checks every record and link of the file. @throws BackupError CATALOG_CORRUPT */

@@ -9,6 +9,8 @@ import type {
   PieceRequest,
   ReadRequest,
   ReleaseRequest,
+  RestedBackup,
+  RestRequest,
   ShardReply,
   ShardRequest,
   StagedMessage,
@@ -26,6 +28,7 @@ import { writeNote } from './notes.ts';
 import { peekFields } from './peek-fields.ts';
 import { answerPages, nonexistentAnswer } from './read-pages.ts';
 import { isCorruptIndex } from './recovery.ts';
+import { bringToRest } from './rest.ts';
 import { SerialQueues } from './serial-queues.ts';
 import { StateCommand } from './state-command.ts';
 import type { StoreEnvironment } from './store-environment.ts';
@@ -74,6 +77,8 @@ export class Shard {
           return this.#stage(request);
         case 'release':
           return await this.#release(request);
+        case 'rest':
+          return await this.#rest(request);
         default:
           return await this.#queues.run(request.userid, () => this.#handleOfUser(request));
       }
@@ -83,7 +88,7 @@ export class Shard {
   }
 
   async #handleOfUser(
-    request: Exclude<ShardRequest, { op: 'stats' | 'stop' | 'stage' | 'release' }>,
+    request: Exclude<ShardRequest, { op: 'stats' | 'stop' | 'stage' | 'release' | 'rest' }>,
   ): Promise<ShardReply> {
     switch (request.op) {
       case 'piece':
@@ -332,6 +337,40 @@ export class Shard {
     } catch (error) {
       this.#failed(error, { op: 'release', session: number, userid });
     }
+  }
+
+  /** Stands behind whatever is being done for each of these users. */
+  async #rest(request: RestRequest): Promise<ShardReply> {
+    const of = request.ofUser;
+    const keys = this.#shelf.keys().filter((key) => of === undefined || key === of || ownerOf(key) === of);
+    const rested = await Promise.all(
+      keys.map((key) => this.#queues.run(ownerOf(key), () => this.#restOne(key, request))),
+    );
+    return { ...OK, rested: rested.filter((one) => one !== undefined) };
+  }
+
+  async #restOne(key: string, request: RestRequest): Promise<RestedBackup | undefined> {
+    const backup = this.#shelf.find(key);
+    const session = backup?.session;
+    if (backup === undefined || (session !== undefined && (request.ofSession ?? session) !== session))
+      return undefined;
+    let rested: RestedBackup | undefined;
+    if (session !== undefined) {
+      const { users, commands, pages } = this.#session(session);
+      const isHalf = [...commands.values()].some(({ userid }) => userid === ownerOf(key));
+      if (isHalf) return { userid: key, session, staged: [], problem: 'a command for it is half received' };
+      try {
+        const staged = await bringToRest(backup, () => this.#newSpool(session, 'rest'));
+        rested = { userid: key, session, staged };
+      } catch (error) {
+        const { text } = this.#failed(error, { op: 'release', session, userid: key });
+        rested = { userid: key, session, staged: [], problem: text };
+      }
+      users.delete(key);
+      pages.clear();
+    }
+    if (request.forget || backup.file.staged) this.#shelf.forget(backup);
+    return rested;
   }
 
   #newSpool(session: number, kind: string): SpoolFile {

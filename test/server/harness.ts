@@ -18,6 +18,7 @@ import type { ServerContext } from '../../src/server/context.ts';
 import { GuidBudget } from '../../src/server/guid-map.ts';
 import { Session } from '../../src/server/session.ts';
 import { loadSecureContext } from '../../src/server/tls-context.ts';
+import { FREE_ACCESS, type UserAccess } from '../../src/server/user-access.ts';
 import { CsyncWire } from '../support/wire.ts';
 import { FakeShards } from './fake-shards.ts';
 
@@ -85,6 +86,7 @@ export class Harness implements ServerContext {
     },
   };
   readonly guidBudget = new GuidBudget(1 << 20);
+  access: UserAccess = FREE_ACCESS;
   readonly metrics = createMetrics();
   readonly logLines: Record<string, unknown>[] = [];
   readonly log = pino(

@@ -9,6 +9,8 @@ export class BackupSink implements PieceSink {
   readonly #session: Session;
   readonly #command: number;
   readonly #verb: StoredVerb;
+  /** Why the backup may not be used now. */
+  #refusal: ShardReply | undefined;
 
   constructor(session: Session, userid: string, verb: StoredVerb) {
     this.#session = session;
@@ -17,12 +19,14 @@ export class BackupSink implements PieceSink {
     this.#command = session.nextCommandNumber();
   }
 
-  open(): Promise<void> {
-    return this.#session.backups.touch(this.userid);
+  async open(): Promise<void> {
+    await this.#session.gate.enter();
+    this.#refusal = await this.#session.backups.open(this.userid);
   }
 
-  send(piece: TextPiece, last: { messages: MessageRef[] } | undefined): Promise<ShardReply> {
-    return this.#session.backups.askOpen({
+  async send(piece: TextPiece, last: { messages: MessageRef[] } | undefined): Promise<ShardReply> {
+    if (this.#refusal !== undefined) return this.#refusal;
+    return await this.#session.backups.askOpen({
       op: 'piece',
       ...this.#of,
       verb: this.#verb,
@@ -61,7 +65,7 @@ export class StagingSink implements PieceSink {
   }
 
   open(): Promise<void> {
-    return Promise.resolve();
+    return this.#session.gate.enter();
   }
 
   async send(piece: TextPiece): Promise<ShardReply> {

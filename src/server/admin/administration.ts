@@ -1,0 +1,119 @@
+/** What serves the administrator of a running server: the admin socket, freezes and pauses. */
+import type { DeflatePool } from '../../pipeline/deflate-pool.ts';
+import type { ShardPools } from '../../pipeline/shard-pools.ts';
+import type { SlabPool } from '../../pipeline/slab-pool.ts';
+import type { ServerContext } from '../context.ts';
+import type { Session } from '../session.ts';
+import type { UserAccess } from '../user-access.ts';
+import { adminHandler, freezeFacts, pauseFacts } from './commands.ts';
+import { Freezer } from './freezer.ts';
+import { Pauses } from './pauses.ts';
+import { AdminSocket } from './socket.ts';
+import { partitionStatus, storeFigures } from './status.ts';
+import { syncStore } from './sync-store.ts';
+
+/** What it needs of the server. */
+export interface AdministeredServer extends Omit<ServerContext, 'access'> {
+  readonly sessions: ReadonlyMap<number, Session>;
+  readonly shards: ShardPools;
+  readonly deflate: DeflatePool;
+  readonly slabs: SlabPool;
+  /** `HOST:PORT` of each listening socket. */
+  readonly addresses: string[];
+}
+
+export class Administration {
+  readonly access: UserAccess;
+  readonly #server: AdministeredServer;
+  readonly #collect: () => Promise<void>;
+  readonly #pauses = new Pauses();
+  readonly #freezer: Freezer;
+  readonly #startedMs = Date.now();
+  #socket: AdminSocket | undefined;
+
+  /** @param collect brings the metrics up to date */
+  constructor(server: AdministeredServer, collect: () => Promise<void>) {
+    this.#server = server;
+    this.#collect = collect;
+    this.access = {
+      refusal: (userid) => this.#pauses.refusal(userid),
+      makeRoom: () => undefined,
+    };
+    const { metrics } = server;
+    this.#freezer = new Freezer({
+      sessions: server.sessions,
+      shards: server.shards,
+      log: server.log,
+      syncStore: () => syncStore(server.config),
+      holdMaintenance: async () => () => {},
+      onChange: (frozen) => metrics.frozen.set(frozen ? 1 : 0),
+      onEnd: (end, seconds) => {
+        metrics.freezes.inc({ end });
+        metrics.frozenSeconds.inc(seconds);
+      },
+    });
+  }
+
+  /** @throws BackupError UNAVAILABLE when another server has the socket */
+  async start(): Promise<void> {
+    const { sessions, shards, log, config } = this.#server;
+    if (config.adminSocket === undefined) return;
+    const handle = adminHandler({
+      sessions,
+      shards,
+      freezer: this.#freezer,
+      pauses: this.#pauses,
+      status: () => this.#status(),
+      makeRoom: (userid) => this.access.makeRoom(userid),
+    });
+    const socket = new AdminSocket({ path: config.adminSocket, log, handle });
+    await socket.listen();
+    this.#socket = socket;
+  }
+
+  sessionAdded(session: Session): void {
+    this.#freezer.sessionAdded(session);
+  }
+
+  /** The server is about to end its sessions: none may be held any more. */
+  async beginStop(): Promise<void> {
+    this.#freezer.stop();
+  }
+
+  async stop(): Promise<void> {
+    await this.#socket?.stop();
+  }
+
+  async #status(): Promise<Record<string, unknown>> {
+    const server = this.#server;
+    await this.#collect();
+    const states: Record<string, number> = {};
+    const users = new Set<string>();
+    for (const session of server.sessions.values()) {
+      const { state } = session.describe(performance.now());
+      states[state] = (states[state] ?? 0) + 1;
+      for (const userid of session.backups.users) users.add(userid);
+    }
+    const freeze = this.#freezer.current;
+    return {
+      version: server.version,
+      pid: process.pid,
+      config: server.config.file,
+      startedAt: new Date(this.#startedMs).toISOString(),
+      addresses: server.addresses,
+      frozen: freeze === undefined ? null : freezeFacts(freeze),
+      paused: this.#pauses.list().map(pauseFacts),
+      sessions: { total: server.sessions.size, states, users: users.size },
+      queue: { deflate: server.deflate.queueSize, store: server.shards.queueSizes },
+      slabs: {
+        total: server.slabs.count,
+        free: server.slabs.freeCount,
+        waiting: server.slabs.waitingCount,
+      },
+      store: await storeFigures(server.metrics.registry),
+      threadsGone: server.shards.gone,
+      partitions: await partitionStatus(server.config),
+      residentBytes: process.memoryUsage.rss(),
+    };
+  }
+}

@@ -1,0 +1,54 @@
+/** What `csync-backup status` tells of a server: read from its metrics and from the disk, never by a scan of the store. */
+import { statfs } from 'node:fs/promises';
+import type { Registry } from 'prom-client';
+import type { Config } from '../../config/config.ts';
+import { PREFIX } from '../../metrics/registry.ts';
+
+/** A partition of the configuration with the state of its filesystem; null where that cannot be read. */
+export interface PartitionStatus {
+  name: string;
+  path: string;
+  totalBytes: number | null;
+  freeBytes: number | null;
+  usedPercent: number | null;
+  problem?: string;
+}
+
+export async function partitionStatus(config: Config): Promise<PartitionStatus[]> {
+  return await Promise.all(
+    config.partitions.map(async ({ name, path }) => {
+      try {
+        const { bsize, blocks, bavail, bfree } = await statfs(path);
+        const used = blocks - bfree;
+        // As df counts: what is reserved for root is neither used nor free.
+        const usedPercent = used + bavail === 0 ? 0 : Math.ceil((used * 100) / (used + bavail));
+        return { name, path, totalBytes: blocks * bsize, freeBytes: bavail * bsize, usedPercent };
+      } catch (error) {
+        const problem = error instanceof Error ? error.message : String(error);
+        return { name, path, totalBytes: null, freeBytes: null, usedPercent: null, problem };
+      }
+    }),
+  );
+}
+
+/** Figures of the store since the server started, from the registry. */
+export async function storeFigures(registry: Registry): Promise<Record<string, number>> {
+  const names: Record<string, string> = {
+    openBackups: 'store_open_backups',
+    recoveries: 'store_recoveries_total',
+    indexRebuilds: 'store_index_rebuilds_total',
+    damagedChunks: 'store_damaged_chunks_total',
+    failures: 'store_failures_total',
+    locksRefused: 'store_locks_refused_total',
+    healsRequested: 'store_heals_requested_total',
+  };
+  const figures: Record<string, number> = {};
+  for (const [field, name] of Object.entries(names)) figures[field] = await sumOf(registry, name);
+  return figures;
+}
+
+/** A counter or gauge, all its labels added up; 0 if it is not there. */
+export async function sumOf(registry: Registry, name: string): Promise<number> {
+  const metric = await registry.getSingleMetric(PREFIX + name)?.get();
+  return metric?.values.reduce((sum, { value }) => sum + value, 0) ?? 0;
+}

@@ -1,0 +1,35 @@
+import net from 'node:net';
+import path from 'node:path';
+import type { BackupSite } from './backup-server.ts';
+
+export type Line = { type: string } & Record<string, unknown>;
+
+/** Where the server of a site listens for administrators. */
+export function socketOf(site: BackupSite): string {
+  return path.join(site.dir, 'conf', 'csync-backup.sock');
+}
+
+/** Sends bytes to the admin socket and gives the lines that come back, up to the end of the connection. */
+export async function askRaw(socketPath: string, bytes: string | Uint8Array): Promise<Line[]> {
+  const socket = net.connect(socketPath);
+  socket.on('error', () => {});
+  socket.write(bytes);
+  let text = '';
+  for await (const chunk of socket.setEncoding('utf8')) text += chunk as string;
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Line);
+}
+
+/** Carries out a command; throws unless its last line is `done`. Gives that line. */
+export async function ask(
+  site: BackupSite,
+  command: string,
+  fields: Record<string, unknown> = {},
+): Promise<Line> {
+  const lines = await askRaw(socketOf(site), `${JSON.stringify({ command, ...fields })}\n`);
+  const last = lines.at(-1);
+  if (last?.type !== 'done') throw new Error(`${command}: ${JSON.stringify(last)}`);
+  return last;
+}
