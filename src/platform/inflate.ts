@@ -15,8 +15,11 @@ export interface Inflated {
 /** Whole-buffer raw inflate. Inputs that do not fit or are damaged give a reason. */
 export interface InflateEngine {
   readonly name: 'isal' | 'libdeflate' | 'zlib';
-  /** `input` ends with FINAL_BLOCK. */
-  run(input: Uint8Array, output: Uint8Array): { produced: number; consumed: number } | { reason: string };
+  /** `input` ends with a final block. `isTooLong`: the output is full, and the input not at its end. */
+  run(
+    input: Uint8Array,
+    output: Uint8Array,
+  ): { produced: number; consumed: number } | { reason: string; isTooLong?: true };
 }
 
 /**
@@ -48,7 +51,7 @@ export function loadIsalInflate(): InflateEngine | undefined {
       fields.setBigUint64(nextOut, addressOf(output), true);
       fields.setUint32(availOut, output.byteLength, true);
       const status = inflate(state);
-      if (status === ISAL_OUT_OVERFLOW) return { reason: TOO_LONG };
+      if (status === ISAL_OUT_OVERFLOW) return { reason: TOO_LONG, isTooLong: true };
       if (status !== 0) return { reason: `isa-l says ${status}` };
       return {
         produced: fields.getUint32(totalOut, true),
@@ -94,7 +97,7 @@ export function loadLibdeflateInflate(): InflateEngine | undefined {
         consumed,
         produced,
       );
-      if (status === LIBDEFLATE_INSUFFICIENT_SPACE) return { reason: TOO_LONG };
+      if (status === LIBDEFLATE_INSUFFICIENT_SPACE) return { reason: TOO_LONG, isTooLong: true };
       if (status !== 0) return { reason: `libdeflate says ${status}` };
       return { produced: Number(produced[0]), consumed: Number(consumed[0]) };
     },
@@ -113,12 +116,12 @@ export function loadZlibInflate(): InflateEngine {
           chunkSize: Math.max(output.byteLength, 64),
           maxOutputLength: Math.max(output.byteLength, 1),
         }) as unknown as { buffer: Buffer; engine: { bytesWritten: number } };
-        if (buffer.byteLength > output.byteLength) return { reason: TOO_LONG };
+        if (buffer.byteLength > output.byteLength) return { reason: TOO_LONG, isTooLong: true };
         output.set(buffer);
         return { produced: buffer.byteLength, consumed: engine.bytesWritten };
       } catch (error) {
         const code = (error as NodeJS.ErrnoException).code;
-        if (code === 'ERR_BUFFER_TOO_LARGE') return { reason: TOO_LONG };
+        if (code === 'ERR_BUFFER_TOO_LARGE') return { reason: TOO_LONG, isTooLong: true };
         return { reason: error instanceof Error ? error.message : String(error) };
       }
     },

@@ -84,7 +84,8 @@ function* readHere(
   const condenser = new Condenser();
   condenser.reset();
   const content = (bytes: Uint8Array): void => condenser.push(bytes);
-  for (const member of scanMembers(fd, from, size, { fileSha1, content })) {
+  const restart = (): void => condenser.reset();
+  for (const member of scanMembers(fd, from, size, { fileSha1, content, restart })) {
     const condensed = member.state === 'complete' ? condenser.finish(member.contentLength) : undefined;
     yield { member, condensed };
     condenser.reset();

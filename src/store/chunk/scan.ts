@@ -14,12 +14,14 @@
  * places that the caller knows (the chunk table of the index) are believed first, and members with something
  * else than a header behind the last of them are not believed.
  *
- * Memory is bounded. It is one pass, but for what lies behind damage: that is decoded twice.
+ * Memory is bounded. It is one pass, but for members that are damaged or not finished, and for what lies behind
+ * damage: those are decoded twice.
  */
 import { fstatSync, readSync } from 'node:fs';
 import { ResumableSha1 } from '../../platform/sha1.ts';
 import { CHUNK_START } from './member.ts';
 import {
+  type ContentSink,
   DecoderBuffers,
   type Extent,
   findMemberHeader,
@@ -66,16 +68,13 @@ export interface ScannedMember {
   streamEnd?: number;
 }
 
-export interface ScanOptions {
+export interface ScanOptions extends ContentSink {
   /** SHA-1 of the bytes before `from`; without it they are read. */
   fileSha1?: ResumableSha1;
   /** Offsets at which chunks begin according to the index. */
   known?: ReadonlySet<number>;
-  /**
-   * Gets the content of the members, so that a second pass is not needed. Of a member that is not complete it may
-   * get more than `contentLength` bytes: what follows those is not to be believed.
-   */
-  content?(bytes: Uint8Array): void;
+  /** Use no native code; for tests, which compare both ways. */
+  exact?: boolean;
 }
 
 /** Bytes that may be decoded to find out whether places are to be believed; beyond, they are. */
@@ -88,7 +87,7 @@ export function* scanMembers(
   size: number = fstatSync(fd).size,
   options: ScanOptions = {},
 ): Generator<ScannedMember, void> {
-  const scan = new Scan(fd, size, options.known ?? new Set(), options.content);
+  const scan = new Scan(fd, size, options);
   const fileSha1 = options.fileSha1?.clone() ?? hashRange(fd, 0, from, ResumableSha1.create());
   for (let offset = from; offset < size; ) {
     const member = scan.member(offset, fileSha1);
@@ -112,27 +111,30 @@ export function hashRange(fd: number, from: number, to: number, hash: ResumableS
 
 let buffers: DecoderBuffers | undefined;
 
+/** One for the thread: whatever is decoded in them is done with before anything else is. */
+function threadBuffers(): DecoderBuffers {
+  buffers ??= new DecoderBuffers(true);
+  buffers.fast?.forget();
+  return buffers;
+}
+
 type Judgement = 'chain' | 'maybe' | 'no';
 
 class Scan {
   readonly #fd: number;
   readonly #size: number;
   readonly #known: ReadonlySet<number>;
+  readonly #sink: ContentSink;
+  readonly #buffers: DecoderBuffers;
   readonly #judged = new Map<number, Judgement>();
   #trialBytes = 0;
 
-  readonly #content: ScanOptions['content'];
-
-  constructor(fd: number, size: number, known: ReadonlySet<number>, content: ScanOptions['content']) {
-    this.#content = content;
+  constructor(fd: number, size: number, options: ScanOptions) {
     this.#fd = fd;
     this.#size = size;
-    this.#known = known;
-  }
-
-  /** One for the thread: whatever is decoded in them is done with before anything else is. */
-  get #buffers(): DecoderBuffers {
-    return (buffers ??= new DecoderBuffers());
+    this.#known = options.known ?? new Set();
+    this.#sink = options;
+    this.#buffers = options.exact ? new DecoderBuffers(false) : threadBuffers();
   }
 
   member(offset: number, fileSha1: ResumableSha1): ScannedMember {
@@ -143,7 +145,7 @@ class Scan {
       this.#known,
       true,
       this.#buffers,
-      this.#content,
+      this.#sink,
     );
     const verdict = this.#judge(decoder);
     const { extent } = verdict;

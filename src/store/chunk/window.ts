@@ -33,6 +33,11 @@ export class FileWindow {
     return this.#base + this.start;
   }
 
+  /** File offset behind the last byte that is read. */
+  get limit(): number {
+    return this.#limit;
+  }
+
   /** File offset of `bytes[position]`. */
   fileOffsetOf(position: number): number {
     return this.#base + position;
@@ -46,6 +51,15 @@ export class FileWindow {
   /** No bytes are left in the file behind those in the window. */
   get atEnd(): boolean {
     return this.#base + this.end >= this.#limit;
+  }
+
+  /** Goes to `offset`, to read up to `limit`; bytes that are in the window already are not read again. */
+  moveTo(offset: number, limit: number): void {
+    this.#limit = limit;
+    const position = this.positionOf(offset);
+    if (position < 0 || position > this.end) this.seek(offset);
+    else this.start = position;
+    this.end = Math.min(this.end, limit - this.#base);
   }
 
   /** Begins anew at `offset`. */

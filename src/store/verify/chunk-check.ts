@@ -8,7 +8,7 @@ import { type Finding, FindingList } from './finding.ts';
 import { LineChecker, type RenameLine } from './line-checker.ts';
 import type { RenamedState } from './mailbox-checker.ts';
 import { type MarkMemory, Marks } from './marks.ts';
-import { readMember } from './member-content.ts';
+import { type MemberResult, readMember, readSoundMember } from './member-content.ts';
 
 export interface ChunkReport {
   findings: Finding[];
@@ -56,37 +56,25 @@ export function checkIndexedChunk(fd: number, index: BackupIndex, task: ChunkTas
 
 export function checkChunk(source: ChunkSource): ChunkReport {
   const { fd, offset, end, indexed } = source;
-  const findings = new FindingList({ chunk: indexed?.chunk.id, fileOffset: offset });
   const starts = indexed ? segmentStarts(indexed.index, indexed.chunk.id) : [];
   const inside = starts.filter((start) => start.fileOffset > offset && start.fileOffset < end);
-  const checker = new LineChecker(
-    indexed && {
-      index: indexed.index,
-      chunkId: indexed.chunk.id,
-      marks: indexed.marks,
-      placesAreCurrent: placesAreCurrent(indexed.index, offset),
+  const extent = { offset, end, starts: inside };
+  if (inside.length === starts.length) {
+    const check = new ContentCheck(source);
+    const result = readSoundMember(fd, extent, (bytes) => check.push(bytes));
+    if (result !== undefined) return check.finish(result);
+  }
+  const check = new ContentCheck(source);
+  const { findings } = check;
+  const result = readMember(fd, extent, {
+    content: (bytes) => check.push(bytes),
+    damage: ({ fileOffset, from, to }) => {
+      const text = `its stream is damaged at or before byte ${fileOffset} of the file: content from ${from} to ${to ?? 'its end'} is lost or wrong`;
+      findings.add('CHUNK_CORRUPT', text, { fileOffset });
+      if (to !== undefined) check.gap(to);
     },
-    findings,
-  );
-  const parser = new LineParser(checker, { maxValueBytes: MAX_VALUE_BYTES });
-  parser.reset(0);
-  const hash = createHash('sha1');
-  const result = readMember(
-    fd,
-    { offset, end, starts: inside },
-    {
-      content: (bytes) => {
-        hash.update(bytes);
-        parser.push(bytes);
-      },
-      damage: ({ fileOffset, from, to }) => {
-        const text = `its stream is damaged at or before byte ${fileOffset} of the file: content from ${from} to ${to ?? 'its end'} is lost or wrong`;
-        findings.add('CHUNK_CORRUPT', text, { fileOffset });
-        if (to !== undefined) parser.gap(to);
-      },
-    },
-  );
-  parser.end();
+  });
+  check.endContent();
   if (result === undefined) findings.add('CHUNK_MISSING', 'no chunk begins there');
   if (result?.trailer === 'missing') findings.add('CHUNK_UNFINISHED', 'its trailer is missing');
   if (result?.trailer === 'wrong') {
@@ -97,20 +85,69 @@ export function checkChunk(source: ChunkSource): ChunkReport {
     const text = `no segment begins at byte ${start.fileOffset} of the file with its content at ${start.contentOffset}`;
     findings.add('SEGMENT_START_WRONG', text, { fileOffset: start.fileOffset });
   }
-  if (result !== undefined && !result.damaged && indexed !== undefined) {
-    compareChunk(indexed.chunk, result.contentLength, hash.digest('hex'), findings);
+  return check.finish(result);
+}
+
+/** What is checked of the content while it streams by. */
+class ContentCheck {
+  readonly findings: FindingList;
+  readonly #source: ChunkSource;
+  readonly #checker: LineChecker;
+  readonly #parser: LineParser;
+  readonly #hash = createHash('sha1');
+  #isEnded = false;
+
+  constructor(source: ChunkSource) {
+    const { offset, indexed } = source;
+    this.#source = source;
+    this.findings = new FindingList({ chunk: indexed?.chunk.id, fileOffset: offset });
+    this.#checker = new LineChecker(
+      indexed && {
+        index: indexed.index,
+        chunkId: indexed.chunk.id,
+        marks: indexed.marks,
+        placesAreCurrent: placesAreCurrent(indexed.index, offset),
+      },
+      this.findings,
+    );
+    this.#parser = new LineParser(this.#checker, { maxValueBytes: MAX_VALUE_BYTES });
+    this.#parser.reset(0);
   }
-  return {
-    findings: findings.found,
-    omitted: findings.omitted,
-    end: result?.end ?? end,
-    firstTime: checker.firstTime,
-    lastTime: checker.lastTime,
-    contentBytes: result?.contentLength ?? 0,
-    messages: checker.messages,
-    renames: checker.renames,
-    renamed: checker.renamed,
-  };
+
+  push(bytes: Uint8Array): void {
+    this.#hash.update(bytes);
+    this.#parser.push(bytes);
+  }
+
+  /** Content up to `to` is lost. */
+  gap(to: number): void {
+    this.#parser.gap(to);
+  }
+
+  endContent(): void {
+    if (!this.#isEnded) this.#parser.end();
+    this.#isEnded = true;
+  }
+
+  /** `result`: undefined if no chunk begins there. */
+  finish(result: MemberResult | undefined): ChunkReport {
+    this.endContent();
+    const { indexed, end } = this.#source;
+    if (result !== undefined && !result.damaged && indexed !== undefined) {
+      compareChunk(indexed.chunk, result.contentLength, this.#hash.digest('hex'), this.findings);
+    }
+    return {
+      findings: this.findings.found,
+      omitted: this.findings.omitted,
+      end: result?.end ?? end,
+      firstTime: this.#checker.firstTime,
+      lastTime: this.#checker.lastTime,
+      contentBytes: result?.contentLength ?? 0,
+      messages: this.#checker.messages,
+      renames: this.#checker.renames,
+      renamed: this.#checker.renamed,
+    };
+  }
 }
 
 function compareChunk(chunk: ChunkRow, length: number, sha1: string, findings: FindingList): void {

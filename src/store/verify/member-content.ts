@@ -9,6 +9,7 @@ import { readSync } from 'node:fs';
 import { crc32 } from '../../platform/crc32.ts';
 import { BackupError } from '../../platform/errors.ts';
 import { inflateInto } from '../../platform/inflate.ts';
+import { FastTools, readFastMember } from '../chunk/fast-member.ts';
 import { Inflater } from '../chunk/inflater.ts';
 import { decodeFooter, decodeMemberHeader, GZIP_FOOTER_BYTES, MAX_HEADER_BYTES } from '../chunk/member.ts';
 import { FileWindow, WINDOW_BYTES } from '../chunk/window.ts';
@@ -45,6 +46,42 @@ export interface MemberResult {
   /** Segment starts of the index that are none. */
   wrongStarts: SegmentStart[];
 }
+
+/**
+ * The same as readMember() for a member of which all is right, several times as fast.
+ *
+ * @returns undefined where something is wrong, also with a known segment start: what was handed over by then does
+ *   not count, and readMember() has to say what it is.
+ */
+export function readSoundMember(
+  fd: number,
+  member: MemberExtent,
+  content: (bytes: Uint8Array) => void,
+): MemberResult | undefined {
+  // The file may be another one than that of the last call.
+  fastTools ??= new FastTools();
+  fastTools.forget();
+  const { starts } = member;
+  let next = 0;
+  const found = readFastMember(
+    fd,
+    member.offset,
+    member.end,
+    {
+      content,
+      segmentStart: ({ contentOffset, fileOffset }) => {
+        const start = starts[next];
+        if (start?.fileOffset === fileOffset && start.contentOffset === contentOffset) next++;
+      },
+    },
+    fastTools,
+  );
+  if (found === undefined || next < starts.length) return undefined;
+  const { contentLength, end } = found;
+  return { trailer: 'right', damaged: false, contentLength, end, wrongStarts: [] };
+}
+
+let fastTools: FastTools | undefined;
 
 /** @returns undefined if no member begins at `member.offset`. */
 export function readMember(fd: number, member: MemberExtent, events: MemberEvents): MemberResult | undefined {

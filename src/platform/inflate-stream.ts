@@ -1,0 +1,182 @@
+/**
+ * Raw inflate of a stream in pieces, by native code and at constant memory. It is fast, but does not say at
+ * which byte a damaged stream was good for the last time: whoever needs that decodes such a stream again with
+ * src/store/chunk/inflater.ts.
+ */
+import { constants, createInflateRaw, deflateRawSync } from 'node:zlib';
+import { addressOf, bind, loadLibrary } from './ffi.ts';
+
+/**
+ * - `input`: all input was used up. At the end of all input call `isAtEnd()`: it may have been just enough.
+ * - `output`: the output is full; call again with what is left of the input (perhaps nothing).
+ * - `end`: the final block has ended.
+ * - `error`: what follows is no deflate stream. Some of what was produced may be wrong.
+ */
+export type StreamState = 'input' | 'output' | 'end' | 'error';
+
+export interface StreamStep {
+  state: StreamState;
+  /** Bytes of input that were taken; some of them may lie behind the end, see `readAhead`. */
+  consumed: number;
+  /** Bytes written to the output. */
+  produced: number;
+}
+
+export interface InflateStream {
+  readonly name: 'isal' | 'zlib';
+  /** Ready for the start of another stream. */
+  reset(): void;
+  /** Goes on with `input` into `output`, which must not be empty. The result is valid until the next call. */
+  run(input: Uint8Array, output: Uint8Array): StreamStep;
+  /** After `input`: whether the final block has ended. If not the stream is of no more use. */
+  isAtEnd(): boolean;
+  /** After the end: bytes that were taken although they lie behind it. */
+  readonly readAhead: number;
+}
+
+/** What isAtEnd() offers: an engine takes none of it behind the final block. */
+const PROBE = new Uint8Array(16);
+const PROBE_OUTPUT = new Uint8Array(64);
+
+/** isa-l (libisal2 of Debian): struct inflate_state of igzip_lib.h, of which the fields below are its public ones. */
+export function newIsalStream(): InflateStream | undefined {
+  const library = loadLibrary('libisal.so.2');
+  if (!library) return undefined;
+  const init = bind<(state: Uint8Array) => void>(library, 'void isal_inflate_init(void *state)');
+  const inflate = bind<(state: Uint8Array) => number>(library, 'int isal_inflate(void *state)');
+  if (!init || !inflate) return undefined;
+  // 90 kB in version 2.30; twice that leaves room for later ones.
+  const memory = new Uint8Array(192 * 1024);
+  const fields = new DataView(memory.buffer);
+  const [nextOut, availOut, nextIn, availIn, bitsReadAhead] = [0, 8, 16, 32, 36];
+  const step: StreamStep = { state: 'input', consumed: 0, produced: 0 };
+  return {
+    name: 'isal',
+    reset: () => init(memory),
+    isAtEnd() {
+      return isAtEnd(this);
+    },
+    get readAhead() {
+      return fields.getInt32(bitsReadAhead, true) >> 3;
+    },
+    run(input, output) {
+      fields.setBigUint64(nextIn, input.byteLength === 0 ? 0n : addressOf(input), true);
+      fields.setUint32(availIn, input.byteLength, true);
+      fields.setBigUint64(nextOut, addressOf(output), true);
+      fields.setUint32(availOut, output.byteLength, true);
+      const status = inflate(memory);
+      step.consumed = input.byteLength - fields.getUint32(availIn, true);
+      step.produced = output.byteLength - fields.getUint32(availOut, true);
+      step.state = status < 0 ? 'error' : stateOf(step, input, output);
+      return step;
+    },
+  };
+}
+
+/** What a call that went well says: the end is where an engine leaves input although it has room for output. */
+function stateOf(step: StreamStep, input: Uint8Array, output: Uint8Array): StreamState {
+  if (step.produced === output.byteLength) return 'output';
+  return step.consumed < input.byteLength ? 'end' : 'input';
+}
+
+function isAtEnd(stream: InflateStream): boolean {
+  const { state, consumed } = stream.run(PROBE, PROBE_OUTPUT);
+  return state === 'end' && consumed === 0;
+}
+
+/** The parts of node:zlib's streams that work at once; they are no public interface of Node. */
+interface SyncZlib {
+  _handle: {
+    writeSync(
+      flush: number,
+      input: Uint8Array,
+      inputAt: number,
+      inputLength: number,
+      output: Uint8Array,
+      outputAt: number,
+      outputLength: number,
+    ): void;
+    reset(): void;
+    onerror: () => void;
+  };
+  /** Room left in the output, bytes left of the input. */
+  _writeState: Uint32Array;
+}
+
+/** node:zlib; undefined where a release of Node has changed what this needs. */
+export function newZlibStream(): InflateStream | undefined {
+  const zlib = createInflateRaw() as unknown as SyncZlib;
+  if (typeof zlib._handle?.writeSync !== 'function' || !(zlib._writeState instanceof Uint32Array)) {
+    return undefined;
+  }
+  const handle = zlib._handle;
+  let failed = false;
+  // Its own handler would close the stream.
+  handle.onerror = () => {
+    failed = true;
+  };
+  const step: StreamStep = { state: 'input', consumed: 0, produced: 0 };
+  return {
+    name: 'zlib',
+    readAhead: 0,
+    reset() {
+      failed = false;
+      handle.reset();
+    },
+    isAtEnd() {
+      return isAtEnd(this);
+    },
+    run(input, output) {
+      handle.writeSync(constants.Z_SYNC_FLUSH, input, 0, input.byteLength, output, 0, output.byteLength);
+      const [room, left] = zlib._writeState as unknown as [number, number];
+      step.consumed = input.byteLength - left;
+      step.produced = output.byteLength - room;
+      step.state = failed ? 'error' : stateOf(step, input, output);
+      return step;
+    },
+  };
+}
+
+/** Whether the engine inflates a small stream in two pieces, finds its end, refuses nonsense and goes on. */
+function works(stream: InflateStream): boolean {
+  const raw = Buffer.from('one two three '.repeat(50));
+  const deflated = deflateRawSync(raw);
+  const output = new Uint8Array(raw.length + 1);
+  const inflates = (behind: number): boolean => {
+    const bytes = Buffer.concat([deflated, Buffer.alloc(behind, 0xff)]);
+    stream.reset();
+    const first = { ...stream.run(bytes.subarray(0, 7), output) };
+    if (first.state !== 'input' || first.consumed !== 7) return false;
+    const rest = { ...stream.run(bytes.subarray(7), output.subarray(first.produced)) };
+    if (rest.state !== 'end' && !(rest.state === 'input' && stream.isAtEnd())) return false;
+    if (7 + rest.consumed - stream.readAhead !== deflated.length) return false;
+    return raw.equals(output.subarray(0, first.produced + rest.produced));
+  };
+  try {
+    if (![0, 3, 8, 40].every(inflates)) return false;
+    stream.reset();
+    const torn = stream.run(deflated.subarray(0, -2), output);
+    if (torn.state !== 'input' || stream.isAtEnd()) return false;
+    stream.reset();
+    return stream.run(Buffer.alloc(16, 0xff), output).state === 'error';
+  } catch {
+    return false;
+  }
+}
+
+const makers = [newIsalStream, newZlibStream];
+let chosen: (() => InflateStream | undefined) | null | undefined;
+
+/** A stream of the fastest engine of this machine; undefined where none works. It holds about 200 kB. */
+export function newInflateStream(): InflateStream | undefined {
+  if (chosen === undefined) {
+    chosen = null;
+    for (const make of makers) {
+      const stream = make();
+      if (stream === undefined || !works(stream)) continue;
+      chosen = make;
+      break;
+    }
+  }
+  return chosen?.();
+}
