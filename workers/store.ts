@@ -1,11 +1,12 @@
-/** Piscina entry of one store shard. */
+/** Piscina entry of one store shard: its task is to serve a message port. */
 import { workerData } from 'piscina';
 import type { Config } from '../src/config/config.ts';
-import type { ShardReply, ShardRequest } from '../src/pipeline/messages.ts';
+import type { ServeTask, ShardCall, ShardReturn } from '../src/pipeline/shard-pools.ts';
 import { bootTag } from '../src/platform/boot.ts';
 import { loadDeflateEngine } from '../src/platform/deflate.ts';
 import { createLogger } from '../src/platform/log.ts';
 import { Catalog } from '../src/store/catalog.ts';
+import { DiskSync } from '../src/store/disk-sync.ts';
 import { Shard } from '../src/store/shard.ts';
 import { ShardFigures } from '../src/store/shard-figures.ts';
 
@@ -20,9 +21,20 @@ const environment = {
   catalog: new Catalog(config.backupDbPath),
   engine: loadDeflateEngine(config.deflateEngine),
   bootTag: bootTag(),
+  disk: new DiskSync(),
   figures: new ShardFigures(),
   log: createLogger(config.logLevel, { shard }),
 };
 const store = new Shard(environment, memory, `shard${shard}`);
 
-export default (request: ShardRequest): Promise<ShardReply> => store.handle(request);
+/** Resolves when the main thread closes the port. */
+export default ({ port }: ServeTask): Promise<void> =>
+  new Promise((resolve) => {
+    port.on('message', ({ id, request }: ShardCall) => {
+      store.handle(request).then(
+        (reply) => port.postMessage({ id, reply } satisfies ShardReturn),
+        (thrown: unknown) => port.postMessage({ id, thrown } satisfies ShardReturn),
+      );
+    });
+    port.on('close', resolve);
+  });

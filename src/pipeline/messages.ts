@@ -71,6 +71,11 @@ interface OfSession {
   session: number;
   /** Whose backup; SHARED_USERID for shared mailboxes. */
   userid: string;
+  /**
+   * Whole small MESSAGE commands of the same user that are carried out first. If one of them fails, so does the
+   * request, which is not carried out then.
+   */
+  before?: PieceRequest[];
 }
 
 /** One piece of a command that is to be stored. The reply to `last` is the command's answer. */
@@ -180,15 +185,19 @@ export interface StopRequest {
   op: 'stop';
 }
 
-export type ShardRequest =
+/** Requests about one user's backup: carried out in the order in which they were sent. */
+export type UserRequest =
   | PieceRequest
   | AbortRequest
   | SupplyRequest
   | ReserveRequest
   | ExportRequest
-  | StageRequest
   | ReadRequest
-  | RenameUserRequest
+  | RenameUserRequest;
+
+export type ShardRequest =
+  | UserRequest
+  | StageRequest
   | ReleaseRequest
   | RestRequest
   | StatsRequest

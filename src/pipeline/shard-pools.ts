@@ -1,7 +1,9 @@
 /**
- * The store shards as the main thread sees them: one pool of one thread each, so that requests for one user
- * are begun in the order in which they were sent.
+ * The store shards as the main thread sees them: one pool of one thread each. The pool has one task, which is
+ * to serve a message port for as long as the thread lives: a request is a message to it, so that those for one
+ * user are begun in the order in which they were sent, and costs a tenth of a task of its own.
  */
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import type { Config } from '../config/config.ts';
 import { BackupError } from '../platform/errors.ts';
@@ -24,8 +26,17 @@ export interface ShardPoolsOptions {
   onThrown(shard: number, request: ShardRequest, error: unknown): void;
 }
 
-/** More than can ever be under way, as a pool that queues tasks itself could change their order. */
-const CONCURRENT_REQUESTS = 1_000_000;
+/** The one task of a shard's thread. */
+export interface ServeTask {
+  port: MessagePort;
+}
+
+/** What goes over the port to the thread, and what comes back. */
+export interface ShardCall {
+  id: number;
+  request: ShardRequest;
+}
+export type ShardReturn = { id: number } & ({ reply: ShardReply } | { thrown: unknown });
 
 /** A thread that dies as soon as it runs is not started more often than this. */
 const RESTART_PAUSE_MS = 1000;
@@ -93,13 +104,20 @@ export class ShardPools implements Shards {
   }
 }
 
+interface Call {
+  request: ShardRequest;
+  resolve: (reply: ShardReply) => void;
+}
+
 class ShardThread {
   readonly shard: number;
   /** Why the thread ended the last time. */
   failure: unknown;
-  underWay = 0;
   readonly #o: ShardPoolsOptions;
-  #pool: Piscina<ShardRequest, ShardReply> | undefined;
+  #pool: Piscina<ServeTask, void> | undefined;
+  #port: MessagePort | undefined;
+  readonly #calls = new Map<number, Call>();
+  #nextId = 0;
   #stopping = false;
 
   constructor(shard: number, o: ShardPoolsOptions) {
@@ -109,44 +127,46 @@ class ShardThread {
   }
 
   get isGone(): boolean {
-    return this.#pool === undefined;
+    return this.#port === undefined;
   }
 
-  async ask(request: ShardRequest): Promise<ShardReply> {
-    const pool = this.#pool;
-    if (pool === undefined) return GONE;
-    this.underWay++;
-    try {
-      return await pool.run(request);
-    } catch (error) {
-      if (pool === this.#pool && !this.#stopping) this.#o.onThrown(this.shard, request, error);
-      return GONE;
-    } finally {
-      this.underWay--;
-    }
+  get underWay(): number {
+    return this.#calls.size;
+  }
+
+  ask(request: ShardRequest): Promise<ShardReply> {
+    const port = this.#port;
+    if (port === undefined) return Promise.resolve(GONE);
+    return new Promise((resolve) => {
+      const id = this.#nextId++;
+      this.#calls.set(id, { request, resolve });
+      port.postMessage({ id, request } satisfies ShardCall);
+    });
   }
 
   async stop(): Promise<void> {
     await this.ask({ op: 'stop' });
     this.#stopping = true;
+    this.#port?.close();
     await this.#pool?.destroy();
   }
 
   #start(): void {
-    const pool = new Piscina<ShardRequest, ShardReply>({
+    const pool = new Piscina<ServeTask, void>({
       filename: workerFile('store'),
       minThreads: 1,
       maxThreads: 1,
       idleTimeout: Number.POSITIVE_INFINITY,
       // Little lives for long in these threads; V8 would else let each take 50 MB before it cleans up.
       resourceLimits: { maxYoungGenerationSizeMb: 4 },
-      concurrentTasksPerWorker: CONCURRENT_REQUESTS,
-      stricterFIFO: true,
       atomics: 'disabled',
       recordTiming: false,
       workerData: { config: this.#o.config, shard: this.shard, memory: this.#o.memory },
     });
+    const { port1: port, port2 } = new MessageChannel();
+    port.on('message', (result: ShardReturn) => this.#returned(result));
     this.#pool = pool;
+    this.#port = port;
     // Piscina would start another thread itself, but it keeps what waits for a thread that never comes up.
     const died = (error: unknown) => this.#died(pool, error);
     pool.on('error', died);
@@ -154,12 +174,28 @@ class ShardThread {
       thread.prependListener('error', died);
       thread.prependListener('exit', (status) => died(new Error(`the thread exited with status ${status}`)));
     }
+    pool.run({ port: port2 }, { transferList: [port2] }).catch(died);
   }
 
-  #died(pool: Piscina<ShardRequest, ShardReply>, error: unknown): void {
+  #returned(result: ShardReturn): void {
+    const call = this.#calls.get(result.id);
+    if (call === undefined) return;
+    this.#calls.delete(result.id);
+    if ('thrown' in result) {
+      this.#o.onThrown(this.shard, call.request, result.thrown);
+      call.resolve(GONE);
+    } else call.resolve(result.reply);
+  }
+
+  #died(pool: Piscina<ServeTask, void>, error: unknown): void {
     if (this.#stopping || pool !== this.#pool) return;
     this.#pool = undefined;
+    this.#port?.close();
+    this.#port = undefined;
     this.failure = error;
+    const calls = [...this.#calls.values()];
+    this.#calls.clear();
+    for (const { resolve } of calls) resolve(GONE);
     void pool.destroy();
     setTimeout(() => {
       if (!this.#stopping) this.#start();

@@ -81,6 +81,11 @@ export class SlabPool {
     this.#serve();
   }
 
+  /** Bytes of small commands that are held now. */
+  get smallBytes(): number {
+    return this.#smallBytes;
+  }
+
   /** Room for `bytes` more of small commands; false when a slab must do instead. */
   takeSmall(bytes: number): boolean {
     if (this.#smallBytes + bytes > SMALL_BUFFERS_BYTES) return false;

@@ -2,15 +2,24 @@
  * The backups that a session holds locks on, and giving them up again: at RESTART, EXIT, when it is idle or
  * gone, and the least recently used one when it touches too many.
  */
-import type { ShardReply, ShardRequest } from '../pipeline/messages.ts';
+import type { PieceRequest, ShardReply, ShardRequest, UserRequest } from '../pipeline/messages.ts';
 import { type Shards, shardOf } from '../pipeline/shard-pools.ts';
 import type { UserAccess } from './user-access.ts';
 
 /** `sync_client -A` goes through all users without RESTART: only so many of them stay locked. */
 export const MAX_OPEN_BACKUPS = 8;
 
+/** What may be put off for one session; more is sent as it comes. */
+const MAX_DEFERRED_BYTES = 128 * 1024;
+
 /** Names kept for the log line of the session. */
 const MAX_LOGGED_USERS = 20;
+
+interface DeferredPiece {
+  request: PieceRequest;
+  bytes: number;
+  done: () => void;
+}
 
 export class OpenBackups {
   readonly #session: number;
@@ -20,6 +29,9 @@ export class OpenBackups {
   readonly #open = new Map<string, boolean>();
   /** Shards that keep other state of this session: staging files, or a backup since renamed. */
   readonly #touchedShards = new Set<number>();
+  /** Small MESSAGE commands that travel with the next request about their user. */
+  readonly #deferred = new Map<string, DeferredPiece[]>();
+  #deferredBytes = 0;
   readonly #seen = new Set<string>();
   #seenCount = 0;
 
@@ -63,8 +75,25 @@ export class OpenBackups {
   }
 
   /** Asks the shard of this user, after making room for one more open backup. */
-  async ask(request: ShardRequest & { userid: string }): Promise<ShardReply> {
+  async ask(request: UserRequest): Promise<ShardReply> {
     return (await this.open(request.userid)) ?? (await this.askOpen(request));
+  }
+
+  /**
+   * Keeps a whole small command, for a backup that was touched just now, until the next request about its user:
+   * to wake another thread costs more than the command. Only for what promises nothing (MESSAGE).
+   *
+   * @param done called when its memory is free again
+   * @returns false if there is no room: then it is to be asked for at once
+   */
+  defer(request: PieceRequest, bytes: number, done: () => void): boolean {
+    if (this.#deferredBytes + bytes > MAX_DEFERRED_BYTES) return false;
+    this.#deferredBytes += bytes;
+    const deferred = this.#deferred.get(request.userid);
+    const piece = { request, bytes, done };
+    if (deferred === undefined) this.#deferred.set(request.userid, [piece]);
+    else deferred.push(piece);
+    return true;
   }
 
   /** Asks a shard for something that is no user's. */
@@ -74,8 +103,37 @@ export class OpenBackups {
   }
 
   /** The same for a backup that was touched just now: requests keep the order of these calls. */
-  askOpen(request: ShardRequest & { userid: string }): Promise<ShardReply> {
-    return this.#shards.ask(shardOf(request.userid, this.#shards.count), request);
+  async askOpen(request: UserRequest): Promise<ShardReply> {
+    const shard = shardOf(request.userid, this.#shards.count);
+    const deferred = this.#takeDeferred(request.userid);
+    if (deferred.length === 0) return await this.#shards.ask(shard, request);
+    try {
+      return await this.#shards.ask(shard, { ...request, before: deferred.map((piece) => piece.request) });
+    } finally {
+      for (const { done } of deferred) done();
+    }
+  }
+
+  #takeDeferred(userid: string): DeferredPiece[] {
+    const deferred = this.#deferred.get(userid);
+    if (deferred === undefined) return [];
+    this.#deferred.delete(userid);
+    for (const { bytes } of deferred) this.#deferredBytes -= bytes;
+    return deferred;
+  }
+
+  get hasDeferred(): boolean {
+    return this.#deferred.size > 0;
+  }
+
+  /** Sends what was put off for these users, or for all: a release would pass it by. */
+  async flush(userids: readonly string[] = [...this.#deferred.keys()]): Promise<void> {
+    for (const userid of userids) {
+      for (const { request, done } of this.#takeDeferred(userid)) {
+        await this.#shards.ask(shardOf(userid, this.#shards.count), request);
+        done();
+      }
+    }
   }
 
   setPending(userid: string, pending: boolean): void {
@@ -84,6 +142,7 @@ export class OpenBackups {
 
   /** Gives everything up and waits until that is done. */
   async releaseAll(): Promise<void> {
+    if (this.hasDeferred) await this.flush();
     const shards = new Set(this.#touchedShards);
     for (const userid of this.#open.keys()) shards.add(shardOf(userid, this.#shards.count));
     this.#open.clear();
@@ -126,6 +185,7 @@ export class OpenBackups {
     const entries = [...this.#open];
     const victim = (entries.find(([, pending]) => !pending) ?? entries[0])![0];
     this.#open.delete(victim);
+    await this.flush([victim]);
     const shard = shardOf(victim, this.#shards.count);
     await this.#shards.ask(shard, { op: 'release', session: this.#session, userid: victim });
   }

@@ -301,6 +301,7 @@ export class Session implements SlabHolder {
    */
   async restart(): Promise<void> {
     await this.#restarting;
+    if (this.backups.hasDeferred) await this.backups.flush();
     const released = this.#releaseNow();
     if (this.server.config.durability !== 'ack') return await released;
     this.#restarting = released.catch((error: unknown) => {
@@ -351,14 +352,17 @@ export class Session implements SlabHolder {
     }
     if (this.#dispatcher.isReceiving) {
       if (quietMs > STALLED_MS && this.server.slabs.waitingCount > 0) this.#giveMemoryBack();
+    } else if (!this.#busy && quietMs > STALLED_MS && this.backups.hasDeferred) {
+      void this.#meanwhile(() => this.backups.flush());
     } else if (!this.#busy && quietMs > idleReleaseMs && !this.backups.isEmpty && !this.backups.hasPending) {
-      void this.#releaseIdle();
+      void this.#meanwhile(() => this.backups.releaseAll());
     }
   }
 
-  async #releaseIdle(): Promise<void> {
+  /** Does something of its own while the client is quiet. */
+  async #meanwhile(work: () => Promise<void>): Promise<void> {
     this.#busy = true;
-    await this.backups.releaseAll();
+    await work();
     this.#idle();
   }
 

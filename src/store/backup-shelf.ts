@@ -10,16 +10,20 @@ import { DataFile } from './data-file.ts';
 import { openTrusted } from './recovery.ts';
 import type { StoreEnvironment } from './store-environment.ts';
 
-/** Released backups that stay open; each costs two descriptors and up to 300 kB of SQLite cache. */
-const MAX_RELEASED = 64;
+/** Released backups that stay open in all shards together; each costs two descriptors and about 230 kB. */
+const MAX_RELEASED = 192;
 
 export class BackupShelf {
   readonly #env: StoreEnvironment;
-  /** In order of last use, the least recently used first. */
+  /** In the order in which they were opened. */
   readonly #open = new Map<string, Backup>();
+  readonly #maxReleased: number;
+  /** Where the search for one to close goes on: behind this backup. */
+  #hand: string | undefined;
 
   constructor(env: StoreEnvironment) {
     this.#env = env;
+    this.#maxReleased = Math.max(1, Math.floor(MAX_RELEASED / env.config.shards));
   }
 
   get size(): number {
@@ -35,13 +39,16 @@ export class BackupShelf {
    */
   async lock(userid: string, session: number, create: boolean): Promise<Backup | 'busy' | undefined> {
     const open = this.#open.get(userid);
-    if (open?.session === session) return this.#use(open);
+    if (open?.session === session) return open;
     if (open?.session !== undefined) return 'busy';
     const dataPath = this.#env.catalog.get(userid);
     if (open !== undefined) {
       const result = open.file.path === dataPath ? open.relock(session) : 'stale';
       if (result === 'busy') return 'busy';
-      if (result === 'locked') return this.#use(open);
+      if (result === 'locked') {
+        open.wasUsedAgain = true;
+        return open;
+      }
       this.#env.figures.count('stale_backups_total');
       this.forget(open);
     }
@@ -56,7 +63,8 @@ export class BackupShelf {
       throw error;
     }
     backup.session = session;
-    return this.#use(backup);
+    this.#open.set(userid, backup);
+    return backup;
   }
 
   /** The backup under this catalog key if its files are open. */
@@ -69,12 +77,6 @@ export class BackupShelf {
     return [...this.#open.keys()];
   }
 
-  #use(backup: Backup): Backup {
-    this.#open.delete(backup.userid);
-    this.#open.set(backup.userid, backup);
-    return backup;
-  }
-
   /** Finishes what the session committed and gives up its lock on this user's backup. */
   async release(userid: string, session: number): Promise<void> {
     const backup = this.#open.get(userid);
@@ -84,15 +86,36 @@ export class BackupShelf {
     this.#trim();
   }
 
+  /**
+   * Closes released backups that are too many. Which ones is chosen as by SIEVE (Zhang et al., NSDI 2024): the
+   * hand goes from the oldest to the newest and takes the first that was not used again since it passed. The
+   * least recently used one would be the worst choice for clients that go through all users in turn.
+   */
   #trim(): void {
     let released = 0;
     for (const backup of this.#open.values()) if (backup.session === undefined) released++;
-    for (const backup of this.#open.values()) {
-      if (released <= MAX_RELEASED) return;
-      if (backup.session !== undefined) continue;
-      this.forget(backup);
+    while (released > this.#maxReleased) {
+      const victim = this.#nextUnused();
+      if (victim === undefined) return;
+      this.forget(victim);
       released--;
     }
+  }
+
+  #nextUnused(): Backup | undefined {
+    const all = [...this.#open.values()];
+    const start = all.findIndex(({ userid }) => userid === this.#hand) + 1;
+    // Twice round: the first time may only find backups that were used again.
+    for (let step = 0; step < 2 * all.length; step++) {
+      const backup = all[(start + step) % all.length]!;
+      if (backup.session !== undefined) continue;
+      if (!backup.wasUsedAgain) {
+        this.#hand = all[(start + step - 1 + all.length) % all.length]!.userid;
+        return backup;
+      }
+      backup.wasUsedAgain = false;
+    }
+    return undefined;
   }
 
   /** Closes a backup whatever state it is in; the next lock opens it anew and recovers what is needed. */

@@ -33,8 +33,8 @@ export class Backup {
   session: number | undefined;
   /** GUIDs that this session's RESERVE reported missing. */
   readonly reserved = new Set<string>();
-  /** Number of reads and writes, to find the least recently used. */
-  lastUsed = 0;
+  /** It was locked again since the shelf last thought of closing it. */
+  wasUsedAgain = false;
   readonly #env: StoreEnvironment;
   #fileSha1: ResumableSha1;
   readonly #indexFd: number;
@@ -74,6 +74,7 @@ export class Backup {
       engine: this.#env.engine,
       bootTag: this.#env.bootTag,
       durability: this.#env.config.durability,
+      disk: this.#env.disk,
       figures: this.#env.figures,
     });
     return this.#chunk;

@@ -27,6 +27,8 @@ const LOCK_TIMEOUT_MS = 30_000;
 /** Entries that are read under one lock by entries(). */
 const ENTRIES_PER_LOCK = 256;
 const CACHED_ENTRIES = 10_000;
+/** Two writes within one tick of the clock that stamps files (10 ms at most) leave the same time. */
+const RACY_MS = 50;
 
 /**
  * backups.db: which data file belongs to which user. A twoskip file that Cyrus's programs read and write too.
@@ -42,6 +44,8 @@ export class Catalog {
   #cache = new Map<string, string | undefined>();
   /** What the cache is of: it is as good as a read while header and inode are unchanged. */
   #cacheOf = '';
+  /** The file's inode, length and times when the cache was last found good; see isUntouched(). */
+  #seen: Stats | undefined;
   #checkpointFailure: BackupError | undefined;
 
   constructor(file: string) {
@@ -56,6 +60,7 @@ export class Catalog {
   /** Absolute path of the user's data file. Reads create nothing: a catalog that does not exist is empty. */
   get(userid: string): string | undefined {
     const key = keyOf(userid);
+    if (this.#cache.has(userid) && this.#isUntouched()) return this.#cache.get(userid);
     return this.#run('shared', (reader) => {
       const { generation, currentSize } = reader.header;
       const stat = fstatSync(this.#file!.fd);
@@ -65,11 +70,27 @@ export class Catalog {
       if (version !== this.#cacheOf) fdatasyncSync(this.#file!.fd);
       if (version !== this.#cacheOf || this.#cache.size >= CACHED_ENTRIES) this.#cache.clear();
       this.#cacheOf = version;
+      this.#seen = Date.now() - stat.mtimeMs > RACY_MS ? stat : undefined;
       if (this.#cache.has(userid)) return this.#cache.get(userid);
       const found = reader.find(key).exact?.value.toString('utf8');
       this.#cache.set(userid, found);
       return found;
     });
+  }
+
+  /** Nobody has written to the file or replaced it since get() last read it: the lock and a read would tell the same. */
+  #isUntouched(): boolean {
+    if (this.#seen === undefined) return false;
+    const { ino, dev, size, mtimeMs, ctimeMs } = this.#seen;
+    const now = statSync(this.path, { throwIfNoEntry: false });
+    return (
+      now !== undefined &&
+      now.ino === ino &&
+      now.dev === dev &&
+      now.size === size &&
+      now.mtimeMs === mtimeMs &&
+      now.ctimeMs === ctimeMs
+    );
   }
 
   /** Adds or replaces an entry. */
@@ -155,6 +176,7 @@ export class Catalog {
     this.#file = undefined;
     this.#cache.clear();
     this.#cacheOf = '';
+    this.#seen = undefined;
   }
 
   #change(work: (transaction: Transaction) => void): void {

@@ -9,10 +9,10 @@
  */
 import { crashPoint } from '../platform/crash-points.ts';
 import type { DeflateEngine } from '../platform/deflate.ts';
-import { fdatasync } from '../platform/durable.ts';
 import { ResumableSha1 } from '../platform/sha1.ts';
 import { readContent } from './chunk/reader.ts';
 import { type ChunkMark, ChunkWriter, type SegmentStart } from './chunk/writer.ts';
+import type { DiskSync } from './disk-sync.ts';
 import type { BackupIndex } from './index/backup-index.ts';
 import { PendingMessages } from './pending.ts';
 import type { ShardFigures } from './shard-figures.ts';
@@ -40,6 +40,7 @@ export interface OpenChunkOptions {
   engine: DeflateEngine;
   bootTag: Uint8Array;
   durability: Durability;
+  disk: DiskSync;
   figures: ShardFigures;
 }
 
@@ -189,9 +190,7 @@ export class OpenChunk {
 
   /** Bytes up to the last commit are on disk when this resolves. */
   async #syncData(): Promise<void> {
-    const start = performance.now();
-    await fdatasync(this.#o.fd);
-    this.#o.figures.observe('sync_seconds', (performance.now() - start) / 1000);
+    this.#o.figures.observe('sync_seconds', await this.#o.disk.sync(this.#o.fd));
     this.#o.figures.count('syncs_total');
     this.#unsynced = false;
     if (this.#holdsSpill) this.#o.index.allowSpill(true);
@@ -232,7 +231,7 @@ export class OpenChunk {
     const start = performance.now();
     index.commit();
     crashPoint('index-committed');
-    if (durability !== 'none') await fdatasync(this.#o.indexFd);
+    if (durability !== 'none') await this.#o.disk.sync(this.#o.indexFd);
     figures.observe('index_commit_seconds', (performance.now() - start) / 1000);
     crashPoint('index-synced');
     this.#writer.writeTrailer();

@@ -14,6 +14,7 @@ import type {
   ShardReply,
   ShardRequest,
   StagedMessage,
+  UserRequest,
 } from '../pipeline/messages.ts';
 import { slabText } from '../pipeline/slabs.ts';
 import { crashPoint } from '../platform/crash-points.ts';
@@ -40,8 +41,8 @@ interface Session {
   users: Set<string>;
   /** Commands whose text is still coming or that wait for `supply`. */
   commands: Map<number, { userid: string; command: Command }>;
-  /** Answers with more pages to come. */
-  pages: Map<number, Iterator<Uint8Array>>;
+  /** Answers with more pages to come: the next one, and those behind it. */
+  pages: Map<number, { next: Uint8Array; rest: Iterator<Uint8Array> }>;
   /** Files in the staging folder that were written for it here. */
   spools: Set<string>;
 }
@@ -66,6 +67,7 @@ export class Shard {
 
   /** Carries out one request. Never rejects: what goes wrong is in the reply, the log and the figures. */
   async handle(request: ShardRequest): Promise<ShardReply> {
+    this.#env.disk.underWay++;
     try {
       switch (request.op) {
         case 'stats':
@@ -80,16 +82,25 @@ export class Shard {
         case 'rest':
           return await this.#rest(request);
         default:
-          return await this.#queues.run(request.userid, () => this.#handleOfUser(request));
+          return await this.#queues.run(request.userid, () => this.#handleInOrder(request));
       }
     } catch (error) {
       return this.#failed(error, request);
+    } finally {
+      this.#env.disk.underWay--;
     }
   }
 
-  async #handleOfUser(
-    request: Exclude<ShardRequest, { op: 'stats' | 'stop' | 'stage' | 'release' | 'rest' }>,
-  ): Promise<ShardReply> {
+  /** What was put off until this request, and it itself unless that failed. */
+  async #handleInOrder(request: UserRequest): Promise<ShardReply> {
+    for (const piece of request.before ?? []) {
+      const reply = await this.#piece(piece);
+      if (reply.code !== 'OK') return reply;
+    }
+    return await this.#handleOfUser(request);
+  }
+
+  async #handleOfUser(request: UserRequest): Promise<ShardReply> {
     switch (request.op) {
       case 'piece':
         return await this.#piece(request);
@@ -202,21 +213,26 @@ export class Shard {
 
   async #read(request: ReadRequest): Promise<ShardReply> {
     const session = this.#session(request.session);
-    let pages = request.cursor === undefined ? undefined : session.pages.get(request.cursor);
+    const begun = request.cursor === undefined ? undefined : session.pages.get(request.cursor);
     if (request.cursor !== undefined) session.pages.delete(request.cursor);
-    if (pages === undefined) {
-      const backup = await this.#lock(request, false);
-      if (backup === undefined) return nonexistentAnswer(request.query);
-      if ('code' in backup) return backup;
-      const answer = await this.#answer(backup, request);
-      if ('code' in answer) return answer;
-      pages = answer;
-    }
-    const page = pages.next();
-    if (page.done) return { ...OK, bytes: new Uint8Array(0) };
+    if (begun !== undefined) return this.#page(session, begun.next, begun.rest);
+    if (request.cursor !== undefined) return gone();
+    const backup = await this.#lock(request, false);
+    if (backup === undefined) return nonexistentAnswer(request.query);
+    if ('code' in backup) return backup;
+    const answer = await this.#answer(backup, request);
+    if ('code' in answer) return answer;
+    const first = answer.next();
+    return first.done ? { ...OK, bytes: new Uint8Array(0) } : this.#page(session, first.value, answer);
+  }
+
+  /** A page, and whether another follows: looking ahead saves short answers a second request. */
+  #page(session: Session, bytes: Uint8Array, rest: Iterator<Uint8Array>): ShardReply {
+    const next = rest.next();
+    if (next.done) return { ...OK, bytes };
     const cursor = this.#nextCursor++;
-    session.pages.set(cursor, pages);
-    return { ...OK, bytes: page.value, cursor };
+    session.pages.set(cursor, { next: next.value, rest });
+    return { ...OK, bytes, cursor };
   }
 
   /** The pages of an answer, followed by what is kept of former owners of the userid. */

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { Config } from '../config/config.ts';
 import type { DeflateEngine } from '../platform/deflate.ts';
 import type { Catalog } from './catalog.ts';
+import type { DiskSync } from './disk-sync.ts';
 import type { ShardFigures } from './shard-figures.ts';
 
 export interface StoreEnvironment {
@@ -10,6 +11,7 @@ export interface StoreEnvironment {
   catalog: Catalog;
   engine: DeflateEngine;
   bootTag: Uint8Array;
+  disk: DiskSync;
   figures: ShardFigures;
   log: Logger;
 }

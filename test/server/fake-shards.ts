@@ -42,7 +42,14 @@ export class FakeShards implements Shards {
     this.count = count;
   }
 
-  async ask(shard: number, request: ShardRequest): Promise<ShardReply> {
+  async ask(
+    shard: number,
+    { before, ...request }: ShardRequest & { before?: PieceRequest[] },
+  ): Promise<ShardReply> {
+    for (const piece of before ?? []) {
+      const reply = await this.ask(shard, piece);
+      if (reply.code !== 'OK') return reply;
+    }
     this.requests.push({ ...request, shard });
     if (this.gate !== undefined) await this.gate;
     const scripted = await this.script(request);

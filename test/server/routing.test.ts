@@ -86,6 +86,7 @@ describe('MESSAGE', () => {
     await wire.ok('GET USER bob');
     await wire.ok(`APPLY MESSAGE (${file('one')})`);
     await wire.ok(`APPLY MESSAGE (${file('two')})`);
+    await wire.ok('RESTART');
     expect(shards.stored.map(({ userid }) => userid)).toEqual(['anne', 'bob']);
   });
 
@@ -100,6 +101,7 @@ describe('MESSAGE', () => {
     await wire.ok(`GET ${get}`);
     await wire.ok('GET ANNOTATION ""');
     await wire.ok(`APPLY MESSAGE (${file('one')})`);
+    await wire.ok('RESTART');
     expect(shards.stored.map((one) => one.userid)).toEqual([userid]);
     expect(shards.stored[0]!.messages).toEqual([
       { guid: sha1('one'), partition: 'default', offset: 'MESSAGE ('.length + file('').length + 0, size: 3 },
@@ -168,12 +170,58 @@ describe('MESSAGE', () => {
         const found = { guid, partition: 'default', path: request.path, offset: 2, size: 3 };
         return { code: 'OK', text: '', staged: [found] };
       }
-      return request.op === 'piece' ? { code: 'NEED', text: '', guids: [guid] } : undefined;
+      if (request.op !== 'piece' || request.verb === 'MESSAGE') return undefined;
+      return { code: 'NEED', text: '', guids: [guid] };
     };
     await wire.ok(`APPLY MAILBOX %(UNIQUEID u MBOXNAME user.bob RECORD ${record('one')})`);
     expect(shards.of('export')).toMatchObject([{ userid: 'anne', guids: [guid], shard: shardOf('anne', 3) }]);
     expect(shards.of('supply')[0]).toMatchObject({ userid: 'bob' });
     expect(contentOf(shards.of('supply')[0]!.staged[0]!)).toBe('one');
+  });
+
+  test('of a few bytes travels with the next request about its user', async () => {
+    await wire.ok('GET USER anne');
+    await wire.ok(`APPLY MESSAGE (${file('one')})`);
+    await wire.ok(`APPLY MESSAGE (${file('two')})`);
+    await wire.ok('GET USER bob');
+    expect(shards.stored).toEqual([]);
+    await wire.ok(`APPLY MAILBOX %(UNIQUEID u MBOXNAME user.anne RECORD ${record('one', 'two')})`);
+    expect(shards.stored.map(({ verb, messages }) => [verb, messages?.[0]?.guid])).toEqual([
+      ['MESSAGE', sha1('one')],
+      ['MESSAGE', sha1('two')],
+      ['MAILBOX', undefined],
+    ]);
+    expect(harness.slabs.smallBytes).toBe(0);
+  });
+
+  test('that fails when it is carried out at last makes the MAILBOX after it fail', async () => {
+    await wire.ok('GET USER anne');
+    await wire.ok(`APPLY MESSAGE (${file('one')})`);
+    shards.script = (request) =>
+      request.op === 'piece' && request.verb === 'MESSAGE'
+        ? { code: 'IMAP_MAILBOX_LOCKED', text: 'disk full' }
+        : undefined;
+    const answer = await wire.command(
+      `APPLY MAILBOX %(UNIQUEID u MBOXNAME user.anne RECORD ${record('one')})`,
+    );
+    expect(answer.kind).toBe('NO IMAP_MAILBOX_LOCKED');
+    expect(shards.stored).toEqual([]);
+    expect(harness.slabs.smallBytes).toBe(0);
+  });
+
+  test('is put off for a limited number of bytes only', async () => {
+    await wire.ok('GET USER anne');
+    const texts = ['a', 'b', 'c'].map((letter) => letter.repeat(50_000));
+    for (const text of texts) await wire.ok(`APPLY MESSAGE (${file(text)})`);
+    expect(shards.stored.map(({ messages }) => messages![0]!.guid)).toEqual(texts.map(sha1));
+  });
+
+  test('is kept when the client goes away before the MAILBOX', async () => {
+    await wire.ok('GET USER anne');
+    await wire.ok(`APPLY MESSAGE (${file('one')})`);
+    await wire.ok('EXIT');
+    expect(shards.stored.map(({ verb }) => verb)).toEqual(['MESSAGE']);
+    expect(shards.requests.at(-1)!.op).toBe('release');
   });
 
   test('that a file had to give up is supplied to its real owner', async () => {

@@ -8,6 +8,7 @@ import { bootTag } from '../../src/platform/boot.ts';
 import { loadDeflateEngine } from '../../src/platform/deflate.ts';
 import { createLogger } from '../../src/platform/log.ts';
 import { DataFile } from '../../src/store/data-file.ts';
+import { DiskSync } from '../../src/store/disk-sync.ts';
 import { BackupIndex } from '../../src/store/index/backup-index.ts';
 import { openTrusted } from '../../src/store/recovery.ts';
 import { ShardFigures } from '../../src/store/shard-figures.ts';
@@ -47,6 +48,7 @@ async function reopen(dataPath: string, boot = bootTag()) {
     catalog: rig.catalog,
     engine: loadDeflateEngine('zlib'),
     bootTag: boot,
+    disk: new DiskSync(),
     figures,
     log: createLogger('silent'),
   };

@@ -1,5 +1,5 @@
 /** Where the pieces of a command's text go: into a user's backup, or into the staging file of the session. */
-import type { MessageRef, ShardReply, StoredVerb, TextPiece } from '../../pipeline/messages.ts';
+import type { MessageRef, PieceRequest, ShardReply, StoredVerb, TextPiece } from '../../pipeline/messages.ts';
 import type { PieceSink } from '../command-text.ts';
 import type { Session } from '../session.ts';
 
@@ -11,6 +11,7 @@ export class BackupSink implements PieceSink {
   readonly #verb: StoredVerb;
   /** Why the backup may not be used now. */
   #refusal: ShardReply | undefined;
+  #hasSent = false;
 
   constructor(session: Session, userid: string, verb: StoredVerb) {
     this.#session = session;
@@ -26,14 +27,33 @@ export class BackupSink implements PieceSink {
 
   async send(piece: TextPiece, last: { messages: MessageRef[] } | undefined): Promise<ShardReply> {
     if (this.#refusal !== undefined) return this.#refusal;
-    return await this.#session.backups.askOpen({
+    const isWhole = last !== undefined && !this.#hasSent;
+    this.#hasSent = true;
+    const request: PieceRequest = {
       op: 'piece',
       ...this.#of,
       verb: this.#verb,
       piece,
       last: last !== undefined,
       ...(last !== undefined && this.#verb === 'MESSAGE' && { messages: last.messages }),
-    });
+    };
+    if (isWhole && this.#defer(request)) return { code: 'OK', text: '' };
+    return await this.#session.backups.askOpen(request);
+  }
+
+  /**
+   * The OK of a MESSAGE promises nothing yet, and the MAILBOX that builds on it fails if it fails: a small one
+   * need not wake the shard.
+   */
+  #defer(request: PieceRequest): boolean {
+    const { piece, verb } = request;
+    if (verb !== 'MESSAGE' || piece.kind !== 'bytes') return false;
+    const { slabs } = this.#session.server;
+    const bytes = piece.bytes.byteLength;
+    if (!slabs.takeSmall(bytes)) return false;
+    if (this.#session.backups.defer(request, bytes, () => slabs.releaseSmall(bytes))) return true;
+    slabs.releaseSmall(bytes);
+    return false;
   }
 
   async abort(): Promise<void> {

@@ -7,7 +7,8 @@
  */
 import type Database from 'better-sqlite3';
 import { type ApplierOptions, LineApplier } from './line-applier.ts';
-import { CACHE_KIBIBYTES, type OpenOptions, openDatabase } from './open-database.ts';
+import { CACHE_KIBIBYTES, type OpenedDatabase, type OpenOptions, openDatabase } from './open-database.ts';
+import type { MailboxRow } from './queries.ts';
 import { settleNewMessage } from './record-places.ts';
 import { fromBlob, sqlText } from './sql-text.ts';
 
@@ -80,6 +81,8 @@ export interface SieveLocation {
 export class BackupIndex {
   readonly path: string;
   readonly #db: Database.Database;
+  /** What queries.ts found last, while nothing has been written since: a client asks for what it then changes. */
+  lastMailbox: MailboxRow | undefined;
   /** All of `cb_state`; undefined until it is asked for, and after a rollback. */
   #state: Map<string, unknown> | undefined;
   /** Which of SELDOM_FILLED may have rows; undefined until it is asked for. */
@@ -90,9 +93,10 @@ export class BackupIndex {
     pluck: new Map<string, Database.Statement>(),
   };
 
-  private constructor(path: string, db: Database.Database) {
+  private constructor(path: string, { db, state }: OpenedDatabase) {
     this.path = path;
     this.#db = db;
+    this.#state = state && new Map(state);
   }
 
   /**
@@ -148,6 +152,7 @@ export class BackupIndex {
 
   /** The file may have been changed by somebody else since it was last used. */
   forgetCached(): void {
+    this.lastMailbox = undefined;
     this.#state = undefined;
     this.#filled = undefined;
   }
@@ -185,6 +190,7 @@ export class BackupIndex {
 
   /** No error where SQLite has done so by itself, as it may when the disk is full. */
   rollback(): void {
+    this.lastMailbox = undefined;
     this.#state = undefined;
     if (this.inTransaction) this.statement('ROLLBACK').run();
   }
@@ -195,6 +201,7 @@ export class BackupIndex {
   }
 
   release(name: string): void {
+    this.lastMailbox = undefined;
     this.statement(`RELEASE ${name}`).run();
   }
 
@@ -366,6 +373,7 @@ export class BackupIndex {
    * as a whole. `guids`: what was missing, to know it again.
    */
   markForHeal(uniqueid: string, guids: readonly string[]): void {
+    this.lastMailbox = undefined;
     const sorted = [...guids].sort();
     const sql = 'INSERT OR REPLACE INTO cb_heal(uniqueid, guids) VALUES (CAST(? AS TEXT), ?)';
     this.statement(sql).run(sqlText(uniqueid), Buffer.from(sorted.join(''), 'hex'));

@@ -84,9 +84,14 @@ export class DlistText {
     }
   }
 
+  /** What was gathered, as a byte string. */
+  latin1(): string {
+    return this.#buffer.toString('latin1', 0, this.#length);
+  }
+
   /** What was gathered, to be bound as `CAST(? AS TEXT)`. */
   text(): SqlText {
-    if (this.#ascii) return this.#buffer.toString('latin1', 0, this.#length);
+    if (this.#ascii) return this.latin1();
     return Buffer.from(this.#buffer.subarray(0, this.#length));
   }
 

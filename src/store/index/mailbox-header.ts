@@ -2,6 +2,7 @@
 import type { ScalarView } from '../../csync/dlist-sax.ts';
 import { DlistText } from './dlist-text.ts';
 import { badParameters, type Rejection } from './outcome.ts';
+import type { MailboxRow } from './queries.ts';
 import { type SqlText, sqlText, toSigned64 } from './sql-text.ts';
 
 type Column = 'text' | 'uint32' | 'uint64' | 'time';
@@ -28,6 +29,27 @@ const COLUMNS: Readonly<Record<string, Column>> = {
   XCONVMODSEQ: 'uint64',
 };
 const COLUMN_KEYS = Object.keys(COLUMNS);
+/** The fields of a row that hold these columns. */
+const ROW_FIELDS = [
+  ['UNIQUEID', 'uniqueid'],
+  ['MBOXNAME', 'mboxname'],
+  ['MBOXTYPE', 'mboxtype'],
+  ['LAST_UID', 'lastUid'],
+  ['HIGHESTMODSEQ', 'highestmodseq'],
+  ['RECENTUID', 'recentuid'],
+  ['RECENTTIME', 'recenttime'],
+  ['LAST_APPENDDATE', 'lastAppenddate'],
+  ['POP3_LAST_LOGIN', 'pop3LastLogin'],
+  ['POP3_SHOW_AFTER', 'pop3ShowAfter'],
+  ['UIDVALIDITY', 'uidvalidity'],
+  ['PARTITION', 'partition'],
+  ['ACL', 'acl'],
+  ['OPTIONS', 'options'],
+  ['SYNC_CRC', 'syncCrc'],
+  ['SYNC_CRC_ANNOT', 'syncCrcAnnot'],
+  ['QUOTAROOT', 'quotaroot'],
+  ['XCONVMODSEQ', 'xconvmodseq'],
+] as const satisfies readonly (readonly [key: string, field: keyof MailboxRow])[];
 
 /** What Cyrus's backupd insists on, RECORD apart. */
 const REQUIRED = [
@@ -75,6 +97,30 @@ export class MailboxHeader {
     if (key === 'ANNOTATIONS' || key === 'RECORD') return; // NIL: none
     this.extra.key(key);
     this.extra.scalar(value);
+  }
+
+  /** Fields so far that have a column; of one that comes twice the first counts, so more fields mean more content. */
+  get fieldCount(): number {
+    return this.#values.size + (this.annotations.length > 0 ? 1 : 0);
+  }
+
+  /** Whether the columns of this row are to be others than they are. */
+  differsFrom(row: MailboxRow): boolean {
+    for (const [key, field] of ROW_FIELDS) {
+      const stored = row[field];
+      const value = COLUMNS[key] === 'text' ? (this.#values.get(key) ?? null) : this.#columnNumber(key);
+      const isSame =
+        typeof value === 'bigint' ? stored !== null && value === BigInt(stored) : value === stored;
+      if (!isSame) return true;
+    }
+    return this.annotations.latin1() !== row.annotations;
+  }
+
+  /** As the column holds it, unsigned; null where there is none. */
+  #columnNumber(key: string): bigint | null {
+    const number = this.number(key);
+    if (number === undefined) return null;
+    return COLUMNS[key] === 'uint32' ? number & UINT32 : number;
   }
 
   /** Undefined if the field is absent, null for NIL. */
@@ -129,9 +175,8 @@ export class MailboxHeader {
     const values = COLUMN_KEYS.map((key) => {
       const value = this.#values.get(key) ?? null;
       if (COLUMNS[key] === 'text' || value === null) return sqlText(value);
-      const number = this.number(key);
-      if (number === undefined) return null;
-      return toSigned64(COLUMNS[key] === 'uint32' ? number & UINT32 : number);
+      const number = this.#columnNumber(key);
+      return number === null ? null : toSigned64(number);
     });
     return [...values, this.annotations.text()];
   }

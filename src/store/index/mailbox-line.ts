@@ -21,7 +21,6 @@ const CAPTURE = 5;
 const DONE = 6;
 
 export class MailboxLine implements DlistSaxEvents {
-  readonly #index: BackupIndex;
   readonly #live: boolean;
   readonly #rows: MailboxRows;
   readonly #records: RecordStore;
@@ -42,9 +41,8 @@ export class MailboxLine implements DlistSaxEvents {
     index: BackupIndex,
     options: { chunkId: number; live: boolean; pending: PendingMessageSource | undefined },
   ) {
-    this.#index = index;
     this.#live = options.live;
-    this.#rows = new MailboxRows(index, options.chunkId);
+    this.#rows = new MailboxRows(index, options.chunkId, options.live);
     this.#records = new RecordStore(index, options.chunkId, options.pending);
   }
 
@@ -197,19 +195,18 @@ export class MailboxLine implements DlistSaxEvents {
     const since = this.#header.number('SINCE_MODSEQ');
     if (!this.#live || since === undefined || since === 0n) return undefined;
     const { mboxname } = this.#header;
-    const stored = this.#mailbox!;
-    if (stored.isNew || stored.deleted) return checksum(`${mboxname} is not in the backup`);
-    if (this.#index.healMark(this.#header.uniqueid) !== undefined) {
-      return checksum(`${mboxname} is to be sent as a whole`);
-    }
-    if (stored.highestmodseq !== since) {
-      return checksum(`${mboxname} is at modseq ${stored.highestmodseq}, not ${since}`);
+    const { row } = this.#mailbox!;
+    if (row === undefined || row.deleted !== null) return checksum(`${mboxname} is not in the backup`);
+    if (row.underHeal) return checksum(`${mboxname} is to be sent as a whole`);
+    if (row.highestmodseq !== since) {
+      return checksum(`${mboxname} is at modseq ${row.highestmodseq}, not ${since}`);
     }
     const crcs = [
-      [this.#header.number('SINCE_CRC'), stored.syncCrc],
-      [this.#header.number('SINCE_CRC_ANNOT'), stored.syncCrcAnnot],
+      [this.#header.number('SINCE_CRC'), row.syncCrc],
+      [this.#header.number('SINCE_CRC_ANNOT'), row.syncCrcAnnot],
     ] as const;
-    for (const [sent, kept] of crcs) {
+    for (const [sent, stored] of crcs) {
+      const kept = row.crcStale ? 0n : BigInt(stored ?? 0);
       if (sent !== undefined && sent !== 0n && kept !== 0n && sent !== kept) {
         return checksum(`${mboxname} has another checksum in the backup`);
       }

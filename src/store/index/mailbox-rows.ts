@@ -1,18 +1,16 @@
 /** Rows of mailboxes and intermediate nodes, as MAILBOX lines make and change them. */
 import type { BackupIndex } from './backup-index.ts';
 import type { MailboxHeader } from './mailbox-header.ts';
-import { sqlText, toSigned64, unsignedDigits } from './sql-text.ts';
+import { type MailboxRow, mailboxByUniqueid } from './queries.ts';
+import { sqlText, toSigned64 } from './sql-text.ts';
 
 /** What the index said of a mailbox before the line. */
 export interface StoredMailbox {
   id: number;
-  /** The line brought it in. */
-  isNew: boolean;
-  deleted: boolean;
-  highestmodseq: bigint;
-  /** 0 if it is not known. */
-  syncCrc: bigint;
-  syncCrcAnnot: bigint;
+  /** Undefined if the line brought it in. */
+  row: MailboxRow | undefined;
+  /** Of a new one: how much of the header its row was made of. */
+  insertedFields: number;
 }
 
 /** Internal name of a user's folder outside the deleted namespace. */
@@ -21,38 +19,35 @@ const OWN_FOLDER = /^(?:[^!]*!)?user\./;
 export class MailboxRows {
   readonly #index: BackupIndex;
   readonly #chunkId: number;
+  /** What clients send now is in an index that only we have written since: a name has one live mailbox at most. */
+  readonly #live: boolean;
 
-  constructor(index: BackupIndex, chunkId: number) {
+  constructor(index: BackupIndex, chunkId: number, live: boolean) {
     this.#index = index;
     this.#chunkId = chunkId;
+    this.#live = live;
   }
 
   /** The mailbox with the header's UNIQUEID; it gets a row if it has none. */
   open(header: MailboxHeader): StoredMailbox {
-    const row = this.#index.statement(FIND).get(sqlText(header.uniqueid)) as FoundRow | undefined;
-    if (row !== undefined) {
-      const isStale = row.crcStale === 1;
-      return {
-        id: row.id,
-        isNew: false,
-        deleted: row.deleted !== null,
-        highestmodseq: BigInt(unsignedDigits(row.highestmodseq ?? '0')),
-        syncCrc: isStale ? 0n : BigInt(row.syncCrc ?? 0),
-        syncCrcAnnot: isStale ? 0n : BigInt(row.syncCrcAnnot ?? 0),
-      };
-    }
+    const row = mailboxByUniqueid(this.#index, header.uniqueid);
+    if (row !== undefined) return { id: row.id, row, insertedFields: 0 };
     const inserted = this.#index.statement(INSERT).run(this.#chunkId, ...header.bindings());
-    const id = Number(inserted.lastInsertRowid);
-    return { id, isNew: true, deleted: false, highestmodseq: 0n, syncCrc: 0n, syncCrcAnnot: 0n };
+    return { id: Number(inserted.lastInsertRowid), row: undefined, insertedFields: header.fieldCount };
   }
 
   /** Makes the mailbox what its complete header says. Returns whether the line changed anything. */
   finish(mailbox: StoredMailbox, header: MailboxHeader, time: number, recordsChanged: boolean): boolean {
-    const values = header.bindings();
-    const updated = this.#index.statement(UPDATE).run(this.#chunkId, ...values, mailbox.id, ...values);
-    let changed = mailbox.isNew || recordsChanged || updated.changes > 0;
-    if (this.#putFields(mailbox.id, header)) changed = true;
-    if (this.#takeName(header, mailbox.id, time)) changed = true;
+    const { row } = mailbox;
+    const isHeaderNew =
+      row === undefined
+        ? mailbox.insertedFields < header.fieldCount
+        : row.deleted !== null || header.differsFrom(row);
+    if (isHeaderNew) this.#index.statement(UPDATE).run(this.#chunkId, ...header.bindings(), mailbox.id);
+    let changed = row === undefined || recordsChanged || isHeaderNew;
+    if (this.#putFields(mailbox, header)) changed = true;
+    const keepsName = this.#live && row?.deleted === null && row.mboxname === header.mboxname;
+    if (!keepsName && this.#takeName(header, mailbox.id, time)) changed = true;
     if (this.#dropIntermediate(header)) changed = true;
     if (this.#index.clearHealMark(header.uniqueid)) changed = true;
     // Deleted folders of a user who is gone are reported as long as the mail server has them.
@@ -60,7 +55,7 @@ export class MailboxRows {
       this.#index.setUnuserAt(undefined);
       changed = true;
     }
-    if (changed && updated.changes === 0) {
+    if (changed && !isHeaderNew) {
       this.#index
         .statement('UPDATE mailbox SET last_chunk_id = ? WHERE id = ?')
         .run(this.#chunkId, mailbox.id);
@@ -85,9 +80,9 @@ export class MailboxRows {
     return this.#index.statement(PUT_INTERMEDIATE).run(...bindings).changes > 0 || changed;
   }
 
-  #putFields(id: number, header: MailboxHeader): boolean {
+  #putFields({ id, row }: StoredMailbox, header: MailboxHeader): boolean {
+    if (row !== undefined && !row.crcStale && row.fields === header.extra.latin1()) return false;
     if (header.extra.length === 0) {
-      if (!this.#index.mayHaveRows('cb_mailbox')) return false;
       return this.#index.statement('DELETE FROM cb_mailbox WHERE mailbox_id = ?').run(id).changes > 0;
     }
     return this.#index.statement(PUT_FIELDS).run(id, header.extra.text()).changes > 0;
@@ -103,15 +98,6 @@ export class MailboxRows {
     const sql = 'DELETE FROM cb_intermediate WHERE uniqueid = CAST(? AS TEXT) OR mboxname = CAST(? AS TEXT)';
     return this.#index.statement(sql).run(sqlText(header.uniqueid), sqlText(header.mboxname)).changes > 0;
   }
-}
-
-interface FoundRow {
-  id: number;
-  highestmodseq: string | null;
-  syncCrc: number | null;
-  syncCrcAnnot: number | null;
-  deleted: number | null;
-  crcStale: number | null;
 }
 
 /** Text columns hold the bytes that were sent, so they are compared and bound through CAST. */
@@ -138,15 +124,11 @@ const COLUMNS: readonly (readonly [name: string, parameter: string])[] = [
   ['annotations', TEXT],
 ];
 
-const FIND = `SELECT m.id, CAST(m.highestmodseq AS TEXT) AS highestmodseq, m.sync_crc AS syncCrc,
-    m.sync_crc_annot AS syncCrcAnnot, m.deleted, c.crc_stale AS crcStale
-  FROM mailbox m LEFT JOIN cb_mailbox c ON c.mailbox_id = m.id WHERE m.uniqueid = CAST(? AS TEXT)`;
 const INSERT = `INSERT INTO mailbox(last_chunk_id, ${COLUMNS.map(([name]) => name).join(', ')})
   VALUES (?, ${COLUMNS.map(([, parameter]) => parameter).join(', ')})`;
-const UPDATE = `UPDATE mailbox SET last_chunk_id = ?, deleted = NULL,
-    ${COLUMNS.map(([name, parameter]) => `${name} = ${parameter}`).join(', ')}
-  WHERE id = ? AND (deleted IS NOT NULL
-    OR ${COLUMNS.map(([name, parameter]) => `${name} IS NOT ${parameter}`).join(' OR ')})`;
+const UPDATE = `UPDATE mailbox SET last_chunk_id = ?, ${COLUMNS.map(
+  ([name, parameter]) => `${name} = ${parameter}`,
+).join(', ')}, deleted = NULL WHERE id = ?`;
 const PUT_FIELDS = `INSERT INTO cb_mailbox(mailbox_id, fields, crc_stale) VALUES (?, CAST(? AS TEXT), 0)
   ON CONFLICT(mailbox_id) DO UPDATE SET fields = excluded.fields, crc_stale = 0
   WHERE fields IS NOT excluded.fields OR crc_stale <> 0`;

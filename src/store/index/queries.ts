@@ -98,12 +98,15 @@ export function* mailboxes(index: BackupIndex): Generator<MailboxRow, void> {
 /** The live mailbox of this name. */
 export function mailboxByName(index: BackupIndex, mboxname: string): MailboxRow | undefined {
   const sql = `${SELECT_MAILBOX} WHERE m.mboxname = CAST(? AS TEXT) AND m.deleted IS NULL ORDER BY m.id DESC LIMIT 1`;
-  const row = index.statement(sql).get(sqlText(mboxname)) as RawMailbox | undefined;
-  return row && mailboxOf(row);
+  const raw = index.statement(sql).get(sqlText(mboxname)) as RawMailbox | undefined;
+  const row = raw && mailboxOf(raw);
+  if (row !== undefined) index.lastMailbox = row;
+  return row;
 }
 
 /** The mailbox with this unique id, live or deleted. */
 export function mailboxByUniqueid(index: BackupIndex, uniqueid: string): MailboxRow | undefined {
+  if (index.lastMailbox?.uniqueid === uniqueid) return index.lastMailbox;
   const sql = `${SELECT_MAILBOX} WHERE m.uniqueid = CAST(? AS TEXT)`;
   const row = index.statement(sql).get(sqlText(uniqueid)) as RawMailbox | undefined;
   return row && mailboxOf(row);

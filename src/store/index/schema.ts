@@ -133,15 +133,20 @@ export function completeTemporarily(db: Database.Database): void {
       db.exec(`CREATE TEMP TABLE ${definition.replaceAll(/REFERENCES \w+\(\w+\)/g, '')}`);
     }
   }
-  if (hasOwnTables(db)) return;
+  if (readState(db) !== undefined) return;
   for (const table of OWN_TABLES) db.exec(`CREATE TEMP TABLE ${table}`);
 }
 
-/** Whether our own tables exist in the form that this program knows. */
-export function hasOwnTables(db: Database.Database): boolean {
-  if (!hasTable(db, 'cb_state')) return false;
-  const version = db.prepare("SELECT value FROM main.cb_state WHERE name = 'version'").pluck().get();
-  return version === OWN_TABLES_VERSION;
+/** The rows of `cb_state`; undefined unless our own tables exist in the form that this program knows. */
+export function readState(db: Database.Database): [name: string, value: unknown][] | undefined {
+  let rows: [string, unknown][];
+  try {
+    rows = db.prepare('SELECT name, value FROM main.cb_state').raw().all() as [string, unknown][];
+  } catch (error) {
+    if (error instanceof Error && error.message.startsWith('no such ')) return undefined;
+    throw error;
+  }
+  return rows.some(([name, value]) => name === 'version' && value === OWN_TABLES_VERSION) ? rows : undefined;
 }
 
 function hasTable(db: Database.Database, name: string): boolean {
@@ -150,7 +155,7 @@ function hasTable(db: Database.Database, name: string): boolean {
 }
 
 function createOwnTables(db: Database.Database): void {
-  if (hasOwnTables(db)) return;
+  if (readState(db) !== undefined) return;
   const sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'cb_*'";
   for (const name of db.prepare(sql).pluck().all()) db.exec(`DROP TABLE ${name}`);
   for (const table of OWN_TABLES) db.exec(`CREATE TABLE ${table}`);

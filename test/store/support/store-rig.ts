@@ -12,6 +12,7 @@ import { crc32 } from '../../../src/platform/crc32.ts';
 import { loadDeflateEngine } from '../../../src/platform/deflate.ts';
 import { createLogger } from '../../../src/platform/log.ts';
 import { Catalog } from '../../../src/store/catalog.ts';
+import { DiskSync } from '../../../src/store/disk-sync.ts';
 import { prepareStore } from '../../../src/store/prepare.ts';
 import { Shard } from '../../../src/store/shard.ts';
 import { ShardFigures } from '../../../src/store/shard-figures.ts';
@@ -55,6 +56,7 @@ export class StoreRig {
         catalog: new Catalog(this.config.backupDbPath),
         engine: loadDeflateEngine('zlib'),
         bootTag: this.boot,
+        disk: new DiskSync(),
         figures: this.figures,
         log: createLogger('silent'),
       },
