@@ -99,7 +99,7 @@ function rename({ index, line, time }: VerbContext): boolean | Rejection {
   index.statement('UPDATE mailbox SET mboxname = CAST(? AS TEXT) WHERE id = ?').run(to, id);
   movePartition(index, newName, partition, uidvalidity);
   // A renamed user's quota root goes along; the client takes the old one away from a user who has none now.
-  if (userPart(oldName) !== userPart(newName)) moveQuota(index, oldName, newName);
+  if (isUsers(newName) && userPart(oldName) !== userPart(newName)) moveQuota(index, oldName, newName);
   return true;
 }
 
@@ -115,9 +115,16 @@ function moveQuota(index: BackupIndex, oldRoot: string, newRoot: string): void {
   index.statement(put).run(sqlText(newRoot), sqlText(moved));
 }
 
+const USER_PART = /^(?:[^!]*!)?user\.[^.]*/;
+
+/** Not shared, and not in the deleted namespace: what goes there has no quota of its own. */
+function isUsers(mboxname: string): boolean {
+  return USER_PART.test(mboxname);
+}
+
 /** `user.anne` of `user.anne.Sent`; of other names the whole. */
 function userPart(mboxname: string): string {
-  return /^(?:[^!]*!)?user\.[^.]*/.exec(mboxname)?.[0] ?? mboxname;
+  return USER_PART.exec(mboxname)?.[0] ?? mboxname;
 }
 
 /** RENAME also says where the mailbox lies from now on. */

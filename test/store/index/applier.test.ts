@@ -638,6 +638,19 @@ describe('what belongs to the user', () => {
     expect(rig.answer({ what: 'QUOTA', root: 'user.bob' })).toBe('');
   });
 
+  test('a quota goes with a user who is renamed, and stays where a mailbox is only deleted', () => {
+    rig.apply(mailboxText(INBOX));
+    rig.apply('QUOTA %(ROOT user.anne STORAGE 1)');
+    const rename = (to: string): string =>
+      `RENAME %(OLDMBOXNAME user.anne NEWMBOXNAME ${to} PARTITION default UIDVALIDITY 1)`;
+    rig.apply(rename('DELETED.user.anne.5F3A1B2C'));
+    expect(rig.answer({ what: 'QUOTA', root: 'user.anne' })).toContain('ROOT user.anne ');
+    rig.apply(mailboxText(INBOX));
+    rig.apply(rename('user.bea'));
+    expect(rig.answer({ what: 'QUOTA', root: 'user.anne' })).toBe('');
+    expect(rig.answer({ what: 'QUOTA', root: 'user.bea' })).toContain('ROOT user.bea ');
+  });
+
   test('a Sieve script is found where its newest line lies', () => {
     rig.apply('SIEVE %(USERID anne FILENAME a.script LAST_UPDATE 7 CONTENT "keep;")');
     rig.apply('SUB %(USERID anne MBOXNAME user.anne)');
