@@ -1,6 +1,6 @@
 /**
  * Fails when a file imports from a layer above its own. The order is docs/architecture.md's: imports go down
- * only, and workers/ are thin entry points over store and pipeline.
+ * only, and workers/ are thin entry points over maintenance and what is below it.
  */
 import { globSync, readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -27,7 +27,7 @@ for (const file of globSync('{src,workers}/**/*.ts', { cwd: root }).sort()) {
   for (const [, spec] of text.matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g)) {
     const target = path.normalize(path.join(path.dirname(file), spec!));
     if (!target.startsWith('src/')) continue;
-    const from = file.startsWith('workers/') ? LAYERS.indexOf('store') : rank(file);
+    const from = file.startsWith('workers/') ? LAYERS.indexOf('maintenance') : rank(file);
     if (rank(target) === -1 || (file.startsWith('src/') && from === -1)) {
       console.error(`${file}: ${target} is in no layer`);
       failures++;

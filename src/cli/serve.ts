@@ -11,6 +11,7 @@ import { createLogger } from '../platform/log.ts';
 import { notifySystemd } from '../platform/notify.ts';
 import { onParentGone } from '../platform/parent-watch.ts';
 import { ensureFirstCredentials } from '../sasl/first-credentials.ts';
+import type { Inherited } from '../server/listeners.ts';
 import { CsyncServer } from '../server/server.ts';
 import { prepareStore } from '../store/prepare.ts';
 import { type ConfigFlag, configOption } from './config-option.ts';
@@ -31,11 +32,21 @@ export function newServeCommand(): Command {
         [0, 64, 65, 69, 70, 74, 75, 77, 78],
       ),
     )
-    .action(runServe);
+    .action((flags: ConfigFlag) => runServe(flags));
 }
 
-async function runServe(options: ConfigFlag): Promise<void> {
-  const config = loadConfig({ file: options.config });
+export interface ServeOptions extends ConfigFlag {
+  /** Changes what the configuration says, also when it is read again. */
+  adjust?: (config: Config) => Config;
+  /** Listening sockets that were handed over. */
+  sockets?: readonly Inherited[];
+  /** SIGHUP ends the server, as it ends the services of Cyrus's master, instead of making it read its configuration. */
+  hangupStops?: boolean;
+}
+
+/** Serves until a signal ends the process; resolves when it accepts. */
+export async function runServe(options: ServeOptions): Promise<void> {
+  const config = read(options);
   const log = createLogger(config.logLevel);
   ensureEmbeddedDirectories(config);
   await showFirstCredentials(config);
@@ -44,7 +55,8 @@ async function runServe(options: ConfigFlag): Promise<void> {
   if (prepared.published + prepared.removed + prepared.spools > 0)
     log.info(prepared, 'leftovers of an earlier run are cleared');
 
-  const server = new CsyncServer({ config, log, version: programVersion(), engine });
+  const { sockets } = options;
+  const server = new CsyncServer({ config, log, version: programVersion(), engine, sockets });
   handleSignals(server, options, log);
   const { metricsAddress } = await server.start();
   log.info(
@@ -105,7 +117,11 @@ function reportEngines(config: Config, log: Logger): string {
   return name;
 }
 
-function handleSignals(server: CsyncServer, options: ConfigFlag, log: Logger): void {
+function read({ config: file, adjust = (config) => config }: ServeOptions): Config {
+  return adjust(loadConfig({ file }));
+}
+
+function handleSignals(server: CsyncServer, options: ServeOptions, log: Logger): void {
   const stop = (signal: NodeJS.Signals) => {
     log.info({ signal }, 'stopping');
     notifySystemd('STOPPING=1');
@@ -123,16 +139,17 @@ function handleSignals(server: CsyncServer, options: ConfigFlag, log: Logger): v
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
   onParentGone(() => process.emit('SIGTERM', 'SIGTERM'));
-  process.on('SIGHUP', () => reload(server, options, log));
+  if (options.hangupStops) process.once('SIGHUP', stop);
+  else process.on('SIGHUP', () => reload(server, options, log));
   // The process ends then, and the service manager starts another; the log must say why.
   process.on('uncaughtExceptionMonitor', (error) => log.fatal({ err: error, code: 'INTERNAL' }, 'crashed'));
 }
 
-function reload(server: CsyncServer, options: ConfigFlag, log: Logger): void {
+function reload(server: CsyncServer, options: ServeOptions, log: Logger): void {
   const nowMicroseconds = process.hrtime.bigint() / 1000n;
   notifySystemd(`RELOADING=1\nMONOTONIC_USEC=${nowMicroseconds}`);
   try {
-    const { changed, needsRestart } = server.reload(loadConfig({ file: options.config }));
+    const { changed, needsRestart } = server.reload(read(options));
     server.metrics.reloads.inc({ result: 'ok' });
     log.info({ changed, needsRestart }, 'configuration, certificates and credentials reloaded');
     if (needsRestart.length > 0) log.warn({ needsRestart }, 'these take effect at the next start');

@@ -20,6 +20,7 @@ export type ErrorCode =
   | 'CHUNK_CORRUPT'
   | 'CONFIG_INVALID'
   | 'CREDENTIALS_INVALID'
+  | 'EXISTS'
   | 'INDEX_STALE'
   | 'INTERNAL'
   | 'IO_ERROR'
@@ -40,6 +41,7 @@ const EXIT_STATUS: Record<ErrorCode, number> = {
   CHUNK_CORRUPT: 65,
   CONFIG_INVALID: 78,
   CREDENTIALS_INVALID: 77,
+  EXISTS: 64,
   INDEX_STALE: 65,
   INTERNAL: 70,
   IO_ERROR: 74,

@@ -17,7 +17,8 @@ const FIRST_INHERITED_FD = 3;
 
 type OnSocket = (socket: net.Socket, tls: boolean) => void;
 
-interface Inherited {
+/** A listening socket that another program has handed over. */
+export interface Inherited {
   fd: number;
   tls: boolean;
 }
@@ -38,12 +39,15 @@ export function inheritedSockets(env: NodeJS.ProcessEnv = process.env, pid = pro
 }
 
 /**
- * Listens on what systemd handed over, or else on what is configured.
+ * Listens on what was handed over, by default by systemd, or else on what is configured.
  *
  * @throws BackupError UNAVAILABLE when an address cannot be bound; nothing is left listening then
  */
-export async function openListeners(config: Config, onSocket: OnSocket): Promise<Listener[]> {
-  const inherited = inheritedSockets();
+export async function openListeners(
+  config: Config,
+  onSocket: OnSocket,
+  inherited: readonly Inherited[] = inheritedSockets(),
+): Promise<Listener[]> {
   const wanted: { tls: boolean; options: net.ListenOptions & { fd?: number }; name: string }[] =
     inherited.length > 0
       ? inherited.map(({ fd, tls }) => ({ tls, options: { fd }, name: `descriptor ${fd}` }))

@@ -15,7 +15,7 @@ import { SaslauthdClient } from '../sasl/saslauthd.ts';
 import { Administration } from './admin/administration.ts';
 import type { ServerContext } from './context.ts';
 import { GuidBudget } from './guid-map.ts';
-import { type Listener, openListeners } from './listeners.ts';
+import { type Inherited, type Listener, openListeners } from './listeners.ts';
 import { guidBudgetBytes, slabsFor } from './memory.ts';
 import { ProcessMetrics } from './process-metrics.ts';
 import { type ConfigChange, mergeReloaded } from './reload.ts';
@@ -29,6 +29,8 @@ export interface ServerOptions {
   version: string;
   /** Name of the DEFLATE engine in use, for the metric. */
   engine: string;
+  /** Listening sockets to use in place of those that systemd handed over or the configuration names. */
+  sockets?: readonly Inherited[];
 }
 
 /** Commands under way when the server stops may take this long to end. */
@@ -51,6 +53,7 @@ export class CsyncServer implements ServerContext {
   readonly sessions = new Map<number, Session>();
   readonly #administration: Administration;
   #nextSession = 1;
+  readonly #sockets: readonly Inherited[] | undefined;
   #listeners: Listener[] = [];
   #endpoint: MetricsEndpoint | undefined;
   #ticker: NodeJS.Timeout | undefined;
@@ -60,6 +63,7 @@ export class CsyncServer implements ServerContext {
   /** @throws BackupError CONFIG_INVALID when the certificate cannot be used */
   constructor(o: ServerOptions) {
     this.#config = o.config;
+    this.#sockets = o.sockets;
     this.version = o.version;
     this.log = o.log;
     this.#secureContext = loadSecureContext(o.config);
@@ -130,7 +134,11 @@ export class CsyncServer implements ServerContext {
       await this.#administration.start();
       await this.shards.ready();
       const metricsAddress = await this.#startEndpoint();
-      this.#listeners = await openListeners(this.#config, (socket, tls) => this.#accept(socket, tls));
+      this.#listeners = await openListeners(
+        this.#config,
+        (socket, tls) => this.#accept(socket, tls),
+        this.#sockets,
+      );
       for (const { server, address } of this.#listeners)
         server.on('error', (error) =>
           this.log.error({ err: error, address, code: 'IO_ERROR' }, 'cannot accept'),

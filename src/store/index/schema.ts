@@ -23,6 +23,11 @@ export const FRESH_USER_VERSION = 3;
 /** What Cyrus calls an index that it upgraded from version 1 or 2. */
 export const UPGRADED_USER_VERSION = 4;
 
+/** Whether this is an index that we can read: Cyrus's versions 1 to 4. */
+export function isKnownVersion(userVersion: number): boolean {
+  return userVersion >= 1 && userVersion <= UPGRADED_USER_VERSION;
+}
+
 /** Tables by the user_version since which Cyrus creates them. */
 const CYRUS_TABLES: readonly { since: number; sql: string }[] = [
   {

@@ -1,0 +1,149 @@
+/** The commands of ctl_backups that work on one backup after the other: compact, reindex, verify and the rest. */
+import type { Config } from '../../config/config.ts';
+import { MemberPool } from '../../maintenance/member-pool.ts';
+import { reindexBackup } from '../../maintenance/reindex.ts';
+import { type VerifyReport, verifyBackup } from '../../maintenance/verify.ts';
+import { VerifyPool } from '../../maintenance/verify-pool.ts';
+import { loadDeflateEngine } from '../../platform/deflate.ts';
+import { BackupError } from '../../platform/errors.ts';
+import { indexPathOf } from '../../store/data-file.ts';
+import { BackupIndex } from '../../store/index/backup-index.ts';
+import type { Finding, FindingCode } from '../../store/verify/finding.ts';
+import type { CtlLine } from './ctl-backups-line.ts';
+import type { CtlTarget } from './ctl-backups-targets.ts';
+
+/** Does the command to one backup and says how it went: `ok`, or why not. */
+export type CtlWorker = (target: CtlTarget) => Promise<string>;
+
+export class CtlWork {
+  readonly #line: CtlLine;
+  readonly #config: Config;
+  readonly #verifyPool = new VerifyPool();
+  readonly #readers = new MemberPool();
+
+  constructor(line: CtlLine, config: Config) {
+    this.#line = line;
+    this.#config = config;
+  }
+
+  /** `print` writes a line to standard output. */
+  worker(print: (text: string) => void): CtlWorker {
+    switch (this.#line.command) {
+      case 'verify':
+        return (target) => this.#verify(target, print);
+      case 'reindex':
+        return (target) => this.#reindex(target, print);
+      default:
+        return async () => this.#unavailable();
+    }
+  }
+
+  /** Ends the threads. */
+  async stop(): Promise<void> {
+    await this.#verifyPool.stop();
+    await this.#readers.stop();
+  }
+
+  async #verify({ path }: CtlTarget, print: (text: string) => void): Promise<string> {
+    const findings: Finding[] = [];
+    const report = await verifyBackup({
+      dataPath: path,
+      wait: this.#line.wait,
+      pool: this.#verifyPool,
+      onFinding: (finding) => {
+        if (finding.severity === 'fault') findings.push(finding);
+      },
+    });
+    if (this.#line.verbose > 0 && report.chunks > 0) printChecks(path, findings, this.#line.verbose, print);
+    else for (const finding of findings) print(textOf(finding));
+    return report.ok ? 'ok' : `failed (${faults(report)})`;
+  }
+
+  async #reindex({ path }: CtlTarget, print: (text: string) => void): Promise<string> {
+    const report = await reindexBackup({
+      dataPath: path,
+      engine: loadDeflateEngine(this.#config.deflateEngine),
+      keepPrevious: this.#config.backupKeepPrevious,
+      wait: this.#line.wait,
+      readers: this.#readers,
+    });
+    if (this.#line.verbose > 0) {
+      for (const offset of chunkRows(path).map((chunk) => chunk.offset))
+        print(`\nfound chunk at offset ${offset}\n`);
+      print('reached end of file');
+    }
+    const { damagedChunks, damagedMessages } = report;
+    if (damagedChunks + damagedMessages === 0) return 'ok';
+    return `failed (${damagedChunks} chunks and ${damagedMessages} messages damaged, the rest is indexed)`;
+  }
+
+  #unavailable(): never {
+    const { command } = this.#line;
+    throw new BackupError({
+      code: 'UNAVAILABLE',
+      tried: 'run',
+      subject: command,
+      reason: 'this version cannot do that',
+      remedy: 'See csync-backup --help for what it can do',
+    });
+  }
+}
+
+function faults({ faults: count }: VerifyReport): string {
+  return `${count} fault${count === 1 ? '' : 's'}`;
+}
+
+function textOf({ code, chunk, text }: Finding): string {
+  return `${code}${chunk === undefined ? '' : ` in chunk ${chunk}`}: ${text}`;
+}
+
+function chunkRows(path: string): { id: number; offset: number }[] {
+  const index = BackupIndex.open(indexPathOf(path), { readonly: true });
+  try {
+    return index.statement('SELECT id, offset FROM chunk ORDER BY id').all() as {
+      id: number;
+      offset: number;
+    }[];
+  } finally {
+    index.close();
+  }
+}
+
+/** What Cyrus checks of each chunk, in its words, and which of our findings belong to it. */
+const CHECKS: readonly { what: string; steps: string[]; finds: (code: FindingCode) => boolean }[] = [
+  {
+    what: 'checksums',
+    steps: ['file checksum...', 'data length', 'data checksum...'],
+    finds: (code) => !MESSAGE_CODES.has(code) && !MAILBOX_CODES.has(code),
+  },
+  { what: 'messages', steps: [], finds: (code) => MESSAGE_CODES.has(code) },
+  { what: 'mailbox links', steps: [], finds: (code) => MAILBOX_CODES.has(code) },
+];
+const MESSAGE_CODES = new Set<FindingCode>([
+  'MESSAGE_MISSING',
+  'MESSAGE_PLACE_WRONG',
+  'MESSAGE_DAMAGED',
+  'MESSAGE_NOT_INDEXED',
+]);
+const MAILBOX_CODES = new Set<FindingCode>(['MAILBOX_MISSING', 'RECORD_MISSING', 'CONTENT_MISSING']);
+
+function printChecks(
+  path: string,
+  findings: Finding[],
+  verbose: number,
+  print: (text: string) => void,
+): void {
+  const ofFile = findings.filter(({ chunk }) => chunk === undefined);
+  for (const finding of ofFile) print(textOf(finding));
+  const byChunk = Map.groupBy(findings, ({ chunk }) => chunk);
+  for (const { id } of chunkRows(path)) {
+    const inChunk = byChunk.get(id) ?? [];
+    for (const { what, steps, finds } of CHECKS) {
+      print(`checking chunk ${id} ${what}...`);
+      if (verbose > 1) for (const step of steps) print(`  checking ${step}`);
+      const found = inChunk.filter(({ code }) => finds(code));
+      for (const finding of found) print(textOf(finding));
+      print(found.length === 0 ? 'ok' : 'error');
+    }
+  }
+}

@@ -1,0 +1,104 @@
+/**
+ * What an index holds, as Cyrus's tools list it: rows of Cyrus's own tables only, in the order in which they have
+ * them. Rows are fetched in pages, so that no statement stays open while a slow reader takes its time and keeps the
+ * server from committing.
+ */
+import type { BackupIndex } from './backup-index.ts';
+import { fromBlob, sqlText } from './sql-text.ts';
+
+const PAGE_ROWS = 1000;
+
+/** A message in a mailbox. */
+export interface ListedRecord {
+  uid: number;
+  guid: string;
+  /** When it was expunged, in seconds since 1970; null if it was not. */
+  expunged: number | null;
+}
+
+/** A message and the mailboxes that it is or was in. */
+export interface ListedMessage {
+  guid: string;
+  mailboxes: { uniqueid: string; mboxname: string }[];
+}
+
+/** The messages of a mailbox in the order in which they came into the backup. */
+export function* listedRecords(index: BackupIndex, mailboxId: number): Generator<ListedRecord, void> {
+  const page = index.statement(
+    `SELECT r.message_id, r.uid, m.guid, r.expunged FROM mailbox_message r JOIN message m ON m.id = r.message_id
+      WHERE r.mailbox_id = ? AND r.message_id > ? ORDER BY r.message_id LIMIT ${PAGE_ROWS}`,
+    'raw',
+  );
+  for (let last = 0; ; ) {
+    const rows = page.all(mailboxId, last) as [number, number, string, number | null][];
+    for (const [, uid, guid, expunged] of rows) yield { uid, guid, expunged };
+    if (rows.length < PAGE_ROWS) return;
+    last = rows.at(-1)![0];
+  }
+}
+
+/** GUIDs of all messages in the order in which they came. */
+export function* listedGuids(index: BackupIndex): Generator<string, void> {
+  for (const [, guid] of messageRows(index)) yield guid;
+}
+
+/** All messages with their mailboxes, of each the mailboxes in the order in which those came. */
+export function* listedMessages(index: BackupIndex): Generator<ListedMessage, void> {
+  // Each mailbox is asked for the page's range: there is no index by message.
+  const links = index.statement(
+    `SELECT r.message_id, CAST(b.uniqueid AS BLOB), CAST(b.mboxname AS BLOB) FROM mailbox b
+      CROSS JOIN mailbox_message r ON r.mailbox_id = b.id AND r.message_id BETWEEN ? AND ? ORDER BY b.id`,
+    'raw',
+  );
+  let page: { id: number; message: ListedMessage }[] = [];
+  const flush = (): ListedMessage[] => {
+    if (page.length === 0) return [];
+    const byId = new Map(page.map(({ id, message }) => [id, message]));
+    const rows = links.all(page[0]!.id, page.at(-1)!.id) as [number, Buffer, Buffer][];
+    for (const [id, uniqueid, mboxname] of rows)
+      byId.get(id)?.mailboxes.push({ uniqueid: fromBlob(uniqueid), mboxname: fromBlob(mboxname) });
+    page = [];
+    return [...byId.values()];
+  };
+  for (const [id, guid] of messageRows(index)) {
+    page.push({ id, message: { guid, mailboxes: [] } });
+    if (page.length === PAGE_ROWS) yield* flush();
+  }
+  yield* flush();
+}
+
+/** The mailboxes that a message is or was in, in the order in which they came. */
+export function mailboxesOfMessage(index: BackupIndex, messageId: number): ListedMessage['mailboxes'] {
+  const rows = index
+    .statement(
+      `SELECT CAST(b.uniqueid AS BLOB), CAST(b.mboxname AS BLOB) FROM mailbox b
+        CROSS JOIN mailbox_message r ON r.mailbox_id = b.id AND r.message_id = ? ORDER BY b.id`,
+      'raw',
+    )
+    .all(messageId) as [Buffer, Buffer][];
+  return rows.map(([uniqueid, mboxname]) => ({
+    uniqueid: fromBlob(uniqueid),
+    mboxname: fromBlob(mboxname),
+  }));
+}
+
+/** Unique id of the mailbox of this internal name; of several the live one, else the last. */
+export function uniqueidByName(index: BackupIndex, mboxname: string): string | undefined {
+  const sql = `SELECT CAST(uniqueid AS BLOB) FROM mailbox WHERE mboxname = CAST(? AS TEXT)
+    ORDER BY deleted IS NULL DESC, id DESC LIMIT 1`;
+  const found = index.statement(sql, 'pluck').get(sqlText(mboxname)) as Buffer | undefined;
+  return found && fromBlob(found);
+}
+
+function* messageRows(index: BackupIndex): Generator<[id: number, guid: string], void> {
+  const page = index.statement(
+    `SELECT id, guid FROM message WHERE id > ? ORDER BY id LIMIT ${PAGE_ROWS}`,
+    'raw',
+  );
+  for (let last = 0; ; ) {
+    const rows = page.all(last) as [number, string][];
+    yield* rows;
+    if (rows.length < PAGE_ROWS) return;
+    last = rows.at(-1)![0];
+  }
+}
