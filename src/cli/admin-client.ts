@@ -5,6 +5,7 @@ import { loadConfig } from '../config/load.ts';
 import { BackupError, type ErrorCode, hasErrno } from '../platform/errors.ts';
 import { type AdminAnswer, type AdminRequest, socketAddress } from '../server/admin/protocol.ts';
 import type { ConfigFlag } from './config-option.ts';
+import { printUserid } from './userid-text.ts';
 
 /** A server that answers nothing for so long is taken for hung; freezing may take its time. */
 const SILENCE_MS = 15 * 60_000;
@@ -64,8 +65,15 @@ async function* answers(socket: net.Socket): AsyncGenerator<AdminAnswer & Fields
     const lines = rest.split('\n');
     rest = lines.pop()!;
     if (rest.length > MAX_LINE_BYTES) throw new Error('a line of the answer is too long');
-    for (const line of lines) yield JSON.parse(line) as AdminAnswer & Fields;
+    for (const line of lines) yield JSON.parse(line, forPeople) as AdminAnswer & Fields;
   }
+}
+
+/** Userids travel as the program keeps them, a character a byte. */
+function forPeople(key: string, value: unknown): unknown {
+  if (/^(?:userid|after)$/.test(key) && typeof value === 'string') return printUserid(value);
+  if (/^(?:users|faulty)$/.test(key) && Array.isArray(value)) return value.map(printUserid);
+  return value;
 }
 
 async function connect(socketPath: string): Promise<net.Socket> {

@@ -88,6 +88,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./thaw.ts')).newThawCommand(),
   },
   {
+    name: 'maintenance',
+    summary: 'show and steer what the running server verifies by itself',
+    load: async () => (await import('./maintenance.ts')).newMaintenanceCommand(),
+  },
+  {
     name: 'demo',
     summary: 'show a push, a crash, the recovery and a verification in a directory of its own',
     load: async () => (await import('./demo.ts')).newDemoCommand(),

@@ -4,7 +4,6 @@ import type { SessionFacts } from '../server/session-facts.ts';
 import { askServer } from './admin-client.ts';
 import { type ConfigFlag, configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
-import { printUserid } from './userid-text.ts';
 
 interface SessionsFlags extends ConfigFlag {
   json?: boolean;
@@ -47,10 +46,7 @@ async function runSessions(flags: SessionsFlags): Promise<void> {
   }
   await askServer(flags, { command: 'sessions' }, (answer) => {
     const { type: _, ...facts } = answer as unknown as { type: string } & SessionFacts;
-    const users = facts.users.map(printUserid);
-    process.stdout.write(
-      flags.json ? `${JSON.stringify({ ...facts, users })}\n` : textLine({ ...facts, users }),
-    );
+    process.stdout.write(flags.json ? `${JSON.stringify(facts)}\n` : textLine(facts));
   });
 }
 

@@ -1,9 +1,9 @@
 /** The answer to `status` for people. */
 import { printDuration, printSize } from '../config/units.ts';
+import type { SchedulerStatus } from '../maintenance/scheduler.ts';
 import type { Fields } from './admin-client.ts';
-import { printUserid } from './userid-text.ts';
 
-type Row = [label: string, text: string];
+export type Row = [label: string, text: string];
 
 /** Lines `label  text`; what is not there is left out. */
 export function statusText(status: Fields): string {
@@ -14,10 +14,36 @@ export function statusText(status: Fields): string {
     ...restRows(status),
     ...activityRows(status),
     ...storeRows(status),
+    ...(status.maintenance === null ? [] : maintenanceRows(status.maintenance as Fields)),
     ...partitionRows(status),
   ];
+  return rowsText(rows);
+}
+
+export function rowsText(rows: readonly Row[]): string {
   const width = Math.max(...rows.map(([label]) => label.length));
   return rows.map(([label, text]) => `${label.padEnd(width)}  ${text}\n`).join('');
+}
+
+/** What the server's maintenance does, as SchedulerStatus says it. */
+export function maintenanceRows(status: Fields): Row[] {
+  const { running, run, held, rateBytes, verify, daily, faulty } = status as unknown as SchedulerStatus;
+  const rate = rateBytes === 0 ? 'no limit on reading' : `at most ${size(rateBytes)} read per second`;
+  const rows: Row[] = [];
+  const now = running === null ? 'nothing' : `${running.kind} ${running.userid} for ${since(running.since)}`;
+  rows.push(['maintenance', `${held ? 'HELD by a freeze; ' : ''}running: ${now}; ${rate}`]);
+  if (run !== null)
+    rows.push([run.kind, `all backups, since ${run.since}, now behind ${run.after || '(the beginning)'}`]);
+  const every = verify.everySeconds === 0 ? 'off' : `every ${printDuration(verify.everySeconds * 1000)}`;
+  rows.push([
+    'verify',
+    `${every}, next ${verify.next ?? '-'}; ${verify.backups} backups: ${verify.neverVerified} never verified, ` +
+      `${verify.overdue} overdue, ${verify.faulty} faulty`,
+  ]);
+  for (const { kind, next, lastSuccess } of daily)
+    rows.push([kind, `next ${next ?? 'never'}, last ended ${lastSuccess ?? 'never'}`]);
+  if (faulty.length > 0) rows.push(['FAULTY', faulty.join(' ')]);
+  return rows;
 }
 
 function restRows(status: Fields): Row[] {
@@ -27,9 +53,7 @@ function restRows(status: Fields): Row[] {
     ...(frozen === null
       ? []
       : [['FROZEN', `by ${frozen.by} until ${frozen.until ?? '(not at rest yet)'}`] satisfies Row]),
-    ...paused.map(
-      (one): Row => ['paused', `${printUserid(String(one.userid))} by ${one.by} until ${one.until}`],
-    ),
+    ...paused.map((one): Row => ['paused', `${one.userid} by ${one.by} until ${one.until}`]),
   ];
 }
 

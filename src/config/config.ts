@@ -87,6 +87,11 @@ export interface Config {
   backupCompactMaxSizeBytes: number;
   backupCompactWorkThreshold: number;
 
+  /** Each backup is verified once in this time; 0: never. */
+  verifyEveryMs: number;
+  /** Bytes a second that maintenance in the server reads; 0: no limit. */
+  maintenanceRateBytes: number;
+
   listen: (ListenAddress & { /** TLS from the first byte. */ tls: boolean })[];
   metricsListen?: ListenAddress;
   /** Unix socket for administrators; absent: none. */

@@ -51,6 +51,9 @@ export function effectiveConfig(file: string, options: OptionValues, partitions:
     backupCompactMaxSizeBytes: options.backup_compact_maxsize,
     backupCompactWorkThreshold: options.backup_compact_work_threshold,
 
+    verifyEveryMs: options.backup_verify_every,
+    maintenanceRateBytes: options.backup_maintenance_rate,
+
     listen: options.backup_listen,
     metricsListen: options.backup_metrics_listen === 'off' ? undefined : options.backup_metrics_listen,
     adminSocket: options.backup_admin_socket || undefined,

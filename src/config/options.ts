@@ -6,6 +6,7 @@
 import { availableParallelism, hostname } from 'node:os';
 import { addressOrOff, listenAddresses } from './addresses.ts';
 import { mechanismList, passwordChecks } from './sasl-options.ts';
+import { durationOrOff } from './schedule-values.ts';
 import {
   certificateFiles,
   changed,
@@ -63,6 +64,7 @@ const INT_MAX = 2 ** 31 - 1;
 const KIB = 2 ** 10;
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
+const MINUTE_MS = 60_000;
 
 const limitBytes = changed(size('B'), '0 for no limit but 2G', (bytes) =>
   bytes <= 0 || bytes > UNLIMITED_BYTES ? UNLIMITED_BYTES : bytes,
@@ -212,6 +214,17 @@ export const OPTIONS = {
     changed(integer(INT_MIN, INT_MAX), 'less than 1 is 1', (count) => Math.max(1, count)),
     '1',
     'Number of chunks of a backup that must need compaction before it is compacted.',
+  ),
+
+  backup_verify_every: option(
+    durationOrOff('d', MINUTE_MS),
+    '30d',
+    'The running server verifies each backup once in this time, spread evenly, least recently verified first.',
+  ),
+  backup_maintenance_rate: option(
+    size('B', { min: 0 }),
+    '20M',
+    'Bytes that maintenance by the running server reads in a second; 0 for no limit.',
   ),
 
   backup_listen: option(listenAddresses, '*:2005', 'Where sync_client connects.'),

@@ -73,6 +73,32 @@ export function createMetrics() {
     startTime: gauge('start_time_seconds', 'Start of the process, in Unix time.'),
     reloads: counter('config_reloads_total', 'Reloads of the configuration.', ['result']),
 
+    maintenanceJobs: counter(
+      'maintenance_jobs_total',
+      'Backups that maintenance in the server has dealt with.',
+      ['job', 'result'],
+    ),
+    maintenanceSeconds: histogram('maintenance_seconds', 'Time for one backup.', SYNC_BUCKETS, ['job']),
+    maintenanceBytes: counter('maintenance_bytes_total', 'Bytes of data files that were dealt with.', [
+      'job',
+    ]),
+    maintenanceFreed: counter('maintenance_freed_bytes_total', 'Bytes that backups are smaller by.', ['job']),
+    maintenanceFaults: counter(
+      'maintenance_faults_total',
+      'Faults that verification in the server has found.',
+    ),
+    maintenanceRunSeconds: gauge('maintenance_run_seconds', 'Time of the last run over all backups.', [
+      'job',
+    ]),
+    maintenanceLastSuccess: gauge(
+      'maintenance_last_success_timestamp_seconds',
+      'When a backup was last verified without a fault, or a run over all backups last ended; Unix time.',
+      ['job'],
+    ),
+    verifiedBackups: gauge('verified_backups', 'Backups by the state of their verification in the server.', [
+      'state',
+    ]),
+
     frozen: gauge('frozen', 'Whether the backups are frozen for a snapshot: 1 or 0.'),
     freezes: counter('freezes_total', 'Freezes that have ended, by what ended them.', ['end']),
     frozenSeconds: counter('frozen_seconds_total', 'Time of these, from the request to the end.'),

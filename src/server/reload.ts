@@ -8,6 +8,7 @@ const LIVE: ReadonlySet<keyof Config> = new Set<keyof Config>([
   'failedLoginPauseMs',
   'idleReleaseMs',
   'logLevel',
+  'maintenanceRateBytes',
   'maxConnections',
   'maxLiteralBytes',
   'maxMessageBytes',
@@ -22,6 +23,7 @@ const LIVE: ReadonlySet<keyof Config> = new Set<keyof Config>([
   'tlsServerCa',
   'tlsServerCert',
   'tlsServerKey',
+  'verifyEveryMs',
 ]);
 
 export interface ConfigChange {

@@ -143,6 +143,7 @@ export class CsyncServer implements ServerContext {
         server.on('error', (error) =>
           this.log.error({ err: error, address, code: 'IO_ERROR' }, 'cannot accept'),
         );
+      this.#administration.startMaintenance();
       this.#scheduleTick();
       return { metricsAddress };
     } catch (error) {

@@ -1,4 +1,6 @@
 /** What serves the administrator of a running server: the admin socket, freezes and pauses. */
+
+import type { Scheduler } from '../../maintenance/scheduler.ts';
 import type { DeflatePool } from '../../pipeline/deflate-pool.ts';
 import type { ShardPools } from '../../pipeline/shard-pools.ts';
 import type { SlabPool } from '../../pipeline/slab-pool.ts';
@@ -7,6 +9,7 @@ import type { Session } from '../session.ts';
 import type { UserAccess } from '../user-access.ts';
 import { adminHandler, freezeFacts, pauseFacts } from './commands.ts';
 import { Freezer } from './freezer.ts';
+import { maintenanceCommands, startScheduler } from './maintenance.ts';
 import { Pauses } from './pauses.ts';
 import { AdminSocket } from './socket.ts';
 import { partitionStatus, storeFigures } from './status.ts';
@@ -30,6 +33,7 @@ export class Administration {
   readonly #freezer: Freezer;
   readonly #startedMs = Date.now();
   #socket: AdminSocket | undefined;
+  #scheduler: Scheduler | undefined;
 
   /** @param collect brings the metrics up to date */
   constructor(server: AdministeredServer, collect: () => Promise<void>) {
@@ -37,7 +41,7 @@ export class Administration {
     this.#collect = collect;
     this.access = {
       refusal: (userid) => this.#pauses.refusal(userid),
-      makeRoom: () => undefined,
+      makeRoom: (userid) => this.#scheduler?.makeRoom(userid),
     };
     const { metrics } = server;
     this.#freezer = new Freezer({
@@ -45,7 +49,7 @@ export class Administration {
       shards: server.shards,
       log: server.log,
       syncStore: () => syncStore(server.config),
-      holdMaintenance: async () => () => {},
+      holdMaintenance: async () => (await this.#scheduler?.hold()) ?? (() => {}),
       onChange: (frozen) => metrics.frozen.set(frozen ? 1 : 0),
       onEnd: (end, seconds) => {
         metrics.freezes.inc({ end });
@@ -54,21 +58,31 @@ export class Administration {
     });
   }
 
-  /** @throws BackupError UNAVAILABLE when another server has the socket */
+  /** @throws BackupError UNAVAILABLE when another server has the socket, IO_ERROR */
   async start(): Promise<void> {
     const { sessions, shards, log, config } = this.#server;
-    if (config.adminSocket === undefined) return;
-    const handle = adminHandler({
-      sessions,
-      shards,
-      freezer: this.#freezer,
-      pauses: this.#pauses,
-      status: () => this.#status(),
-      makeRoom: (userid) => this.access.makeRoom(userid),
-    });
-    const socket = new AdminSocket({ path: config.adminSocket, log, handle });
-    await socket.listen();
-    this.#socket = socket;
+    if (config.adminSocket !== undefined) {
+      const context = {
+        sessions,
+        shards,
+        freezer: this.#freezer,
+        pauses: this.#pauses,
+        status: () => this.#status(),
+        makeRoom: (userid: string) => this.access.makeRoom(userid),
+      };
+      const handle = adminHandler(
+        context,
+        maintenanceCommands(() => this.#scheduler),
+      );
+      const socket = new AdminSocket({ path: config.adminSocket, log, handle });
+      await socket.listen();
+      this.#socket = socket;
+    }
+  }
+
+  /** When clients are served. */
+  startMaintenance(): void {
+    this.#scheduler = startScheduler(this.#server, (userid) => this.#isInUse(userid));
   }
 
   sessionAdded(session: Session): void {
@@ -78,10 +92,18 @@ export class Administration {
   /** The server is about to end its sessions: none may be held any more. */
   async beginStop(): Promise<void> {
     this.#freezer.stop();
+    await this.#scheduler?.stop();
+    this.#scheduler = undefined;
   }
 
   async stop(): Promise<void> {
     await this.#socket?.stop();
+  }
+
+  #isInUse(userid: string): boolean {
+    if (this.#pauses.refusal(userid) !== undefined) return true;
+    for (const { backups } of this.#server.sessions.values()) if (backups.has(userid)) return true;
+    return false;
   }
 
   async #status(): Promise<Record<string, unknown>> {
@@ -112,6 +134,7 @@ export class Administration {
       },
       store: await storeFigures(server.metrics.registry),
       threadsGone: server.shards.gone,
+      maintenance: this.#scheduler?.status() ?? null,
       partitions: await partitionStatus(server.config),
       residentBytes: process.memoryUsage.rss(),
     };

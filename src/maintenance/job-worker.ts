@@ -1,0 +1,30 @@
+/**
+ * Entry of the maintenance process: one job after the other, each sent by the server over the IPC channel and
+ * answered with its result. The server ends it by a signal.
+ */
+import os from 'node:os';
+import { governReads } from '../platform/read-governor.ts';
+import type { JobRequest } from './job.ts';
+
+const parent = process.ppid;
+const CHECK_PARENT_MS = 200;
+let checkedMs = 0;
+
+/** A server that was killed takes its maintenance along: it must not go on holding a lock. */
+function endWithParent(): void {
+  const nowMs = performance.now();
+  if (nowMs - checkedMs < CHECK_PARENT_MS) return;
+  checkedMs = nowMs;
+  if (process.ppid !== parent) process.exit(0);
+}
+
+os.setPriority(os.constants.priority.PRIORITY_LOW);
+const governor = governReads(endWithParent);
+// Only now, so that what they read is governed.
+const { runJob } = await import('./run-job.ts');
+
+process.on('disconnect', () => process.exit(0));
+process.on('message', (request: JobRequest) => {
+  governor.limit(request.bytesPerSecond);
+  void runJob(request).then((result) => process.send!(result));
+});

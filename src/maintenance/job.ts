@@ -1,0 +1,42 @@
+/** One piece of maintenance on one backup, as the scheduler gives it to the process that does it. */
+import type { Config } from '../config/config.ts';
+
+export type JobKind = 'verify' | 'compact';
+
+export interface Job {
+  kind: JobKind;
+  userid: string;
+  /** The data file that backups.db names for the user. */
+  path: string;
+}
+
+/** A job with what its process needs to know. */
+export interface JobRequest extends Job {
+  config: Config;
+  /** Bytes that may be read in a second; 0: no limit. */
+  bytesPerSecond: number;
+}
+
+/**
+ * `ok`: done and all is well; `faulty`: the backup is damaged; `busy`: somebody has it locked; `gone`: there is no such
+ * file (any more); `failed`: it could not be done; `cancelled`: by us, nothing is changed.
+ */
+export type JobOutcome = 'ok' | 'faulty' | 'busy' | 'gone' | 'failed' | 'cancelled';
+
+export interface JobResult {
+  outcome: JobOutcome;
+  /** Of the data file as it was found. */
+  sizeBytes: number;
+  /** verify: how many, and how many of each code. */
+  faults: number;
+  codes: Record<string, number>;
+  /** compact: how much smaller the backup is now. */
+  freedBytes: number;
+  /** busy, gone, failed: the stable code of the error, and its message. */
+  code?: string;
+  text?: string;
+}
+
+export function emptyResult(outcome: JobOutcome, error?: { code: string; text: string }): JobResult {
+  return { outcome, sizeBytes: 0, faults: 0, codes: {}, freedBytes: 0, ...error };
+}

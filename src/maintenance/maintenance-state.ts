@@ -1,0 +1,245 @@
+/**
+ * What the scheduler remembers: a small SQLite file in the configuration directory, with one row for each backup in
+ * backups.db. It is nothing but convenience: without it every backup counts as never verified, and all goes on.
+ */
+import fs from 'node:fs';
+import Database from 'better-sqlite3';
+import type { Job, JobKind, JobResult } from './job.ts';
+
+const VERSION = 1;
+
+const SCHEMA = `
+  CREATE TABLE backup (
+    userid TEXT PRIMARY KEY,
+    path TEXT NOT NULL,
+    first_seen INTEGER NOT NULL,
+    verified INTEGER NOT NULL DEFAULT 0,   -- last time that a verification was carried through; 0 for never
+    faults INTEGER NOT NULL DEFAULT 0,     -- that it found
+    tries INTEGER NOT NULL DEFAULT 0,      -- since then that somebody was in the way
+    retry INTEGER NOT NULL DEFAULT 0,      -- not before
+    seen INTEGER NOT NULL                  -- sweep of backups.db that met it last
+  ) WITHOUT ROWID;
+  CREATE INDEX backup_verified ON backup(verified, first_seen);
+  CREATE INDEX backup_faults ON backup(userid) WHERE faults > 0;
+  CREATE TABLE note (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+  PRAGMA user_version = ${VERSION};
+`;
+
+/** Since when a run over all backups is going on, and how far it is. */
+export interface RunPlace {
+  kind: JobKind;
+  startedMs: number;
+  /** The last userid that was looked at; '' at the beginning. */
+  after: string;
+}
+
+export interface VerifyCounts {
+  backups: number;
+  neverVerified: number;
+  /** Longer ago than the period, or never although seen for so long. */
+  overdue: number;
+  /** In which the last verification found faults. */
+  faulty: number;
+}
+
+export interface VerifyCandidate extends Job {
+  /** When it was verified, or first seen if it never was. */
+  sinceMs: number;
+  tries: number;
+}
+
+export class MaintenanceState {
+  readonly file: string;
+  /** The file was not usable and was put aside under this name. */
+  readonly replaced: string | undefined;
+  readonly #db: Database.Database;
+  readonly #statements = new Map<string, Database.Statement>();
+  #sweep = 0;
+
+  constructor(file: string) {
+    this.file = file;
+    let db = tryOpen(file);
+    if (db === undefined) {
+      this.replaced = `${file}.unusable.${Math.floor(Date.now() / 1000)}`;
+      fs.renameSync(file, this.replaced);
+      for (const suffix of ['-wal', '-shm', '-journal']) fs.rmSync(file + suffix, { force: true });
+      db = tryOpen(file);
+    }
+    if (db === undefined) throw new Error(`cannot make ${file}`);
+    this.#db = db;
+    this.#sweep = Number(this.#note('sweep') ?? 0);
+  }
+
+  /** Begins to compare with backups.db: see() all its entries, then endSweep(). */
+  beginSweep(): void {
+    this.#sweep++;
+  }
+
+  see(entries: readonly (readonly [userid: string, path: string])[], nowMs: number): void {
+    const statement = this.#statement(
+      `INSERT INTO backup (userid, path, first_seen, seen) VALUES (?, ?, ?, ?)
+       ON CONFLICT (userid) DO UPDATE SET seen = excluded.seen, path = excluded.path,
+         verified = iif(path = excluded.path, verified, 0), faults = iif(path = excluded.path, faults, 0)`,
+    );
+    this.#transaction(() => {
+      for (const [userid, path] of entries) statement.run(userid, path, nowMs, this.#sweep);
+    });
+  }
+
+  /** Forgets what backups.db no longer has. */
+  endSweep(): void {
+    this.#transaction(() => {
+      this.#statement('DELETE FROM backup WHERE seen <> ?').run(this.#sweep);
+      this.#setNote('sweep', this.#sweep);
+    });
+  }
+
+  get backups(): number {
+    return this.#statement('SELECT count(*) FROM backup', true).get() as number;
+  }
+
+  /** The least recently verified backup that may be tried now. */
+  nextToVerify(nowMs: number): VerifyCandidate | undefined {
+    const row = this.#statement(
+      `SELECT userid, path, tries, iif(verified = 0, first_seen, verified) AS sinceMs FROM backup
+       WHERE retry <= ? ORDER BY verified, first_seen LIMIT 1`,
+    ).get(nowMs) as Omit<VerifyCandidate, 'kind'> | undefined;
+    return row && { kind: 'verify', ...row };
+  }
+
+  verified(job: Job, result: JobResult, nowMs: number): void {
+    this.#statement(
+      'UPDATE backup SET verified = ?, faults = ?, tries = 0, retry = 0 WHERE userid = ? AND path = ?',
+    ).run(nowMs, result.faults, job.userid, job.path);
+  }
+
+  /** Somebody was in the way, or it failed: not before `retryMs`. */
+  postpone(userid: string, retryMs: number): void {
+    this.#statement('UPDATE backup SET tries = tries + 1, retry = ? WHERE userid = ?').run(retryMs, userid);
+  }
+
+  triesOf(userid: string): number {
+    return (this.#statement('SELECT tries FROM backup WHERE userid = ?', true).get(userid) as number) ?? 0;
+  }
+
+  forget(userid: string): void {
+    this.#statement('DELETE FROM backup WHERE userid = ?').run(userid);
+  }
+
+  /** Work of another kind than verification was done on it. */
+  done(userid: string): void {
+    this.#statement('UPDATE backup SET tries = 0, retry = 0 WHERE userid = ?').run(userid);
+  }
+
+  /** Backups in the order of their userids, from behind one. */
+  after(userid: string, kind: JobKind): Job | undefined {
+    const row = this.#statement(
+      'SELECT userid, path FROM backup WHERE userid > ? ORDER BY userid LIMIT 1',
+    ).get(userid) as Omit<Job, 'kind'> | undefined;
+    return row && { kind, ...row };
+  }
+
+  find(userid: string, kind: JobKind): Job | undefined {
+    const row = this.#statement('SELECT userid, path FROM backup WHERE userid = ?').get(userid) as
+      | Omit<Job, 'kind'>
+      | undefined;
+    return row && { kind, ...row };
+  }
+
+  counts(everyMs: number, nowMs: number): VerifyCounts {
+    return this.#statement(
+      `SELECT count(*) AS backups, count(*) FILTER (WHERE verified = 0) AS neverVerified,
+         count(*) FILTER (WHERE iif(verified = 0, first_seen, verified) + ? < ?) AS overdue,
+         count(*) FILTER (WHERE faults > 0) AS faulty FROM backup`,
+    ).get(everyMs === 0 ? Number.MAX_SAFE_INTEGER / 2 : everyMs, nowMs) as VerifyCounts;
+  }
+
+  /** Userids whose last verification found faults, in order. */
+  faulty(limit: number): string[] {
+    return this.#statement('SELECT userid FROM backup WHERE faults > 0 ORDER BY userid LIMIT ?', true).all(
+      limit,
+    ) as string[];
+  }
+
+  /** When a verification was last begun; undefined if never. */
+  get lastVerifyMs(): number | undefined {
+    return this.#number('last-verify');
+  }
+
+  set lastVerifyMs(ms: number) {
+    this.#setNote('last-verify', ms);
+  }
+
+  /** When work of this kind last came to its end without an error. */
+  lastSuccessMs(kind: JobKind): number | undefined {
+    return this.#number(`success-${kind}`);
+  }
+
+  succeeded(kind: JobKind, ms: number): void {
+    this.#setNote(`success-${kind}`, ms);
+  }
+
+  /** The run over all backups that is going on, also through restarts. */
+  get run(): RunPlace | undefined {
+    const text = this.#note('run');
+    return text === undefined ? undefined : (JSON.parse(String(text)) as RunPlace);
+  }
+
+  set run(place: RunPlace | undefined) {
+    if (place === undefined) this.#statement('DELETE FROM note WHERE name = ?').run('run');
+    else this.#setNote('run', JSON.stringify(place));
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+
+  #number(name: string): number | undefined {
+    const value = this.#note(name);
+    return value === undefined ? undefined : Number(value);
+  }
+
+  #note(name: string): unknown {
+    return this.#statement('SELECT value FROM note WHERE name = ?', true).get(name);
+  }
+
+  #setNote(name: string, value: string | number): void {
+    this.#statement('INSERT OR REPLACE INTO note (name, value) VALUES (?, ?)').run(name, value);
+  }
+
+  #statement(sql: string, pluck = false): Database.Statement {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) {
+      statement = this.#db.prepare(sql);
+      if (pluck) statement.pluck();
+      this.#statements.set(sql, statement);
+    }
+    return statement;
+  }
+
+  #transaction(work: () => void): void {
+    this.#db.transaction(work)();
+  }
+}
+
+/** Undefined if the file is no database of ours. */
+function tryOpen(file: string): Database.Database | undefined {
+  const isNew = !fs.existsSync(file);
+  let db: Database.Database | undefined;
+  try {
+    db = new Database(file);
+    if (isNew) fs.chmodSync(file, 0o600);
+    db.pragma('journal_mode = WAL');
+    db.pragma('synchronous = NORMAL');
+    db.pragma('cache_size = -1024');
+    // Also of one whose program was killed as it made it.
+    const tables = db.prepare('SELECT count(*) FROM sqlite_schema').pluck().get();
+    if (tables === 0) db.exec(`BEGIN; ${SCHEMA} COMMIT;`);
+    if (db.pragma('user_version', { simple: true }) === VERSION) return db;
+  } catch (error) {
+    // Anything but a damaged file is the caller's to know.
+    if (!/^SQLITE_(?:CORRUPT|NOTADB|ERROR)/.test(String((error as { code?: unknown }).code))) throw error;
+  }
+  db?.close();
+  return undefined;
+}

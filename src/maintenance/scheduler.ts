@@ -1,0 +1,361 @@
+/**
+ * Maintenance by the server itself: one job at a time, each on one backup, in a process of its own. Verification
+ * goes on all the time, spread evenly over its period; other work runs over all backups at its times of day. What a
+ * client needs is left alone and tried again later, and is given up when a client comes for it.
+ */
+import type { Logger } from 'pino';
+import type { Config } from '../config/config.ts';
+import type { DailyTime } from '../config/schedule-values.ts';
+import { emptyResult, type Job, type JobKind, type JobResult } from './job.ts';
+import type { JobRunner } from './job-process.ts';
+import { MaintenanceRun, RETRY_MS } from './maintenance-run.ts';
+import type { MaintenanceState, VerifyCounts } from './maintenance-state.ts';
+import { nextDaily, nextVerification } from './schedule.ts';
+
+/** After an error that will hardly go away by itself. */
+const FAILED_RETRY_MS = 3600_000;
+/** So often a job gives way; then it is done without the limit on reading, and after as many more, without giving way. */
+const PATIENCE = 3;
+const SWEEP_EVERY_MS = 3600_000;
+/** Backups noted between two turns of the event loop. */
+const SWEEP_BATCH = 256;
+const LONGEST_SLEEP_MS = 60_000;
+/** A job that writes has this long to end by itself before a freeze. */
+const HOLD_WAIT_MS = 5000;
+const MAX_FAULTY_SHOWN = 20;
+
+/** Work that runs over all backups at times of day. */
+export interface DailyWork {
+  kind: JobKind;
+  times(config: Config): readonly DailyTime[];
+  /** Done once at the end of a run. */
+  afterwards?(): Promise<void>;
+}
+
+export interface SchedulerOptions {
+  /** As of now: a reload changes it. */
+  config(): Config;
+  state: MaintenanceState;
+  runner: JobRunner;
+  /** All of backups.db. */
+  entries(): Iterable<[userid: string, path: string]>;
+  /** A client has this backup open, or is held off it by the administrator. */
+  isInUse(userid: string): boolean;
+  daily: readonly DailyWork[];
+  onResult(job: Job, result: JobResult, seconds: number): void;
+  onCounts(counts: VerifyCounts): void;
+  onRunDone(kind: JobKind, seconds: number): void;
+  log: Logger;
+}
+
+/** What the scheduler is doing, for `status`. Times are ISO 8601 UTC; null where there is none. */
+export interface SchedulerStatus {
+  running: { kind: JobKind; userid: string; since: string } | null;
+  /** A run over all backups. */
+  run: { kind: JobKind; since: string; after: string } | null;
+  /** By a freeze. */
+  held: boolean;
+  rateBytes: number;
+  verify: VerifyCounts & { everySeconds: number; next: string | null; lastSuccess: string | null };
+  daily: { kind: JobKind; next: string | null; lastSuccess: string | null }[];
+  /** The first of those in which faults were found last. */
+  faulty: string[];
+}
+
+export class Scheduler {
+  readonly #o: SchedulerOptions;
+  #current: { job: Job; sinceMs: number; done: Promise<void> } | undefined;
+  /** Asked for by the administrator. */
+  #requested: Job[] = [];
+  #run: MaintenanceRun | undefined;
+  #dailyDue = new Map<JobKind, number | undefined>();
+  #sweptMs = 0;
+  #holds = 0;
+  #stopping = false;
+  #wake: () => void = () => {};
+  #loop: Promise<void> | undefined;
+
+  constructor(o: SchedulerOptions) {
+    this.#o = o;
+  }
+
+  start(): void {
+    const { state } = this.#o;
+    this.#planDaily(Date.now());
+    state.lastVerifyMs ??= Date.now();
+    const place = state.run;
+    if (place !== undefined) this.#run = new MaintenanceRun(state, place.kind, place.startedMs);
+    this.#loop = this.#work();
+  }
+
+  /** Ends what is going on; a run over all is taken up again at the next start. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#wake();
+    await this.#o.runner.cancel();
+    await this.#loop;
+    this.#o.state.close();
+  }
+
+  /** Nothing that writes goes on when this resolves, and nothing begins until the function is called. */
+  async hold(): Promise<() => void> {
+    this.#holds++;
+    const current = this.#current;
+    if (current !== undefined && current.job.kind !== 'verify') {
+      await Promise.race([current.done, pause(HOLD_WAIT_MS)]);
+      if (this.#current === current) await this.#giveWay();
+    }
+    return () => {
+      this.#holds--;
+      this.#wake();
+    };
+  }
+
+  /** A client comes for this backup: the job on it is given up, unless it has given way too often already. */
+  makeRoom(userid: string): Promise<void> | undefined {
+    if (this.#current?.job.userid !== userid || this.#o.state.triesOf(userid) >= 2 * PATIENCE)
+      return undefined;
+    return this.#giveWay();
+  }
+
+  /** Has these backups, or all of them, done as soon as may be. @returns how many that are */
+  async request(kind: JobKind, userids: readonly string[] | undefined): Promise<number> {
+    await this.#sweep(Date.now());
+    const { state } = this.#o;
+    const jobs = userids?.map((userid) => state.find(userid, kind)).filter((job) => job !== undefined);
+    if (jobs === undefined) this.#beginRun(kind, Date.now());
+    else this.#requested.push(...jobs);
+    this.#wake();
+    return jobs?.length ?? state.backups;
+  }
+
+  /** Ends the job and the run that are going on. @returns the job */
+  async cancel(): Promise<Job | undefined> {
+    const job = this.#current?.job;
+    this.#requested = [];
+    this.#run?.end();
+    this.#run = undefined;
+    if (job !== undefined) await this.#giveWay();
+    return job;
+  }
+
+  status(): SchedulerStatus {
+    const { state, daily } = this.#o;
+    const config = this.#o.config();
+    const nowMs = Date.now();
+    const next = this.#nextVerifyMs(nowMs);
+    const run = this.#run;
+    return {
+      running: this.#current ? { ...facts(this.#current.job), since: iso(this.#current.sinceMs)! } : null,
+      run: run ? { kind: run.kind, since: iso(run.startedMs)!, after: run.after } : null,
+      held: this.#holds > 0,
+      rateBytes: config.maintenanceRateBytes,
+      verify: {
+        ...state.counts(config.verifyEveryMs, nowMs),
+        everySeconds: config.verifyEveryMs / 1000,
+        next: iso(next === undefined ? undefined : Math.max(next, nowMs)),
+        lastSuccess: iso(state.lastSuccessMs('verify')),
+      },
+      daily: daily.map(({ kind, times }) => ({
+        kind,
+        next: iso(nextDaily(times(config), nowMs)),
+        lastSuccess: iso(state.lastSuccessMs(kind)),
+      })),
+      faulty: state.faulty(MAX_FAULTY_SHOWN),
+    };
+  }
+
+  async #work(): Promise<void> {
+    while (!this.#stopping) {
+      try {
+        if (Date.now() - this.#sweptMs >= SWEEP_EVERY_MS) await this.#sweep(Date.now());
+        const job = this.#holds > 0 ? undefined : await this.#nextJob(Date.now());
+        if (job === undefined) await this.#sleep(this.#pauseMs(Date.now()));
+        else await this.#carryOut(job);
+      } catch (error) {
+        this.#o.log.error({ err: error, code: 'INTERNAL' }, 'maintenance failed; it goes on in a minute');
+        await this.#sleep(LONGEST_SLEEP_MS);
+      }
+    }
+  }
+
+  async #nextJob(nowMs: number): Promise<Job | undefined> {
+    const isInUse = (userid: string) => this.#o.isInUse(userid);
+    this.#beginDueRuns(nowMs);
+    for (let job = this.#requested.shift(); job !== undefined; job = this.#requested.shift()) {
+      if (!isInUse(job.userid)) return job;
+      this.#o.onResult(job, emptyResult('busy'), 0);
+    }
+    if (this.#run !== undefined) {
+      const job = this.#run.next(nowMs, isInUse);
+      if (job !== undefined) return job;
+      if (this.#run.isOver) await this.#endRun(nowMs);
+    }
+    return this.#nextVerification(nowMs);
+  }
+
+  #nextVerification(nowMs: number): Job | undefined {
+    const { state } = this.#o;
+    for (;;) {
+      const due = this.#nextVerifyMs(nowMs);
+      if (due === undefined || due > nowMs) return undefined;
+      const candidate = state.nextToVerify(nowMs)!;
+      if (!this.#o.isInUse(candidate.userid)) {
+        state.lastVerifyMs = nowMs;
+        return candidate;
+      }
+      state.postpone(candidate.userid, nowMs + RETRY_MS);
+    }
+  }
+
+  #nextVerifyMs(nowMs: number): number | undefined {
+    const { state } = this.#o;
+    const { verifyEveryMs: everyMs } = this.#o.config();
+    const oldest = everyMs === 0 ? undefined : state.nextToVerify(nowMs);
+    if (oldest === undefined) return undefined;
+    const lastMs = state.lastVerifyMs ?? nowMs;
+    return nextVerification({ everyMs, backups: state.backups, oldestMs: oldest.sinceMs, lastMs });
+  }
+
+  async #carryOut(job: Job): Promise<void> {
+    const { state, runner, log } = this.#o;
+    const config = this.#o.config();
+    const sinceMs = Date.now();
+    const isUrgent = state.triesOf(job.userid) >= PATIENCE;
+    const bytesPerSecond = isUrgent ? 0 : config.maintenanceRateBytes;
+    const running = runner.run({
+      kind: job.kind,
+      userid: job.userid,
+      path: job.path,
+      config,
+      bytesPerSecond,
+    });
+    this.#current = { job, sinceMs, done: running.then(() => {}) };
+    const result = await running;
+    this.#current = undefined;
+    if (this.#stopping && result.outcome === 'cancelled') return;
+    const nowMs = Date.now();
+    const seconds = (nowMs - sinceMs) / 1000;
+    this.#settle(job, result, nowMs);
+    this.#o.onResult(job, result, seconds);
+    this.#o.onCounts(state.counts(config.verifyEveryMs, nowMs));
+    const line = { ...facts(job), ...result, seconds };
+    if (result.outcome === 'faulty') log.error(line, 'maintenance found a damaged backup');
+    else if (result.outcome === 'failed') log.error(line, 'maintenance of a backup failed');
+    else log.debug(line, 'maintenance of a backup has ended');
+  }
+
+  /** Notes what came of a job, and when its backup is to be looked at again. */
+  #settle(job: Job, result: JobResult, nowMs: number): void {
+    const { state } = this.#o;
+    const run = this.#run?.kind === job.kind ? this.#run : undefined;
+    const isInTheWay = result.outcome === 'busy' || result.outcome === 'cancelled';
+    if (result.outcome === 'gone') state.forget(job.userid);
+    else if (isInTheWay) state.postpone(job.userid, nowMs + RETRY_MS);
+    else if (result.outcome === 'failed') state.postpone(job.userid, nowMs + FAILED_RETRY_MS);
+    else if (job.kind === 'verify') {
+      state.verified(job, result, nowMs);
+      if (result.outcome === 'ok') state.succeeded('verify', nowMs);
+    } else state.done(job.userid);
+    if (isInTheWay) run?.postpone(job);
+    else run?.done(job);
+  }
+
+  // ------------------------------------------------------------------------------------ runs over all backups
+
+  #planDaily(nowMs: number): void {
+    const config = this.#o.config();
+    for (const { kind, times } of this.#o.daily) this.#dailyDue.set(kind, nextDaily(times(config), nowMs));
+  }
+
+  #beginDueRuns(nowMs: number): void {
+    const due = [...this.#dailyDue].filter(([, dueMs]) => dueMs !== undefined && dueMs <= nowMs);
+    for (const [kind] of due) this.#beginRun(kind, nowMs);
+    this.#planDaily(nowMs);
+  }
+
+  #beginRun(kind: JobKind, nowMs: number): void {
+    const { state, log } = this.#o;
+    if (this.#run !== undefined) {
+      const { kind: running, startedMs } = this.#run;
+      log.warn(
+        { kind, running, since: iso(startedMs) },
+        'a run of maintenance is left out as another goes on',
+      );
+      return;
+    }
+    this.#run = new MaintenanceRun(state, kind, nowMs);
+    log.info({ kind, backups: state.backups }, 'a run of maintenance begins');
+  }
+
+  async #endRun(nowMs: number): Promise<void> {
+    const run = this.#run!;
+    this.#run = undefined;
+    await this.#o.daily.find(({ kind }) => kind === run.kind)?.afterwards?.();
+    run.end();
+    this.#o.state.succeeded(run.kind, nowMs);
+    const seconds = (nowMs - run.startedMs) / 1000;
+    this.#o.onRunDone(run.kind, seconds);
+    this.#o.log.info({ kind: run.kind, seconds, skipped: run.skipped }, 'a run of maintenance has ended');
+  }
+
+  // ----------------------------------------------------------------------------------------------- pieces
+
+  /** Compares with backups.db, without keeping the thread from its other work for long. */
+  async #sweep(nowMs: number): Promise<void> {
+    const { state } = this.#o;
+    state.beginSweep();
+    let batch: [string, string][] = [];
+    for (const entry of this.#o.entries()) {
+      batch.push(entry);
+      if (batch.length < SWEEP_BATCH) continue;
+      state.see(batch, nowMs);
+      batch = [];
+      await new Promise((resolve) => setImmediate(resolve));
+      if (this.#stopping) return;
+    }
+    state.see(batch, nowMs);
+    state.endSweep();
+    this.#sweptMs = nowMs;
+    this.#o.onCounts(state.counts(this.#o.config().verifyEveryMs, nowMs));
+  }
+
+  #pauseMs(nowMs: number): number {
+    const due = [this.#nextVerifyMs(nowMs), this.#run?.nextMs, ...this.#dailyDue.values()];
+    const next = Math.min(...due.filter((at) => at !== undefined));
+    return this.#holds > 0 ? LONGEST_SLEEP_MS : Math.min(LONGEST_SLEEP_MS, Math.max(10, next - nowMs));
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    if (this.#stopping) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      timer.unref();
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.#wake = () => {};
+  }
+
+  async #giveWay(): Promise<void> {
+    const current = this.#current;
+    await this.#o.runner.cancel();
+    await current?.done;
+  }
+}
+
+function facts({ kind, userid }: Job): { kind: JobKind; userid: string } {
+  return { kind, userid };
+}
+
+function iso(ms: number): string;
+function iso(ms: number | undefined): string | null;
+function iso(ms: number | undefined): string | null {
+  return ms === undefined ? null : new Date(ms).toISOString();
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+}

@@ -1,0 +1,165 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, readlinkSync, writeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { mailboxValue } from '../store/support/store-rig.ts';
+import { ask, askRaw, socketOf } from '../support/admin.ts';
+import { type BackupServer, BackupSite } from '../support/backup-server.ts';
+
+let site: BackupSite;
+let server: BackupServer;
+const RATE = 2 << 20;
+
+beforeAll(async () => {
+  site = await BackupSite.create({ backup_maintenance_rate: '2M' });
+  server = await site.start();
+  await push('large', 3_000_000);
+  for (const user of ['anne', 'bob', 'eve']) await push(user, 100);
+});
+
+afterAll(async () => {
+  await server.kill();
+  site.remove();
+});
+
+/** One message that does not compress. */
+async function push(user: string, size: number): Promise<void> {
+  const content = randomBytes(size);
+  const guid = createHash('sha1').update(content).digest('hex');
+  const wire = await server.connect();
+  await wire.ok(`GET USER ${user}`);
+  await wire.ok(`APPLY MESSAGE (%{default ${guid} ${size}}\r\n`, content, ')');
+  const record = `%(UID 1 MODSEQ 2 LAST_UPDATED 1700000000 FLAGS () INTERNALDATE 1700000000 SIZE ${size} GUID ${guid})`;
+  const value = mailboxValue(`user.${user}`, []).replace('RECORD ()', `RECORD (${record})`);
+  await wire.ok(`APPLY MAILBOX ${value.replace('LAST_UID 0', 'LAST_UID 1')}`);
+  await wire.ok('EXIT');
+  wire.destroy();
+}
+
+function pathOf(user: string): Promise<string> {
+  return site.cli(['list', '-u', user, '--json']).then(({ stdout }) => JSON.parse(stdout.toString()).path);
+}
+
+/** What `maintenance` says. */
+async function maintenance() {
+  const status = await ask(site, 'maintenance');
+  return status as typeof status & {
+    running: { kind: string; userid: string } | null;
+    verify: { neverVerified: number; faulty: number };
+  };
+}
+
+async function jobs(result: string): Promise<number> {
+  const text = await (await fetch(`http://127.0.0.1:${site.metricsPort}/metrics`)).text();
+  const pattern = `csync_backup_maintenance_jobs_total\\{job="verify",result="${result}"\\} (\\d+)`;
+  return Number(new RegExp(pattern).exec(text)?.[1] ?? 0);
+}
+
+const eventually = <T>(poll: () => T) => expect.poll(poll, { timeout: 20_000, interval: 30 });
+
+/** Of the process that does the work; undefined if there is none. */
+function workerPid(): number | undefined {
+  const children = readFileSync(`/proc/${server.pid}/task/${server.pid}/children`, 'latin1').trim();
+  return children === '' ? undefined : Number(children.split(' ')[0]);
+}
+
+test('verifies what it is told to, in a process of low priority, and says what it found', async () => {
+  expect((await site.cli(['maintenance', 'run', 'verify', '-u', 'anne', 'bob'])).status).toBe(0);
+  await eventually(() => jobs('ok')).toBe(2);
+  const pid = workerPid()!;
+  const nice = Number(readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]!.split(' ')[16]);
+  expect(nice).toBe(19);
+  expect(await maintenance()).toMatchObject({ running: null, verify: { backups: 4, neverVerified: 2 } });
+  const text = (await site.cli(['maintenance'])).stdout.toString();
+  expect(text).toMatch(/^maintenance +running: nothing; at most 2.0M read per second$/m);
+  expect(text).toMatch(/^verify +every 30d, next \S+; 4 backups: 2 never verified, 0 overdue, 0 faulty$/m);
+});
+
+test('reports a damaged backup in the log, as a metric and in the status', async () => {
+  const file = await pathOf('eve');
+  const fd = openSync(file, 'r+');
+  writeSync(fd, Buffer.alloc(20, 0xff), 0, 20, 60);
+  closeSync(fd);
+  await ask(site, 'run-maintenance', { kind: 'verify', userids: ['eve'] });
+  await eventually(() => jobs('faulty')).toBe(1);
+  expect(await server.metric('csync_backup_maintenance_faults_total')).toBeGreaterThan(0);
+  expect(await maintenance()).toMatchObject({ verify: { faulty: 1 }, faulty: ['eve'] });
+  const line = server.log.find((one) => one.includes('maintenance found a damaged backup'));
+  expect(JSON.parse(line!)).toMatchObject({ level: 50, userid: 'eve', kind: 'verify', outcome: 'faulty' });
+});
+
+test('reads no faster than allowed', async () => {
+  const before = await jobs('ok');
+  const started = performance.now();
+  await ask(site, 'run-maintenance', { kind: 'verify', userids: ['large'] });
+  await eventually(async () => (await maintenance()).running?.userid).toBe('large');
+  await eventually(async () => (await maintenance()).running).toBeNull();
+  const seconds = (performance.now() - started) / 1000;
+  expect(await jobs('ok')).toBe(before + 1);
+  // A quarter of a second's worth may be saved up; without the limit it takes a tenth of that time.
+  expect(seconds).toBeGreaterThan(3_000_000 / RATE - 0.25);
+});
+
+test('a client is never refused for it, and is left alone while it syncs', async () => {
+  await ask(site, 'run-maintenance', { kind: 'verify', userids: ['large'] });
+  await eventually(async () => (await maintenance()).running?.userid).toBe('large');
+  const wire = await server.connect();
+  expect((await wire.command('GET USER large')).kind).toBe('OK');
+  expect((await maintenance()).running).toBeNull();
+  expect(await jobs('cancelled')).toBe(1);
+  await ask(site, 'run-maintenance', { kind: 'verify', userids: ['large'] });
+  await eventually(() => jobs('busy')).toBe(1);
+  wire.destroy();
+});
+
+/** The process reads this file now. */
+function reads(pid: number | undefined, file: string): boolean {
+  if (pid === undefined) return false;
+  const folder = `/proc/${pid}/fd`;
+  return readdirSync(folder).some((fd) => {
+    try {
+      return readlinkSync(`${folder}/${fd}`) === file;
+    } catch {
+      return false; // closed meanwhile
+    }
+  });
+}
+
+test('can be cancelled, and goes on beside tools that are run by hand', async () => {
+  await expect.poll(() => askRaw(socketOf(site), '{"command":"sessions"}\n')).toHaveLength(1);
+  await ask(site, 'run-maintenance', { kind: 'verify', userids: ['large'] });
+  const file = await pathOf('large');
+  await eventually(() => reads(workerPid(), file)).toBe(true);
+  expect((await site.cli(['verify', '-u', 'large'])).status).toBe(75);
+  const cancelled = await site.cli(['maintenance', 'cancel']);
+  expect(cancelled.stdout.toString()).toBe('cancelled verify large\n');
+  expect((await site.cli(['verify', '-u', 'large'])).status).toBe(0);
+});
+
+test('ends with a server that is killed, and the next one begins clean', async () => {
+  await ask(site, 'run-maintenance', { kind: 'verify', userids: ['large'] });
+  await eventually(async () => (await maintenance()).running?.userid).toBe('large');
+  const pid = workerPid()!;
+  await server.kill();
+  await eventually(() => existsSync(`/proc/${pid}`)).toBe(false);
+  server = await site.start();
+  expect(await maintenance()).toMatchObject({ running: null, verify: { backups: 4, neverVerified: 0 } });
+  const wire = await server.connect();
+  expect((await wire.command('GET USER large')).kind).toBe('OK');
+  wire.destroy();
+});
+
+test('stops with the server', async () => {
+  await sleep(100);
+  await ask(site, 'run-maintenance', { kind: 'verify', userids: ['large'] });
+  await eventually(async () => (await maintenance()).running?.userid).toBe('large');
+  const pid = workerPid()!;
+  expect(await server.stop()).toBe(0);
+  expect(existsSync(`/proc/${pid}`)).toBe(false);
+});
+
+test('a verification by the period comes by itself', async () => {
+  site.configure({ backup_verify_every: '1m', backup_maintenance_rate: '2M' });
+  server = await site.start();
+  await eventually(async () => (await jobs('ok')) + (await jobs('faulty'))).toBeGreaterThan(0);
+});

@@ -1,0 +1,213 @@
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { pino } from 'pino';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { Config } from '../../src/config/config.ts';
+import type { DailyTime } from '../../src/config/schedule-values.ts';
+import { emptyResult, type JobOutcome, type JobRequest, type JobResult } from '../../src/maintenance/job.ts';
+import type { JobRunner } from '../../src/maintenance/job-process.ts';
+import { MaintenanceState } from '../../src/maintenance/maintenance-state.ts';
+import { Scheduler } from '../../src/maintenance/scheduler.ts';
+
+const MINUTE = 60_000;
+const DAY = 86_400_000;
+
+/** Does as it is told, and notes what it was asked to do. */
+class FakeRunner implements JobRunner {
+  readonly jobs: string[] = [];
+  readonly rates: number[] = [];
+  outcome: (request: JobRequest) => JobOutcome = () => 'ok';
+  tookMs = 10;
+  #end: ((outcome: JobOutcome) => void) | undefined;
+
+  async run(request: JobRequest): Promise<JobResult> {
+    this.jobs.push(`${request.kind} ${request.userid}`);
+    this.rates.push(request.bytesPerSecond);
+    const outcome = await new Promise<JobOutcome>((resolve) => {
+      this.#end = resolve;
+      setTimeout(() => resolve(this.outcome(request)), this.tookMs);
+    });
+    return emptyResult(outcome);
+  }
+
+  async cancel(): Promise<void> {
+    this.#end?.('cancelled');
+  }
+}
+
+let folder: string;
+let runner: FakeRunner;
+let scheduler: Scheduler;
+let users: string[];
+const inUse = new Set<string>();
+let config: Config;
+let afterwards = 0;
+let compactAt: DailyTime[];
+
+beforeEach(() => {
+  vi.useFakeTimers({ now: new Date(2026, 10, 25, 3, 0) });
+  folder = fs.mkdtempSync(path.join(os.tmpdir(), 'csync-scheduler-'));
+  runner = new FakeRunner();
+  users = ['anne', 'bob', 'eve'];
+  inUse.clear();
+  afterwards = 0;
+  compactAt = [{ hour: 4, minute: 0 }];
+  config = {
+    verifyEveryMs: 0,
+    maintenanceRateBytes: 1000,
+  } as Partial<Config> as Config;
+});
+
+afterEach(async () => {
+  await scheduler.stop();
+  vi.useRealTimers();
+  fs.rmSync(folder, { recursive: true });
+});
+
+function start(): void {
+  scheduler = new Scheduler({
+    config: () => config,
+    state: new MaintenanceState(path.join(folder, 'state')),
+    runner,
+    entries: () => users.map((userid): [string, string] => [userid, `/p/${userid}`]),
+    isInUse: (userid) => inUse.has(userid),
+    daily: [
+      {
+        kind: 'compact',
+        times: () => compactAt,
+        afterwards: async () => {
+          afterwards++;
+        },
+      },
+    ],
+    onResult: () => {},
+    onCounts: () => {},
+    onRunDone: () => {},
+    log: pino({ level: 'silent' }),
+  });
+  scheduler.start();
+}
+
+const pass = (ms: number): Promise<unknown> => vi.advanceTimersByTimeAsync(ms);
+
+describe('a run over all backups', () => {
+  test('comes at its time of day, once, and takes them in order', async () => {
+    start();
+    await pass(59 * MINUTE);
+    expect(runner.jobs).toEqual([]);
+    await pass(2 * MINUTE);
+    expect(runner.jobs).toEqual(['compact anne', 'compact bob', 'compact eve']);
+    expect(afterwards).toBe(1);
+    await pass(23 * 60 * MINUTE);
+    expect(runner.jobs).toHaveLength(3);
+    await pass(60 * MINUTE);
+    expect(runner.jobs).toHaveLength(6);
+  });
+
+  test('leaves a user alone who is syncing, and comes back', async () => {
+    start();
+    inUse.add('bob');
+    await pass(62 * MINUTE);
+    expect(runner.jobs).toEqual(['compact anne', 'compact eve']);
+    expect(scheduler.status().run).not.toBeNull();
+    inUse.clear();
+    await pass(10 * MINUTE);
+    expect(runner.jobs).toEqual(['compact anne', 'compact eve', 'compact bob']);
+    expect(scheduler.status().run).toBeNull();
+  });
+
+  test('ends though somebody is never free, and though one fails', async () => {
+    start();
+    runner.outcome = ({ userid }) => (userid === 'bob' ? 'busy' : userid === 'anne' ? 'failed' : 'ok');
+    await pass(120 * MINUTE);
+    expect(scheduler.status().run).toBeNull();
+    expect(runner.jobs.filter((job) => job === 'compact bob')).toHaveLength(4);
+    expect(runner.jobs.filter((job) => job === 'compact anne')).toHaveLength(1);
+  });
+
+  test('is taken up where it was after a restart', async () => {
+    start();
+    runner.tookMs = 5 * MINUTE;
+    await pass(67 * MINUTE);
+    expect(runner.jobs).toEqual(['compact anne', 'compact bob']);
+    await scheduler.stop();
+    runner.jobs.length = 0;
+    start();
+    await pass(30 * MINUTE);
+    expect(runner.jobs).toEqual(['compact bob', 'compact eve']);
+  });
+});
+
+describe('verification', () => {
+  test('takes each backup once in the period, evenly', async () => {
+    config.verifyEveryMs = 30 * DAY;
+    compactAt = [];
+    start();
+    await pass(8 * DAY);
+    expect(runner.jobs).toEqual([]);
+    await pass(2 * DAY);
+    expect(runner.jobs).toEqual(['verify anne']);
+    await pass(20 * DAY);
+    expect(runner.jobs).toEqual(['verify anne', 'verify bob', 'verify eve']);
+    expect(scheduler.status().verify).toMatchObject({ backups: 3, neverVerified: 0, overdue: 0 });
+  });
+
+  test('gives way to a client, loses patience with the rate, and in the end stays', async () => {
+    compactAt = [];
+    start();
+    await pass(1);
+    runner.tookMs = 30 * MINUTE;
+    await scheduler.request('verify', undefined);
+    users = ['anne'];
+    const gaveWay: boolean[] = [];
+    for (let i = 0; i < 8; i++) {
+      await pass(1);
+      await scheduler.request('verify', ['anne']);
+      await pass(1);
+      const way = scheduler.makeRoom('anne');
+      gaveWay.push(way !== undefined);
+      await way;
+    }
+    expect(gaveWay).toEqual([true, true, true, true, true, true, false, false]);
+    expect(runner.rates.slice(0, 7)).toEqual([1000, 1000, 1000, 0, 0, 0, 0]);
+    expect(scheduler.makeRoom('bob')).toBeUndefined();
+  });
+
+  test('rests while it is held, and goes on afterwards', async () => {
+    start();
+    const release = await scheduler.hold();
+    await scheduler.request('verify', ['bob']);
+    await pass(10 * MINUTE);
+    expect(runner.jobs).toEqual([]);
+    release();
+    await pass(1);
+    expect(runner.jobs).toEqual(['verify bob']);
+  });
+
+  test('what writes is ended for a freeze, and done later', async () => {
+    start();
+    runner.tookMs = 60 * MINUTE;
+    await pass(61 * MINUTE);
+    expect(scheduler.status().running).toMatchObject({ kind: 'compact', userid: 'anne' });
+    const held = scheduler.hold();
+    await pass(6000);
+    const release = await held;
+    expect(scheduler.status().running).toBeNull();
+    runner.tookMs = 10;
+    release();
+    await pass(30 * MINUTE);
+    expect(runner.jobs).toEqual(['compact anne', 'compact bob', 'compact eve', 'compact anne']);
+  });
+
+  test('a backup that vanished is forgotten', async () => {
+    config.verifyEveryMs = DAY;
+    compactAt = [];
+    runner.outcome = ({ userid }) => (userid === 'anne' ? 'gone' : 'ok');
+    start();
+    await pass(7 * 60 * MINUTE);
+    users = ['bob', 'eve'];
+    await pass(2 * 60 * MINUTE);
+    expect(scheduler.status().verify.backups).toBe(2);
+  });
+});
