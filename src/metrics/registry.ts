@@ -63,6 +63,10 @@ export function createMetrics() {
     deflatedOut: counter('deflated_bytes_total', 'Bytes that this gave.'),
     threadDeaths: counter('thread_deaths_total', 'Worker threads that ended unasked.', ['pool']),
     engine: gauge('deflate_engine_info', 'The DEFLATE engine in use: 1.', ['engine']),
+    receiveBufferShared: gauge(
+      'receive_buffer_shared',
+      '1: connections are read through one buffer. 0: this Node cannot do so, which costs CPU time.',
+    ),
     build: gauge('build_info', 'The running version: 1.', ['version', 'node']),
 
     eventLoopDelay: gauge('event_loop_delay_seconds', 'Delay of the main event loop since the last scrape.', [

@@ -376,6 +376,10 @@ export class Session implements SlabHolder {
     this.#input = rest === undefined ? bytes : Buffer.concat([rest, bytes]);
     this.#inputAt = 0;
     this.#pump();
+    if (this.#input !== bytes) return;
+    // What was not taken must outlive the buffer in which it came.
+    this.#input = Buffer.from(bytes.subarray(this.#inputAt));
+    this.#inputAt = 0;
   }
 
   #pump(): void {

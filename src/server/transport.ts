@@ -5,9 +5,13 @@
 import type net from 'node:net';
 import tls from 'node:tls';
 import zlib from 'node:zlib';
+import { shareReceiveBuffer } from '../platform/shared-receive.ts';
 
 export interface TransportEvents {
-  /** The stream is paused until resume() unless the session takes all of it at once. */
+  /**
+   * The stream is paused until resume() unless the session takes all of it at once. The bytes are valid only
+   * during the call.
+   */
   data(bytes: Uint8Array): void;
   /** The client sends no more. */
   ended(): void;
@@ -37,6 +41,10 @@ export class Transport {
   #waitingForDrain: (() => void)[] = [];
   #lingerTimer: NodeJS.Timeout | undefined;
   #detach: () => void = () => {};
+  /** Takes what the plain socket receives. */
+  #receive: (bytes: Uint8Array) => void = () => {};
+  /** The plain socket emits no 'data' but calls #receive. */
+  readonly sharesReceiveBuffer: boolean;
 
   constructor(socket: net.Socket, events: TransportEvents) {
     this.#socket = socket;
@@ -45,6 +53,7 @@ export class Transport {
     this.remoteAddress = socket.remoteAddress ?? 'unknown';
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 60_000);
+    this.sharesReceiveBuffer = shareReceiveBuffer(socket, (bytes) => this.#receive(bytes));
     this.#listen(socket);
   }
 
@@ -154,7 +163,8 @@ export class Transport {
     deflate.on('drain', () => this.#drained());
     this.#listen(stream, {
       data: (bytes) => {
-        if (!inflate.write(bytes)) stream.pause();
+        // It is inflated later, in another thread, when the buffer may hold something else.
+        if (!inflate.write(Buffer.from(bytes))) stream.pause();
       },
       // A client that closes does not end its deflate stream: that is an end, and no error.
       end: () => inflate.flush(zlib.constants.Z_SYNC_FLUSH, () => this.#events.ended()),
@@ -197,15 +207,15 @@ export class Transport {
       end: () => this.#events.ended(),
     },
   ): void {
+    const received = (bytes: Uint8Array): void => {
+      this.bytesIn += bytes.byteLength;
+      this.lastProgressMs = performance.now();
+      to.data(bytes);
+    };
+    const isShared = this.sharesReceiveBuffer && stream === this.#socket;
+    this.#receive = isShared ? received : () => {};
     const listeners: [string, (value: never) => void][] = [
-      [
-        'data',
-        (bytes: Uint8Array) => {
-          this.bytesIn += bytes.byteLength;
-          this.lastProgressMs = performance.now();
-          to.data(bytes);
-        },
-      ],
+      ...(isShared ? [] : ([['data', received]] as [string, (value: never) => void][])),
       ['end', to.end],
       ['error', (error: Error) => this.destroy(error)],
       ['close', () => this.#closed()],
@@ -218,6 +228,8 @@ export class Transport {
       ],
     ];
     for (const [event, listener] of listeners) stream.on(event, listener as (...values: unknown[]) => void);
+    // A listener for 'data' would have begun this.
+    if (isShared) stream.resume();
     this.#detach = () => {
       for (const [event, listener] of listeners)
         stream.off(event, listener as (...values: unknown[]) => void);

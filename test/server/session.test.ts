@@ -268,3 +268,24 @@ describe('after the login', () => {
     expect(await final('NOOP')).toBe('OK Noop completed');
   });
 });
+
+test('what a client sends ahead is kept, whatever other clients send meanwhile', async () => {
+  await wire.login();
+  const other = await harness.connect();
+  await other.login();
+  let open: () => void = () => {};
+  harness.shards.gate = new Promise((resolve) => {
+    open = resolve;
+  });
+  wire.send('GET USER anne\r\n');
+  await eventually(() => expect(harness.shards.requests).toHaveLength(1));
+  const names = Array.from({ length: 200 }, (_, i) => `user.anne.folder${i}`);
+  for (const name of names) wire.send(`APPLY SUB %(USERID anne MBOXNAME ${name})\r\n`);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  for (let i = 0; i < 20; i++) await other.command(`NOOP ${'x'.repeat(2000)}`);
+  harness.shards.gate = undefined;
+  open();
+  for (let i = 0; i <= names.length; i++) expect((await wire.read()).final).toBe('OK Success');
+  const texts = harness.shards.texts('anne');
+  expect(texts).toEqual(names.map((name) => `SUB %(USERID anne MBOXNAME ${name})\r\n`));
+});

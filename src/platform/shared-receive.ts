@@ -1,0 +1,44 @@
+/**
+ * Reads all plain sockets of a thread through one buffer. Node else allocates 64 kB for each read, and two thirds
+ * of a gigabyte received is then garbage to collect: three CPU seconds of it, as measured.
+ *
+ * Node offers this to sockets that connect (`onread` of net.connect) and not to those that are accepted, so it is
+ * done here with what `onread` itself sets (lib/net.js of Node 24: kBuffer, kBufferCb, useUserBuffer). Where a
+ * later Node has these no more, shareReceiveBuffer() says so and the socket emits 'data' as usual.
+ */
+import type net from 'node:net';
+
+/** Large enough for several segments of a fast connection in one call. */
+const BUFFER_BYTES = 256 * 1024;
+
+let shared: Buffer | undefined;
+
+/** What `onread` needs of a socket; none of it is documented. */
+interface Internals {
+  _handle?: { useUserBuffer?: (buffer: Uint8Array) => void } | null;
+  [symbol: symbol]: unknown;
+}
+
+/**
+ * From now on the socket gives what it receives to `take`, which must have used or copied it when it returns, and
+ * emits no 'data'. pause(), resume() and 'end' work as ever; resume() has to be called for the first time.
+ *
+ * @returns false where this Node cannot do so: nothing has changed then
+ */
+export function shareReceiveBuffer(socket: net.Socket, take: (bytes: Uint8Array) => void): boolean {
+  const internals = socket as unknown as Internals;
+  const handle = internals._handle;
+  const [buffer, callback] = ['kBuffer', 'kBufferCb'].map((name) =>
+    Object.getOwnPropertySymbols(socket).find((symbol) => symbol.description === name),
+  );
+  if (buffer === undefined || callback === undefined || typeof handle?.useUserBuffer !== 'function')
+    return false;
+  shared ??= Buffer.allocUnsafeSlow(BUFFER_BYTES);
+  internals[buffer] = shared;
+  internals[callback] = (length: number, bytes: Uint8Array): boolean => {
+    take(bytes.subarray(0, length));
+    return !socket.isPaused();
+  };
+  handle.useUserBuffer(shared);
+  return true;
+}

@@ -1,0 +1,79 @@
+import { once } from 'node:events';
+import net from 'node:net';
+import { afterEach, expect, test } from 'vitest';
+import { shareReceiveBuffer } from '../../src/platform/shared-receive.ts';
+
+const servers: net.Server[] = [];
+afterEach(() => {
+  for (const server of servers.splice(0)) server.close();
+});
+
+/** A connection: the client's side, and the accepted socket that reads through the shared buffer. */
+async function connected(
+  take: (bytes: Uint8Array, socket: net.Socket) => void,
+): Promise<{ client: net.Socket; accepted: net.Socket }> {
+  const server = net.createServer({ allowHalfOpen: true });
+  servers.push(server);
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const client = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
+  const [accepted] = (await once(server, 'connection')) as [net.Socket];
+  accepted.on('data', () => {
+    throw new Error('data was emitted');
+  });
+  accepted.pause();
+  expect(shareReceiveBuffer(accepted, (bytes) => take(bytes, accepted))).toBe(true);
+  return { client, accepted };
+}
+
+test('the Node that comes along can do it, for many connections at a time', async () => {
+  const connections = await Promise.all(
+    ['a', 'b'].map(async (letter) => {
+      const parts: string[] = [];
+      const pair = await connected((bytes) => parts.push(Buffer.from(bytes).toString('latin1')));
+      return { ...pair, parts, text: letter.repeat(3_000_000) };
+    }),
+  );
+  const ends = connections.map(({ client, accepted, text }) => {
+    const ended = once(accepted, 'end');
+    accepted.resume();
+    client.end(text);
+    return ended;
+  });
+  await Promise.all(ends);
+  for (const { accepted, parts, text } of connections) {
+    expect(parts.join('') === text).toBe(true);
+    accepted.destroy();
+  }
+});
+
+test('a pause inside the call stops reading until resume()', async () => {
+  let got = 0;
+  let calls = 0;
+  const { client, accepted } = await connected((bytes, socket) => {
+    calls++;
+    got += bytes.length;
+    socket.pause();
+  });
+  accepted.resume();
+  client.write(Buffer.alloc(100_000, 'x'));
+  await expect.poll(() => calls).toBe(1);
+  client.write(Buffer.alloc(900_000, 'x'));
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(calls).toBe(1);
+  while (got < 1_000_000) {
+    const before = calls;
+    accepted.resume();
+    await expect.poll(() => calls).toBe(before + 1);
+  }
+  const ended = once(accepted, 'end');
+  client.end();
+  accepted.resume();
+  await ended;
+  accepted.destroy();
+});
+
+test('a socket without a handle is left as it is', () => {
+  const socket = new net.Socket();
+  expect(shareReceiveBuffer(socket, () => {})).toBe(false);
+});
