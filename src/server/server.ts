@@ -223,6 +223,7 @@ export class CsyncServer implements ServerContext {
     const session = new Session(this.#nextSession++, this, socket);
     this.sessions.set(session.id, session);
     this.#administration.sessionAdded(session);
+    this.#noteSharing(session.transport.sharesReceiveBuffer);
     void session.ended.then(() => this.sessions.delete(session.id));
     void session.start(tls);
   }

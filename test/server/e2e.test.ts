@@ -185,6 +185,9 @@ describe('a server', () => {
     expect(await metric(place, 'ack_seconds_count')).toBeGreaterThan(20);
     expect(await metric(place, 'deflate_seconds_count')).toBeGreaterThan(4);
     expect(await metric(place, 'event_loop_delay_seconds')).toBeGreaterThan(0);
+    expect(await (await fetch(`${place.metrics}/metrics`)).text()).toContain(
+      '\ncsync_backup_receive_buffer_shared 1\n',
+    );
     expect(await (await fetch(`${place.metrics}/healthz`)).text()).toBe('ok\n');
   });
 
