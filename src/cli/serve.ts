@@ -122,7 +122,11 @@ function read({ config: file, adjust = (config) => config }: ServeOptions): Conf
 }
 
 function handleSignals(server: CsyncServer, options: ServeOptions, log: Logger): void {
+  let stopping = false;
   const stop = (signal: NodeJS.Signals) => {
+    // A terminal, or Cyrus's master, signals the whole process group: the launcher and, through it, us once more.
+    if (stopping) return;
+    stopping = true;
     log.info({ signal }, 'stopping');
     notifySystemd('STOPPING=1');
     server.stop().then(
@@ -136,10 +140,10 @@ function handleSignals(server: CsyncServer, options: ServeOptions, log: Logger):
       },
     );
   };
-  process.once('SIGTERM', stop);
-  process.once('SIGINT', stop);
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
   onParentGone(() => process.emit('SIGTERM', 'SIGTERM'));
-  if (options.hangupStops) process.once('SIGHUP', stop);
+  if (options.hangupStops) process.on('SIGHUP', stop);
   else process.on('SIGHUP', () => reload(server, options, log));
   // The process ends then, and the service manager starts another; the log must say why.
   process.on('uncaughtExceptionMonitor', (error) => log.fatal({ err: error, code: 'INTERNAL' }, 'crashed'));

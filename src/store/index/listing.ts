@@ -22,20 +22,29 @@ export interface ListedMessage {
   mailboxes: { uniqueid: string; mboxname: string }[];
 }
 
-/** The messages of a mailbox in the order in which they came into the backup. */
+/**
+ * The messages of a mailbox: by UID where the index has our own index over them, else in the order in which they came
+ * into the backup. That is the order in which SQLite answers Cyrus's tools, which ask for none.
+ */
 export function* listedRecords(index: BackupIndex, mailboxId: number): Generator<ListedRecord, void> {
-  const page = index.statement(
-    `SELECT r.message_id, r.uid, m.guid, r.expunged FROM mailbox_message r JOIN message m ON m.id = r.message_id
-      WHERE r.mailbox_id = ? AND r.message_id > ? ORDER BY r.message_id LIMIT ${PAGE_ROWS}`,
-    'raw',
-  );
-  for (let last = 0; ; ) {
-    const rows = page.all(mailboxId, last) as [number, number, string, number | null][];
-    for (const [, uid, guid, expunged] of rows) yield { uid, guid, expunged };
+  const byUid = index.statement(HAS_UID_INDEX, 'pluck').get() !== undefined;
+  const page = index.statement(byUid ? RECORDS_BY_UID : RECORDS_BY_MESSAGE, 'raw');
+  for (let last: [number, number] = [0, 0]; ; ) {
+    const rows = page.all(mailboxId, ...last) as [number, number, number, string, number | null][];
+    for (const [, , uid, guid, expunged] of rows) yield { uid, guid, expunged };
     if (rows.length < PAGE_ROWS) return;
-    last = rows.at(-1)![0];
+    const [major, minor] = rows.at(-1)!;
+    last = [major, minor];
   }
 }
+
+const HAS_UID_INDEX = "SELECT 1 FROM sqlite_master WHERE name = 'cb_mailbox_message_uid'";
+const RECORDS_BY_UID = `SELECT r.uid, r.id, r.uid, m.guid, r.expunged
+  FROM mailbox_message r JOIN message m ON m.id = r.message_id
+  WHERE r.mailbox_id = ? AND (r.uid, r.id) > (?, ?) ORDER BY r.uid, r.id LIMIT ${PAGE_ROWS}`;
+const RECORDS_BY_MESSAGE = `SELECT r.message_id, r.id, r.uid, m.guid, r.expunged
+  FROM mailbox_message r JOIN message m ON m.id = r.message_id
+  WHERE r.mailbox_id = ? AND (r.message_id, r.id) > (?, ?) ORDER BY r.message_id, r.id LIMIT ${PAGE_ROWS}`;
 
 /** GUIDs of all messages in the order in which they came. */
 export function* listedGuids(index: BackupIndex): Generator<string, void> {
