@@ -93,6 +93,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./maintenance.ts')).newMaintenanceCommand(),
   },
   {
+    name: 'pull',
+    summary: 'have IMAP servers push backups that are old',
+    load: async () => (await import('./pull.ts')).newPullCommand(),
+  },
+  {
     name: 'demo',
     summary: 'show a push, a crash, the recovery and a verification in a directory of its own',
     load: async () => (await import('./demo.ts')).newDemoCommand(),

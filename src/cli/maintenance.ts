@@ -42,7 +42,7 @@ function newShowCommand(): Command {
   return new Command('show')
     .description('Show what runs, what is due next, and how many backups were verified.')
     .addOption(configOption())
-    .option('--json', 'one JSON object: running, run, held, rateBytes, verify, daily, faulty')
+    .option('--json', 'one JSON object: running, run, held, rateBytes, verify, runs, faulty, pull')
     .addHelpText('after', helpText([['csync-backup maintenance show --json', 'for a script']], STATUSES))
     .action(async (flags: JsonFlag) => {
       const { type: _, ...status } = await askServer(flags, { command: 'maintenance' });
@@ -53,7 +53,7 @@ function newShowCommand(): Command {
 function newRunCommand(): Command {
   return new Command('run')
     .description('Have the server do something now rather than at its time, with its limit on reading.')
-    .argument('<job>', 'verify')
+    .argument('<job>', 'verify or pull')
     .addOption(configOption())
     .option('-A, --all', 'for all backups')
     .option('-u, --user <userid...>', 'for those of these users')
@@ -66,12 +66,13 @@ function newCancelCommand(): Command {
   return new Command('cancel')
     .description('End the job and the run over all backups that are going on. Nothing is lost by it.')
     .addOption(configOption())
-    .option('--json', 'one JSON object: cancelled (kind, userid; null if nothing ran)')
+    .option('--json', 'one JSON object: cancelled, a list of kind and userid')
     .addHelpText('after', helpText([['csync-backup maintenance cancel', 'end what runs']], STATUSES))
     .action(async (flags: JsonFlag) => {
       const { type: _, ...answer } = await askServer(flags, { command: 'cancel-maintenance' });
-      const job = answer.cancelled as { kind: string; userid: string } | null;
-      const text = job === null ? 'nothing was running' : `cancelled ${job.kind} ${job.userid}`;
+      const jobs = answer.cancelled as { kind: string; userid: string }[];
+      const names = jobs.map(({ kind, userid }) => `${kind} ${userid}`);
+      const text = jobs.length === 0 ? 'nothing was running' : `cancelled ${names.join(', ')}`;
       process.stdout.write(`${flags.json ? JSON.stringify(answer) : text}\n`);
     });
 }

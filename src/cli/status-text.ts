@@ -27,7 +27,7 @@ export function rowsText(rows: readonly Row[]): string {
 
 /** What the server's maintenance does, as SchedulerStatus says it. */
 export function maintenanceRows(status: Fields): Row[] {
-  const { running, run, held, rateBytes, verify, daily, faulty } = status as unknown as SchedulerStatus;
+  const { running, run, held, rateBytes, verify, runs, faulty } = status as unknown as SchedulerStatus;
   const rate = rateBytes === 0 ? 'no limit on reading' : `at most ${size(rateBytes)} read per second`;
   const rows: Row[] = [];
   const now = running === null ? 'nothing' : `${running.kind} ${running.userid} for ${since(running.since)}`;
@@ -40,8 +40,14 @@ export function maintenanceRows(status: Fields): Row[] {
     `${every}, next ${verify.next ?? '-'}; ${verify.backups} backups: ${verify.neverVerified} never verified, ` +
       `${verify.overdue} overdue, ${verify.faulty} faulty`,
   ]);
-  for (const { kind, next, lastSuccess } of daily)
+  for (const { kind, next, lastSuccess } of runs)
     rows.push([kind, `next ${next ?? 'never'}, last ended ${lastSuccess ?? 'never'}`]);
+  const pull = status.pull as SchedulerStatus | null;
+  if (pull !== null) {
+    const asked = pull.running === null ? '' : `asking for ${pull.running.userid}; `;
+    const [{ next, lastSuccess } = { next: null, lastSuccess: null }] = pull.runs;
+    rows.push(['pull', `${asked}next ${next ?? 'never'}, last ended ${lastSuccess ?? 'never'}`]);
+  }
   if (faulty.length > 0) rows.push(['FAULTY', faulty.join(' ')]);
   return rows;
 }

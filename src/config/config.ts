@@ -1,3 +1,5 @@
+import type { PullServer } from './pull-values.ts';
+
 /** Where a listening socket is bound. */
 export interface ListenAddress {
   /** A literal address or a host name; never a wildcard sign (`*` in the file is `::`, or `0.0.0.0` without IPv6). */
@@ -91,6 +93,16 @@ export interface Config {
   verifyEveryMs: number;
   /** Bytes a second that maintenance in the server reads; 0: no limit. */
   maintenanceRateBytes: number;
+
+  pullServers: PullServer[];
+  /** 0: the running server pulls nothing. */
+  pullEveryMs: number;
+  pullOlderThanMs: number;
+  /** '': none. */
+  pullChannel: string;
+  /** '': none. */
+  pullAuthname: string;
+  pullPasswordFile?: string;
 
   listen: (ListenAddress & { /** TLS from the first byte. */ tls: boolean })[];
   metricsListen?: ListenAddress;

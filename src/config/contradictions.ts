@@ -16,6 +16,14 @@ export function rejectContradictions(
     problems.push({ file, line, subject: key, value, reason, allowed });
   }
 
+  if (options.backup_pull_every > 0) {
+    const missing = (
+      ['backup_pull_servers', 'backup_pull_authname', 'backup_pull_password_file'] as const
+    ).filter((name) => (options[name] ?? '').length === 0);
+    if (missing.length > 0)
+      reject(['backup_pull_every'], `lacks ${missing.join(', ')}`, 'only together with these; off');
+  }
+
   const certificate = options.tls_server_cert;
   if (!certificate) {
     const allowed = 'only together with tls_server_cert';

@@ -54,6 +54,13 @@ export function effectiveConfig(file: string, options: OptionValues, partitions:
     verifyEveryMs: options.backup_verify_every,
     maintenanceRateBytes: options.backup_maintenance_rate,
 
+    pullServers: options.backup_pull_servers,
+    pullEveryMs: options.backup_pull_every,
+    pullOlderThanMs: options.backup_pull_older_than,
+    pullChannel: options.backup_pull_channel,
+    pullAuthname: options.backup_pull_authname,
+    pullPasswordFile: options.backup_pull_password_file,
+
     listen: options.backup_listen,
     metricsListen: options.backup_metrics_listen === 'off' ? undefined : options.backup_metrics_listen,
     adminSocket: options.backup_admin_socket || undefined,

@@ -5,6 +5,7 @@
  */
 import { availableParallelism, hostname } from 'node:os';
 import { addressOrOff, listenAddresses } from './addresses.ts';
+import { pullServers } from './pull-values.ts';
 import { mechanismList, passwordChecks } from './sasl-options.ts';
 import { durationOrOff } from './schedule-values.ts';
 import {
@@ -156,7 +157,7 @@ export const OPTIONS = {
   ),
   tls_server_ca_file: optional(
     file,
-    'PEM file of the authorities that vouch for servers to which a restore connects.',
+    'PEM file of the authorities that vouch for servers to which a restore or a pull connects. Without it those of Node do.',
   ),
 
   partition_select_mode: option(
@@ -225,6 +226,36 @@ export const OPTIONS = {
     size('B', { min: 0 }),
     '20M',
     'Bytes that maintenance by the running server reads in a second; 0 for no limit.',
+  ),
+
+  backup_pull_servers: option(
+    pullServers,
+    '',
+    'IMAP servers that are asked for backups of users (XBACKUP, with xbackup_enabled there), the first that knows the user. STARTTLS is required unless said otherwise.',
+  ),
+  backup_pull_every: option(
+    durationOrOff('h', MINUTE_MS),
+    'off',
+    'How often the running server looks for backups that are older than backup_pull_older_than, and has them pushed.',
+  ),
+  backup_pull_older_than: option(
+    duration('h', { minMs: MINUTE_MS }),
+    '1d',
+    'Age of the last change, and of the last pull, from which on a backup is pulled.',
+  ),
+  backup_pull_channel: option(
+    text,
+    '',
+    'Replication channel that the IMAP servers use to push here; empty for their options without a channel.',
+  ),
+  backup_pull_authname: option(
+    text,
+    '',
+    'User whom "csync-backup pull" and backup_pull_every log in as, an admin of the IMAP servers.',
+  ),
+  backup_pull_password_file: optional(
+    file,
+    'File with the password of backup_pull_authname in its first line, of mode 0600 or 0640.',
   ),
 
   backup_listen: option(listenAddresses, '*:2005', 'Where sync_client connects.'),

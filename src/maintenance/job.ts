@@ -1,13 +1,15 @@
 /** One piece of maintenance on one backup, as the scheduler gives it to the process that does it. */
 import type { Config } from '../config/config.ts';
 
-export type JobKind = 'verify' | 'compact';
+export type JobKind = 'verify' | 'compact' | 'pull';
 
 export interface Job {
   kind: JobKind;
   userid: string;
   /** The data file that backups.db names for the user. */
   path: string;
+  /** The administrator asked for it: also if it does not seem to be needed. */
+  isForced?: boolean;
 }
 
 /** A job with what its process needs to know. */
@@ -15,13 +17,15 @@ export interface JobRequest extends Job {
   config: Config;
   /** Bytes that may be read in a second; 0: no limit. */
   bytesPerSecond: number;
+  /** When work of this kind was last done on it; 0 if that is not known. Unix time in ms. */
+  doneMs: number;
 }
 
 /**
  * `ok`: done and all is well; `faulty`: the backup is damaged; `busy`: somebody has it locked; `gone`: there is no such
- * file (any more); `failed`: it could not be done; `cancelled`: by us, nothing is changed.
+ * file (any more); `unneeded`: there was nothing to do; `failed`: it could not be done; `cancelled`: by us, nothing is changed.
  */
-export type JobOutcome = 'ok' | 'faulty' | 'busy' | 'gone' | 'failed' | 'cancelled';
+export type JobOutcome = 'ok' | 'faulty' | 'unneeded' | 'busy' | 'gone' | 'failed' | 'cancelled';
 
 export interface JobResult {
   outcome: JobOutcome;

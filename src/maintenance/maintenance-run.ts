@@ -19,6 +19,7 @@ export class MaintenanceRun {
   #isThrough = false;
   /** Backups that were never free. */
   #skipped = 0;
+  #failed = 0;
 
   /** Begins a run, or takes up one that was cut off. */
   constructor(state: MaintenanceState, kind: JobKind, nowMs: number) {
@@ -42,6 +43,16 @@ export class MaintenanceRun {
 
   get skipped(): number {
     return this.#skipped;
+  }
+
+  /** Jobs that failed. */
+  get failed(): number {
+    return this.#failed;
+  }
+
+  /** @returns how many have by now */
+  countFailed(): number {
+    return ++this.#failed;
   }
 
   /** Nothing is left to do. */

@@ -17,6 +17,7 @@ const SCHEMA = `
     faults INTEGER NOT NULL DEFAULT 0,     -- that it found
     tries INTEGER NOT NULL DEFAULT 0,      -- since then that somebody was in the way
     retry INTEGER NOT NULL DEFAULT 0,      -- not before
+    done INTEGER NOT NULL DEFAULT 0,       -- last time that other work was done on it; 0 for never
     seen INTEGER NOT NULL                  -- sweep of backups.db that met it last
   ) WITHOUT ROWID;
   CREATE INDEX backup_verified ON backup(verified, first_seen);
@@ -127,8 +128,13 @@ export class MaintenanceState {
   }
 
   /** Work of another kind than verification was done on it. */
-  done(userid: string): void {
-    this.#statement('UPDATE backup SET tries = 0, retry = 0 WHERE userid = ?').run(userid);
+  done(userid: string, nowMs: number): void {
+    this.#statement('UPDATE backup SET tries = 0, retry = 0, done = ? WHERE userid = ?').run(nowMs, userid);
+  }
+
+  /** When done() was last said of it; 0 if never. */
+  doneMs(userid: string): number {
+    return (this.#statement('SELECT done FROM backup WHERE userid = ?', true).get(userid) as number) ?? 0;
   }
 
   /** Backups in the order of their userids, from behind one. */
@@ -168,6 +174,15 @@ export class MaintenanceState {
 
   set lastVerifyMs(ms: number) {
     this.#setNote('last-verify', ms);
+  }
+
+  /** When a run of this kind was last begun; undefined if never. */
+  lastRunMs(kind: JobKind): number | undefined {
+    return this.#number(`run-${kind}`);
+  }
+
+  runBegun(kind: JobKind, ms: number): void {
+    this.#setNote(`run-${kind}`, ms);
   }
 
   /** When work of this kind last came to its end without an error. */

@@ -1,7 +1,10 @@
 /** Carrying out a job, in the process that was started for it. */
 import fs from 'node:fs';
+import type { Config } from '../config/config.ts';
+import { SHARED_USERID } from '../csync/mailbox-name.ts';
 import { BackupError } from '../platform/errors.ts';
 import { emptyResult, type JobKind, type JobRequest, type JobResult } from './job.ts';
+import { configuredPuller, lastChangeMs, type Puller } from './pull.ts';
 import { verifyBackup } from './verify.ts';
 
 /** Never rejects: what goes wrong is in the result. */
@@ -24,7 +27,31 @@ const JOBS: Partial<Record<JobKind, (request: JobRequest) => Promise<JobResult>>
     const { ok, faults, codes } = await verifyBackup({ dataPath: path, wait: false });
     return { ...emptyResult(ok ? 'ok' : 'faulty'), faults, codes: { ...codes } };
   },
+
+  async pull({ userid, path, config, doneMs, isForced }) {
+    const isNobodys = userid.startsWith('%') && userid !== SHARED_USERID;
+    const lastMs = Math.max(doneMs, lastChangeMs(path));
+    const isFresh = !isForced && Date.now() - lastMs < config.pullOlderThanMs;
+    if (isNobodys || isFresh) return emptyResult('unneeded');
+    const result = await pullerOf(config).pull(userid, path);
+    if (result.ok) return emptyResult('ok');
+    const text = `${result.server}: ${result.text}`;
+    return emptyResult('failed', { code: result.code ?? 'UNAVAILABLE', text });
+  },
 };
+
+/** Its connections stay open from one job to the next. */
+let puller: { of: string; puller: Puller } | undefined;
+
+function pullerOf(config: Config): Puller {
+  const { pullServers, pullAuthname, pullPasswordFile, pullChannel, tlsServerCa } = config;
+  const of = JSON.stringify([pullServers, pullAuthname, pullPasswordFile, pullChannel, tlsServerCa]);
+  if (puller?.of !== of) {
+    void puller?.puller.close();
+    puller = { of, puller: configuredPuller(config) };
+  }
+  return puller.puller;
+}
 
 function unknown(kind: string): BackupError {
   return new BackupError({

@@ -5,15 +5,16 @@
  */
 import type { Logger } from 'pino';
 import type { Config } from '../config/config.ts';
-import type { DailyTime } from '../config/schedule-values.ts';
 import { emptyResult, type Job, type JobKind, type JobResult } from './job.ts';
 import type { JobRunner } from './job-process.ts';
 import { MaintenanceRun, RETRY_MS } from './maintenance-run.ts';
 import type { MaintenanceState, VerifyCounts } from './maintenance-state.ts';
-import { nextDaily, nextVerification } from './schedule.ts';
+import { nextVerification } from './schedule.ts';
 
 /** After an error that will hardly go away by itself. */
 const FAILED_RETRY_MS = 3600_000;
+/** What a freeze cannot leave going on. */
+const WRITES: ReadonlySet<JobKind> = new Set<JobKind>(['compact']);
 /** So often a job gives way; then it is done without the limit on reading, and after as many more, without giving way. */
 const PATIENCE = 3;
 const SWEEP_EVERY_MS = 3600_000;
@@ -23,11 +24,18 @@ const LONGEST_SLEEP_MS = 60_000;
 /** A job that writes has this long to end by itself before a freeze. */
 const HOLD_WAIT_MS = 5000;
 const MAX_FAULTY_SHOWN = 20;
+/** Of one run. */
+const MAX_FAILED_LOGGED = 20;
 
-/** Work that runs over all backups at times of day. */
-export interface DailyWork {
+/** Work that runs over all backups at certain times. */
+export interface PeriodicWork {
   kind: JobKind;
-  times(config: Config): readonly DailyTime[];
+  /**
+   * When its next run is due; undefined: never.
+   *
+   * @param lastMs when the last one was begun; undefined if there was none
+   */
+  next(config: Config, nowMs: number, lastMs: number | undefined): number | undefined;
   /** Done once at the end of a run. */
   afterwards?(): Promise<void>;
 }
@@ -41,7 +49,9 @@ export interface SchedulerOptions {
   entries(): Iterable<[userid: string, path: string]>;
   /** A client has this backup open, or is held off it by the administrator. */
   isInUse(userid: string): boolean;
-  daily: readonly DailyWork[];
+  /** Whether it verifies besides. */
+  verifies: boolean;
+  runs: readonly PeriodicWork[];
   onResult(job: Job, result: JobResult, seconds: number): void;
   onCounts(counts: VerifyCounts): void;
   onRunDone(kind: JobKind, seconds: number): void;
@@ -57,7 +67,7 @@ export interface SchedulerStatus {
   held: boolean;
   rateBytes: number;
   verify: VerifyCounts & { everySeconds: number; next: string | null; lastSuccess: string | null };
-  daily: { kind: JobKind; next: string | null; lastSuccess: string | null }[];
+  runs: { kind: JobKind; next: string | null; lastSuccess: string | null }[];
   /** The first of those in which faults were found last. */
   faulty: string[];
 }
@@ -68,7 +78,7 @@ export class Scheduler {
   /** Asked for by the administrator. */
   #requested: Job[] = [];
   #run: MaintenanceRun | undefined;
-  #dailyDue = new Map<JobKind, number | undefined>();
+  #runDue = new Map<JobKind, number | undefined>();
   #sweptMs = 0;
   #holds = 0;
   #stopping = false;
@@ -81,7 +91,7 @@ export class Scheduler {
 
   start(): void {
     const { state } = this.#o;
-    this.#planDaily(Date.now());
+    this.#planRuns(Date.now());
     state.lastVerifyMs ??= Date.now();
     const place = state.run;
     if (place !== undefined) this.#run = new MaintenanceRun(state, place.kind, place.startedMs);
@@ -101,7 +111,7 @@ export class Scheduler {
   async hold(): Promise<() => void> {
     this.#holds++;
     const current = this.#current;
-    if (current !== undefined && current.job.kind !== 'verify') {
+    if (current !== undefined && WRITES.has(current.job.kind)) {
       await Promise.race([current.done, pause(HOLD_WAIT_MS)]);
       if (this.#current === current) await this.#giveWay();
     }
@@ -124,7 +134,7 @@ export class Scheduler {
     const { state } = this.#o;
     const jobs = userids?.map((userid) => state.find(userid, kind)).filter((job) => job !== undefined);
     if (jobs === undefined) this.#beginRun(kind, Date.now());
-    else this.#requested.push(...jobs);
+    else this.#requested.push(...jobs.map((job) => ({ ...job, isForced: true })));
     this.#wake();
     return jobs?.length ?? state.backups;
   }
@@ -140,7 +150,7 @@ export class Scheduler {
   }
 
   status(): SchedulerStatus {
-    const { state, daily } = this.#o;
+    const { state, runs } = this.#o;
     const config = this.#o.config();
     const nowMs = Date.now();
     const next = this.#nextVerifyMs(nowMs);
@@ -156,9 +166,9 @@ export class Scheduler {
         next: iso(next === undefined ? undefined : Math.max(next, nowMs)),
         lastSuccess: iso(state.lastSuccessMs('verify')),
       },
-      daily: daily.map(({ kind, times }) => ({
+      runs: runs.map(({ kind, next }) => ({
         kind,
-        next: iso(nextDaily(times(config), nowMs)),
+        next: iso(next(config, nowMs, state.lastRunMs(kind))),
         lastSuccess: iso(state.lastSuccessMs(kind)),
       })),
       faulty: state.faulty(MAX_FAULTY_SHOWN),
@@ -168,7 +178,7 @@ export class Scheduler {
   async #work(): Promise<void> {
     while (!this.#stopping) {
       try {
-        if (Date.now() - this.#sweptMs >= SWEEP_EVERY_MS) await this.#sweep(Date.now());
+        if (this.#o.verifies && Date.now() - this.#sweptMs >= SWEEP_EVERY_MS) await this.#sweep(Date.now());
         const job = this.#holds > 0 ? undefined : await this.#nextJob(Date.now());
         if (job === undefined) await this.#sleep(this.#pauseMs(Date.now()));
         else await this.#carryOut(job);
@@ -187,6 +197,7 @@ export class Scheduler {
       this.#o.onResult(job, emptyResult('busy'), 0);
     }
     if (this.#run !== undefined) {
+      if (this.#sweptMs === 0) await this.#sweep(nowMs);
       const job = this.#run.next(nowMs, isInUse);
       if (job !== undefined) return job;
       if (this.#run.isOver) await this.#endRun(nowMs);
@@ -211,7 +222,7 @@ export class Scheduler {
   #nextVerifyMs(nowMs: number): number | undefined {
     const { state } = this.#o;
     const { verifyEveryMs: everyMs } = this.#o.config();
-    const oldest = everyMs === 0 ? undefined : state.nextToVerify(nowMs);
+    const oldest = everyMs === 0 || !this.#o.verifies ? undefined : state.nextToVerify(nowMs);
     if (oldest === undefined) return undefined;
     const lastMs = state.lastVerifyMs ?? nowMs;
     return nextVerification({ everyMs, backups: state.backups, oldestMs: oldest.sinceMs, lastMs });
@@ -223,13 +234,7 @@ export class Scheduler {
     const sinceMs = Date.now();
     const isUrgent = state.triesOf(job.userid) >= PATIENCE;
     const bytesPerSecond = isUrgent ? 0 : config.maintenanceRateBytes;
-    const running = runner.run({
-      kind: job.kind,
-      userid: job.userid,
-      path: job.path,
-      config,
-      bytesPerSecond,
-    });
+    const running = runner.run({ ...job, config, bytesPerSecond, doneMs: state.doneMs(job.userid) });
     this.#current = { job, sinceMs, done: running.then(() => {}) };
     const result = await running;
     this.#current = undefined;
@@ -241,8 +246,11 @@ export class Scheduler {
     this.#o.onCounts(state.counts(config.verifyEveryMs, nowMs));
     const line = { ...facts(job), ...result, seconds };
     if (result.outcome === 'faulty') log.error(line, 'maintenance found a damaged backup');
-    else if (result.outcome === 'failed') log.error(line, 'maintenance of a backup failed');
-    else log.debug(line, 'maintenance of a backup has ended');
+    else if (result.outcome === 'failed') {
+      // A server that is down makes all fail, and one line says as much as a thousand.
+      const failed = this.#run?.countFailed() ?? 0;
+      if (failed <= MAX_FAILED_LOGGED) log.error(line, 'maintenance of a backup failed');
+    } else log.debug(line, 'maintenance of a backup has ended');
   }
 
   /** Notes what came of a job, and when its backup is to be looked at again. */
@@ -256,22 +264,23 @@ export class Scheduler {
     else if (job.kind === 'verify') {
       state.verified(job, result, nowMs);
       if (result.outcome === 'ok') state.succeeded('verify', nowMs);
-    } else state.done(job.userid);
+    } else if (result.outcome === 'ok') state.done(job.userid, nowMs);
     if (isInTheWay) run?.postpone(job);
     else run?.done(job);
   }
 
   // ------------------------------------------------------------------------------------ runs over all backups
 
-  #planDaily(nowMs: number): void {
+  #planRuns(nowMs: number): void {
     const config = this.#o.config();
-    for (const { kind, times } of this.#o.daily) this.#dailyDue.set(kind, nextDaily(times(config), nowMs));
+    for (const { kind, next } of this.#o.runs)
+      this.#runDue.set(kind, next(config, nowMs, this.#o.state.lastRunMs(kind)));
   }
 
   #beginDueRuns(nowMs: number): void {
-    const due = [...this.#dailyDue].filter(([, dueMs]) => dueMs !== undefined && dueMs <= nowMs);
+    const due = [...this.#runDue].filter(([, dueMs]) => dueMs !== undefined && dueMs <= nowMs);
     for (const [kind] of due) this.#beginRun(kind, nowMs);
-    this.#planDaily(nowMs);
+    this.#planRuns(nowMs);
   }
 
   #beginRun(kind: JobKind, nowMs: number): void {
@@ -285,18 +294,21 @@ export class Scheduler {
       return;
     }
     this.#run = new MaintenanceRun(state, kind, nowMs);
+    this.#sweptMs = 0;
+    state.runBegun(kind, nowMs);
     log.info({ kind, backups: state.backups }, 'a run of maintenance begins');
   }
 
   async #endRun(nowMs: number): Promise<void> {
     const run = this.#run!;
     this.#run = undefined;
-    await this.#o.daily.find(({ kind }) => kind === run.kind)?.afterwards?.();
+    await this.#o.runs.find(({ kind }) => kind === run.kind)?.afterwards?.();
     run.end();
     this.#o.state.succeeded(run.kind, nowMs);
     const seconds = (nowMs - run.startedMs) / 1000;
     this.#o.onRunDone(run.kind, seconds);
-    this.#o.log.info({ kind: run.kind, seconds, skipped: run.skipped }, 'a run of maintenance has ended');
+    const { kind, skipped, failed } = run;
+    this.#o.log.info({ kind, seconds, skipped, failed }, 'a run of maintenance has ended');
   }
 
   // ----------------------------------------------------------------------------------------------- pieces
@@ -321,7 +333,7 @@ export class Scheduler {
   }
 
   #pauseMs(nowMs: number): number {
-    const due = [this.#nextVerifyMs(nowMs), this.#run?.nextMs, ...this.#dailyDue.values()];
+    const due = [this.#nextVerifyMs(nowMs), this.#run?.nextMs, ...this.#runDue.values()];
     const next = Math.min(...due.filter((at) => at !== undefined));
     return this.#holds > 0 ? LONGEST_SLEEP_MS : Math.min(LONGEST_SLEEP_MS, Math.max(10, next - nowMs));
   }

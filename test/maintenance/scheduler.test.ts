@@ -8,6 +8,7 @@ import type { DailyTime } from '../../src/config/schedule-values.ts';
 import { emptyResult, type JobOutcome, type JobRequest, type JobResult } from '../../src/maintenance/job.ts';
 import type { JobRunner } from '../../src/maintenance/job-process.ts';
 import { MaintenanceState } from '../../src/maintenance/maintenance-state.ts';
+import { nextDaily } from '../../src/maintenance/schedule.ts';
 import { Scheduler } from '../../src/maintenance/scheduler.ts';
 
 const MINUTE = 60_000;
@@ -44,6 +45,7 @@ const inUse = new Set<string>();
 let config: Config;
 let afterwards = 0;
 let compactAt: DailyTime[];
+let interval: number | undefined;
 
 beforeEach(() => {
   vi.useFakeTimers({ now: new Date(2026, 10, 25, 3, 0) });
@@ -53,6 +55,7 @@ beforeEach(() => {
   inUse.clear();
   afterwards = 0;
   compactAt = [{ hour: 4, minute: 0 }];
+  interval = undefined;
   config = {
     verifyEveryMs: 0,
     maintenanceRateBytes: 1000,
@@ -72,13 +75,19 @@ function start(): void {
     runner,
     entries: () => users.map((userid): [string, string] => [userid, `/p/${userid}`]),
     isInUse: (userid) => inUse.has(userid),
-    daily: [
+    verifies: true,
+    runs: [
       {
         kind: 'compact',
-        times: () => compactAt,
+        next: (_config, nowMs) => nextDaily(compactAt, nowMs),
         afterwards: async () => {
           afterwards++;
         },
+      },
+      {
+        kind: 'pull',
+        next: (_config, nowMs, lastMs) =>
+          interval === undefined ? undefined : Math.max(nowMs, (lastMs ?? 0) + interval),
       },
     ],
     onResult: () => {},
@@ -137,6 +146,21 @@ describe('a run over all backups', () => {
     await pass(30 * MINUTE);
     expect(runner.jobs).toEqual(['compact bob', 'compact eve']);
   });
+});
+
+test('work of an interval begins at once, then each time that it is over, also through a restart', async () => {
+  interval = 60 * MINUTE;
+  compactAt = [];
+  start();
+  await pass(2 * MINUTE);
+  expect(runner.jobs).toEqual(['pull anne', 'pull bob', 'pull eve']);
+  await pass(20 * MINUTE);
+  await scheduler.stop();
+  start();
+  await pass(37 * MINUTE);
+  expect(runner.jobs).toHaveLength(3);
+  await pass(3 * MINUTE);
+  expect(runner.jobs).toHaveLength(6);
 });
 
 describe('verification', () => {

@@ -1,6 +1,5 @@
 /** What serves the administrator of a running server: the admin socket, freezes and pauses. */
 
-import type { Scheduler } from '../../maintenance/scheduler.ts';
 import type { DeflatePool } from '../../pipeline/deflate-pool.ts';
 import type { ShardPools } from '../../pipeline/shard-pools.ts';
 import type { SlabPool } from '../../pipeline/slab-pool.ts';
@@ -9,7 +8,7 @@ import type { Session } from '../session.ts';
 import type { UserAccess } from '../user-access.ts';
 import { adminHandler, freezeFacts, pauseFacts } from './commands.ts';
 import { Freezer } from './freezer.ts';
-import { maintenanceCommands, startScheduler } from './maintenance.ts';
+import { Maintenance, maintenanceCommands } from './maintenance.ts';
 import { Pauses } from './pauses.ts';
 import { AdminSocket } from './socket.ts';
 import { partitionStatus, storeFigures } from './status.ts';
@@ -33,7 +32,7 @@ export class Administration {
   readonly #freezer: Freezer;
   readonly #startedMs = Date.now();
   #socket: AdminSocket | undefined;
-  #scheduler: Scheduler | undefined;
+  #maintenance: Maintenance | undefined;
 
   /** @param collect brings the metrics up to date */
   constructor(server: AdministeredServer, collect: () => Promise<void>) {
@@ -41,7 +40,7 @@ export class Administration {
     this.#collect = collect;
     this.access = {
       refusal: (userid) => this.#pauses.refusal(userid),
-      makeRoom: (userid) => this.#scheduler?.makeRoom(userid),
+      makeRoom: (userid) => this.#maintenance?.makeRoom(userid),
     };
     const { metrics } = server;
     this.#freezer = new Freezer({
@@ -49,7 +48,7 @@ export class Administration {
       shards: server.shards,
       log: server.log,
       syncStore: () => syncStore(server.config),
-      holdMaintenance: async () => (await this.#scheduler?.hold()) ?? (() => {}),
+      holdMaintenance: async () => (await this.#maintenance?.hold()) ?? (() => {}),
       onChange: (frozen) => metrics.frozen.set(frozen ? 1 : 0),
       onEnd: (end, seconds) => {
         metrics.freezes.inc({ end });
@@ -72,7 +71,7 @@ export class Administration {
       };
       const handle = adminHandler(
         context,
-        maintenanceCommands(() => this.#scheduler),
+        maintenanceCommands(() => this.#maintenance),
       );
       const socket = new AdminSocket({ path: config.adminSocket, log, handle });
       await socket.listen();
@@ -82,7 +81,7 @@ export class Administration {
 
   /** When clients are served. */
   startMaintenance(): void {
-    this.#scheduler = startScheduler(this.#server, (userid) => this.#isInUse(userid));
+    this.#maintenance = new Maintenance(this.#server, (userid) => this.#isInUse(userid));
   }
 
   sessionAdded(session: Session): void {
@@ -92,8 +91,8 @@ export class Administration {
   /** The server is about to end its sessions: none may be held any more. */
   async beginStop(): Promise<void> {
     this.#freezer.stop();
-    await this.#scheduler?.stop();
-    this.#scheduler = undefined;
+    await this.#maintenance?.stop();
+    this.#maintenance = undefined;
   }
 
   async stop(): Promise<void> {
@@ -134,7 +133,7 @@ export class Administration {
       },
       store: await storeFigures(server.metrics.registry),
       threadsGone: server.shards.gone,
-      maintenance: this.#scheduler?.status() ?? null,
+      maintenance: this.#maintenance?.status() ?? null,
       partitions: await partitionStatus(server.config),
       residentBytes: process.memoryUsage.rss(),
     };

@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { Job, JobKind, JobResult } from '../../maintenance/job.ts';
 import { JobProcess } from '../../maintenance/job-process.ts';
 import { MaintenanceState } from '../../maintenance/maintenance-state.ts';
-import { type DailyWork, Scheduler } from '../../maintenance/scheduler.ts';
+import { type PeriodicWork, Scheduler, type SchedulerStatus } from '../../maintenance/scheduler.ts';
 import { BackupError } from '../../platform/errors.ts';
 import { ioError } from '../../platform/io-error.ts';
 import { Catalog } from '../../store/catalog.ts';
@@ -11,18 +11,84 @@ import type { ServerContext } from '../context.ts';
 import type { AdminCommand } from './commands.ts';
 import type { AdminRequest } from './protocol.ts';
 
-const STATE_FILE = 'csync-backup.maintenance';
-/** What may run over all backups at times of day. */
-const DAILY: readonly DailyWork[] = [];
-const KINDS: readonly JobKind[] = ['verify'];
+/** Beside backups.db's folder of state; what they hold is in docs/operations.md. */
+const MAINTENANCE_FILE = 'csync-backup.maintenance';
+const PULL_FILE = 'csync-backup.pull';
+
+/** What runs over all backups at times of day. */
+const MAINTENANCE_RUNS: readonly PeriodicWork[] = [];
+const PULL_RUNS: readonly PeriodicWork[] = [
+  {
+    kind: 'pull',
+    next: ({ pullEveryMs }, nowMs, lastMs) =>
+      pullEveryMs === 0 ? undefined : Math.max(nowMs, (lastMs ?? 0) + pullEveryMs),
+  },
+];
+const KINDS: readonly JobKind[] = ['verify', 'pull'];
 const MAX_USERS = 10_000;
 
 type Server = Pick<ServerContext, 'config' | 'metrics' | 'log'>;
 
-/** @throws BackupError IO_ERROR when its state cannot be kept */
-export function startScheduler(server: Server, isInUse: (userid: string) => boolean): Scheduler {
+/** What the server does by itself besides serving. */
+export class Maintenance {
+  readonly #scheduler: Scheduler;
+  /** Apart from the other, since mail servers may take their time. */
+  readonly #pulls: Scheduler | undefined;
+
+  /**
+   * Begins with it.
+   *
+   * @throws BackupError IO_ERROR when its state cannot be kept
+   */
+  constructor(server: Server, isInUse: (userid: string) => boolean) {
+    const begin = (file: string, verifies: boolean, runs: readonly PeriodicWork[]) =>
+      startScheduler(server, { file, verifies, runs, isInUse });
+    this.#scheduler = begin(MAINTENANCE_FILE, true, MAINTENANCE_RUNS);
+    if (server.config.pullServers.length > 0) this.#pulls = begin(PULL_FILE, false, PULL_RUNS);
+  }
+
+  status(): SchedulerStatus & { pull: SchedulerStatus | null } {
+    return { ...this.#scheduler.status(), pull: this.#pulls?.status() ?? null };
+  }
+
+  makeRoom(userid: string): Promise<void> | undefined {
+    return this.#scheduler.makeRoom(userid);
+  }
+
+  hold(): Promise<() => void> {
+    return this.#scheduler.hold();
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.#scheduler.stop(), this.#pulls?.stop()]);
+  }
+
+  /** The scheduler of this kind. @throws BackupError UNAVAILABLE */
+  of(kind: JobKind): Scheduler {
+    const scheduler = kind === 'pull' ? this.#pulls : this.#scheduler;
+    if (scheduler !== undefined) return scheduler;
+    throw new BackupError({
+      code: 'UNAVAILABLE',
+      tried: 'pull in',
+      subject: 'the server',
+      reason: 'backup_pull_servers names none',
+      remedy: 'Name IMAP servers and restart, or use csync-backup pull --server',
+    });
+  }
+
+  /** @returns the jobs that were ended */
+  async cancel(): Promise<Job[]> {
+    const jobs = await Promise.all([this.#scheduler.cancel(), this.#pulls?.cancel()]);
+    return jobs.filter((job) => job !== undefined);
+  }
+}
+
+function startScheduler(
+  server: Server,
+  o: { file: string; verifies: boolean; runs: readonly PeriodicWork[]; isInUse(userid: string): boolean },
+): Scheduler {
   const { metrics, log } = server;
-  const file = path.join(server.config.configDirectory, STATE_FILE);
+  const file = path.join(server.config.configDirectory, o.file);
   let state: MaintenanceState;
   try {
     state = new MaintenanceState(file);
@@ -40,11 +106,13 @@ export function startScheduler(server: Server, isInUse: (userid: string) => bool
     state,
     runner: new JobProcess(),
     entries: () => entriesOf(server.config.backupDbPath),
-    isInUse,
-    daily: DAILY,
+    isInUse: o.isInUse,
+    verifies: o.verifies,
+    runs: o.runs,
     log,
     onResult: (job, result, seconds) => count(server, job, result, seconds),
     onCounts: ({ backups, neverVerified, overdue, faulty }) => {
+      if (!o.verifies) return;
       const states = { all: backups, never_verified: neverVerified, overdue, faulty };
       for (const [name, value] of Object.entries(states)) metrics.verifiedBackups.set({ state: name }, value);
     },
@@ -77,10 +145,12 @@ function count({ metrics }: Server, { kind: job }: Job, result: JobResult, secon
     metrics.maintenanceLastSuccess.set({ job }, Date.now() / 1000);
 }
 
-/** The command `maintenance`: shows, runs, cancels. */
-export function maintenanceCommands(scheduler: () => Scheduler | undefined): Record<string, AdminCommand> {
-  const current = (): Scheduler => {
-    const one = scheduler();
+/** The commands that show, run and cancel. */
+export function maintenanceCommands(
+  maintenance: () => Maintenance | undefined,
+): Record<string, AdminCommand> {
+  const current = (): Maintenance => {
+    const one = maintenance();
     if (one !== undefined) return one;
     throw new BackupError({
       code: 'UNAVAILABLE',
@@ -95,11 +165,11 @@ export function maintenanceCommands(scheduler: () => Scheduler | undefined): Rec
     'run-maintenance': async (_context, request) => {
       const kind = KINDS.find((one) => one === request.kind);
       if (kind === undefined) throw usage(request, 'kind', `it has to be one of ${KINDS.join(', ')}`);
-      return { kind, backups: await current().request(kind, useridsOf(request)) };
+      return { kind, backups: await current().of(kind).request(kind, useridsOf(request)) };
     },
     'cancel-maintenance': async () => {
-      const job = await current().cancel();
-      return { cancelled: job === undefined ? null : { kind: job.kind, userid: job.userid } };
+      const jobs = await current().cancel();
+      return { cancelled: jobs.map(({ kind, userid }) => ({ kind, userid })) };
     },
   };
 }

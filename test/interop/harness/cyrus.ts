@@ -52,15 +52,22 @@ export class CyrusSite {
     this.account = account;
   }
 
-  /** A site with these instances running; `backupPort` is where the source's XBACKUP goes. */
-  static async start(names: InstanceName[], backupPort?: number): Promise<CyrusSite> {
+  /**
+   * A site with these instances running; `backupPort` is where the source's XBACKUP goes, `more` are options of the
+   * source.
+   */
+  static async start(
+    names: InstanceName[],
+    backupPort?: number,
+    more: Record<string, string> = {},
+  ): Promise<CyrusSite> {
     const account = requireCyrus();
     const dir = mkdtempSync(path.join(tmpdir(), 'csync-interop-'));
     chmodSync(dir, 0o755);
     const site = new CyrusSite(dir, account);
     for (const name of ['source', 'peer', 'target']) await site.#addPassword(name);
     site.giveToCyrus(site.sasldb);
-    for (const name of names) await site.#startInstance(name, backupPort);
+    for (const name of names) await site.#startInstance(name, backupPort, more);
     return site;
   }
 
@@ -153,7 +160,11 @@ export class CyrusSite {
     rmSync(this.dir, { recursive: true, force: true });
   }
 
-  async #startInstance(name: InstanceName, backupPort?: number): Promise<void> {
+  async #startInstance(
+    name: InstanceName,
+    backupPort: number | undefined,
+    more: Record<string, string>,
+  ): Promise<void> {
     const dir = this.makeDir(name);
     for (const sub of ['conf', 'spool', 'sieve', 'tmp', 'run', 'run/lock', 'run/proc', 'backup', 'staging']) {
       this.makeDir(name, sub);
@@ -163,7 +174,10 @@ export class CyrusSite {
     }
     const ports = { imap: await freePort(), sieve: await freePort(), csync: await freePort() };
     this.#ports.set(name, ports);
-    const channel = name === 'source' && backupPort !== undefined ? channelOptions(backupPort) : {};
+    const channel = {
+      ...(name === 'source' && backupPort !== undefined ? channelOptions(backupPort) : {}),
+      ...(name === 'source' ? more : {}),
+    };
     writeFileSync(this.conf(name), confText({ ...instanceOptions(name, dir, this.sasldb), ...channel }));
     writeFileSync(path.join(dir, 'cyrus.conf'), mastersText(name, dir, ports));
     const pidFile = path.join(dir, 'master.pid');
