@@ -1,19 +1,17 @@
 /** `csync-backup dump`: a message or the content of a chunk, as it is stored. */
-import fs from 'node:fs';
 import { Command } from 'commander';
 import { BackupError } from '../platform/errors.ts';
-import { ioError } from '../platform/io-error.ts';
 import { readContent } from '../store/chunk/reader.ts';
-import { indexPathOf } from '../store/data-file.ts';
-import { BackupIndex } from '../store/index/backup-index.ts';
 import { readMessage } from '../store/stored-message.ts';
 import { type ConfigFlag, configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
+import { withBackup } from './open-backup.ts';
 import { selectBackup } from './select-backups.ts';
 import { writeToStandardOutput } from './standard-output.ts';
 
 interface DumpFlags extends ConfigFlag {
   user?: string;
+  mailbox?: string;
   file?: string;
 }
 
@@ -30,6 +28,7 @@ export function newDumpCommand(): Command {
       .description(description)
       .argument(argument, help)
       .option('-u, --user <userid>', 'of the backup of this user')
+      .option('-m, --mailbox <name>', 'of the backup that holds this mailbox')
       .option('-f, --file <path>', 'of the backup in this data file')
       .addOption(configOption())
       .addHelpText('after', helpText(EXAMPLES, STATUSES));
@@ -53,7 +52,7 @@ const EXAMPLES = [
 async function dumpMessage(argument: string, flags: DumpFlags): Promise<void> {
   if (!GUID.test(argument)) throw badArgument(argument, 'it is no GUID, which has 40 hex digits');
   const guid = argument.toLowerCase();
-  await withBackup(flags, async (fd, index, path) => {
+  await withBackup(selectBackup(flags).path, async ({ fd, index, path }) => {
     const location = index.findMessage(guid);
     if (location === undefined) throw notThere(`message ${guid}`, path);
     await writeToStandardOutput(readMessage(fd, index, location, path));
@@ -62,35 +61,13 @@ async function dumpMessage(argument: string, flags: DumpFlags): Promise<void> {
 
 async function dumpChunk(argument: string, flags: DumpFlags): Promise<void> {
   if (!/^\d{1,15}$/.test(argument)) throw badArgument(argument, 'it is no number');
-  await withBackup(flags, async (fd, index, path) => {
+  await withBackup(selectBackup(flags).path, async ({ fd, index, path }) => {
     const chunk = index.chunk(Number(argument));
     if (chunk === undefined) throw notThere(`chunk ${argument}`, path);
     await writeToStandardOutput(
       readContent(fd, { offset: chunk.offset, path }, 0, chunk.length ?? undefined),
     );
   });
-}
-
-/** Without a lock: what the index knows of is never changed, only followed by more. */
-async function withBackup(
-  flags: DumpFlags,
-  use: (fd: number, index: BackupIndex, path: string) => Promise<void>,
-): Promise<void> {
-  const { path } = selectBackup(flags);
-  let fd: number;
-  try {
-    fd = fs.openSync(path, 'r');
-  } catch (error) {
-    throw ioError(error, 'open', path);
-  }
-  let index: BackupIndex | undefined;
-  try {
-    index = BackupIndex.open(indexPathOf(path), { readonly: true });
-    await use(fd, index, path);
-  } finally {
-    index?.close();
-    fs.closeSync(fd);
-  }
 }
 
 function badArgument(argument: string, reason: string): BackupError {

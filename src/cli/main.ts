@@ -38,6 +38,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./stat.ts')).newStatCommand(),
   },
   {
+    name: 'lock',
+    summary: 'hold a backup while something else works on its files',
+    load: async () => (await import('./lock.ts')).newLockCommand(),
+  },
+  {
     name: 'verify',
     summary: 'check backups against their checksums and indexes',
     load: async () => (await import('./verify.ts')).newVerifyCommand(),
@@ -46,6 +51,11 @@ const COMMANDS: readonly CommandEntry[] = [
     name: 'reindex',
     summary: 'make indexes anew from the data files',
     load: async () => (await import('./reindex.ts')).newReindexCommand(),
+  },
+  {
+    name: 'show',
+    summary: 'show the chunks, mailboxes and messages of a backup',
+    load: async () => (await import('./show.ts')).newShowCommand(),
   },
   {
     name: 'dump',

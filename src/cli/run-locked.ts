@@ -1,5 +1,5 @@
 /** What `lock` does while it holds a backup: wait for the end of standard input, or run a program. */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import type { HeldBackup } from '../maintenance/lock.ts';
 
 /** Resolves at the end of standard input. */
@@ -27,21 +27,30 @@ export function runSqlite(held: HeldBackup): Promise<number> {
 const NOT_FOUND_STATUS = 127;
 const KILLED_STATUS = 70;
 
-function run(program: string, args: string[], env: Record<string, string>): Promise<number> {
-  const child = spawn(program, args, { stdio: 'inherit', env: { ...process.env, ...env } });
-  // As system(3): what the terminal sends is for the program; the lock is held until that has ended.
-  const ignore = (): void => {};
-  const pass = (signal: NodeJS.Signals): void => void child.kill(signal);
-  for (const signal of ['SIGINT', 'SIGQUIT'] as const) process.on(signal, ignore);
-  for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, pass);
-  return new Promise<number>((resolve) => {
+/** As system(3): what the terminal sends is for the program; the lock is held until that has ended. */
+async function run(program: string, args: string[], env: Record<string, string>): Promise<number> {
+  let child: ChildProcess | undefined;
+  const handlers: Partial<Record<NodeJS.Signals, () => void>> = {
+    SIGINT: () => {},
+    SIGQUIT: () => {},
+    SIGTERM: () => child?.kill('SIGTERM'),
+    SIGHUP: () => child?.kill('SIGHUP'),
+  };
+  for (const [signal, handler] of Object.entries(handlers)) process.on(signal, handler);
+  try {
+    child = spawn(program, args, { stdio: 'inherit', env: { ...process.env, ...env } });
+    return await statusOf(child, program);
+  } finally {
+    for (const [signal, handler] of Object.entries(handlers)) process.off(signal, handler);
+  }
+}
+
+function statusOf(child: ChildProcess, program: string): Promise<number> {
+  return new Promise((resolve) => {
     child.once('error', (error) => {
       process.stderr.write(`${program}: ${error.message}\n`);
       resolve(NOT_FOUND_STATUS);
     });
     child.once('exit', (status) => resolve(status ?? KILLED_STATUS));
-  }).finally(() => {
-    for (const signal of ['SIGINT', 'SIGQUIT'] as const) process.off(signal, ignore);
-    for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.off(signal, pass);
   });
 }

@@ -19,6 +19,10 @@ export interface ListedRecord {
 /** A message and the mailboxes that it is or was in. */
 export interface ListedMessage {
   guid: string;
+  /** Bytes. */
+  size: number;
+  /** Id of the chunk that holds it. */
+  chunk: number;
   mailboxes: { uniqueid: string; mboxname: string }[];
 }
 
@@ -69,8 +73,8 @@ export function* listedMessages(index: BackupIndex): Generator<ListedMessage, vo
     page = [];
     return [...byId.values()];
   };
-  for (const [id, guid] of messageRows(index)) {
-    page.push({ id, message: { guid, mailboxes: [] } });
+  for (const [id, guid, size, chunk] of messageRows(index)) {
+    page.push({ id, message: { guid, size, chunk, mailboxes: [] } });
     if (page.length === PAGE_ROWS) yield* flush();
   }
   yield* flush();
@@ -99,13 +103,15 @@ export function uniqueidByName(index: BackupIndex, mboxname: string): string | u
   return found && fromBlob(found);
 }
 
-function* messageRows(index: BackupIndex): Generator<[id: number, guid: string], void> {
+type MessageRow = [id: number, guid: string, size: number, chunkId: number];
+
+function* messageRows(index: BackupIndex): Generator<MessageRow, void> {
   const page = index.statement(
-    `SELECT id, guid FROM message WHERE id > ? ORDER BY id LIMIT ${PAGE_ROWS}`,
+    `SELECT id, guid, size, chunk_id FROM message WHERE id > ? ORDER BY id LIMIT ${PAGE_ROWS}`,
     'raw',
   );
   for (let last = 0; ; ) {
-    const rows = page.all(last) as [number, string][];
+    const rows = page.all(last) as MessageRow[];
     yield* rows;
     if (rows.length < PAGE_ROWS) return;
     last = rows.at(-1)![0];
