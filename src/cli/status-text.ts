@@ -73,7 +73,7 @@ function activityRows(status: Fields): Row[] {
   const { deflate, store } = status.queue as { deflate: number; store: number[] };
   const slabs = status.slabs as { total: number; free: number; waiting: number };
   return [
-    ['sessions', `${total}${total === 0 ? '' : ` (${byState.join(', ')})`}, ${users} backups open`],
+    ['sessions', `${total}${total === 0 ? '' : ` (${byState.join(', ')})`}, backups open: ${users}`],
     ['queues', `compression ${deflate}, store threads ${store.join(' ')}`],
     [
       'memory',

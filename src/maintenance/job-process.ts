@@ -65,7 +65,7 @@ export class JobProcess implements JobRunner {
   }
 
   #start(): ChildProcess {
-    const child = fork(WORKER, {
+    const child = fork(WORKER, [String(process.pid)], {
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       execArgv: ['--max-semi-space-size=1'],

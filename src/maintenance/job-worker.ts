@@ -6,9 +6,10 @@ import os from 'node:os';
 import { governReads } from '../platform/read-governor.ts';
 import type { JobRequest } from './job.ts';
 
-const parent = process.ppid;
+/** Told by the server, which may be gone before this line is reached. */
+const parent = Number(process.argv[2]);
 const CHECK_PARENT_MS = 200;
-let checkedMs = 0;
+let checkedMs = Number.NEGATIVE_INFINITY;
 
 /** A server that was killed takes its maintenance along: it must not go on holding a lock. */
 function endWithParent(): void {

@@ -12,13 +12,15 @@ import { syncBuiltinESMExports } from 'node:module';
 const BURST_SECONDS = 0.25;
 /** Sleeps this short are put together. */
 const SHORTEST_SLEEP_MS = 2;
+/** Between them it is looked whether to go on at all. */
+const LONGEST_SLEEP_MS = 200;
 
 export interface ReadGovernor {
   /** From now on; 0: no limit. */
   limit(bytesPerSecond: number): void;
 }
 
-/** @param onRead called before each read, before it may be held up */
+/** @param onRead called at each read, and again and again while it is held up */
 export function governReads(onRead: () => void): ReadGovernor {
   const sleeper = new Int32Array(new SharedArrayBuffer(4));
   let rate = 0;
@@ -32,8 +34,11 @@ export function governReads(onRead: () => void): ReadGovernor {
     tokens = Math.min(rate * BURST_SECONDS, tokens + ((nowMs - refilledMs) / 1000) * rate);
     refilledMs = nowMs;
     tokens -= bytes;
-    const waitMs = (-tokens / rate) * 1000;
-    if (waitMs > SHORTEST_SLEEP_MS) Atomics.wait(sleeper, 0, 0, waitMs);
+    let waitMs = (-tokens / rate) * 1000;
+    for (; waitMs > SHORTEST_SLEEP_MS; waitMs -= LONGEST_SLEEP_MS) {
+      Atomics.wait(sleeper, 0, 0, Math.min(waitMs, LONGEST_SLEEP_MS));
+      onRead();
+    }
   }
 
   const { readSync, readvSync, read } = fs;

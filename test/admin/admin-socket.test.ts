@@ -98,7 +98,7 @@ test('status says what goes on, in JSON and for people', async () => {
     partitions: [{ name: 'default', path: site.partition, usedPercent: expect.any(Number) }],
   });
   const text = (await site.cli(['status'])).stdout.toString();
-  expect(text).toMatch(/^sessions +1 \(1 idle\), 1 backups open$/m);
+  expect(text).toMatch(/^sessions +1 \(1 idle\), backups open: 1$/m);
   expect(text).toMatch(/^paused +pat by uid \d+, pid \d+ until /m);
   await ask(site, 'resume', { userid: 'pat' });
   wire.destroy();

@@ -1,0 +1,65 @@
+/** Tools that are run by hand while the server serves: they exclude each other by locks, backup by backup. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { mailboxValue, messageValue } from '../store/support/store-rig.ts';
+import { type BackupServer, BackupSite } from '../support/backup-server.ts';
+import type { CsyncWire } from '../support/wire.ts';
+
+let site: BackupSite;
+let server: BackupServer;
+let wire: CsyncWire;
+
+beforeAll(async () => {
+  site = await BackupSite.create();
+  server = await site.start();
+  wire = await server.connect();
+});
+
+afterAll(async () => {
+  wire.destroy();
+  await server.kill();
+  site.remove();
+});
+
+async function push(user: string, ...contents: string[]): Promise<void> {
+  await wire.ok(`GET USER ${user}`);
+  await wire.ok(`APPLY MESSAGE ${messageValue(contents).value}`);
+  await wire.ok(`APPLY MAILBOX ${mailboxValue(`user.${user}`, contents)}`);
+}
+
+test('on a backup that the server has open but not locked they work, and the server goes on with it', async () => {
+  await push('anne', 'Subject: one\r\n\r\n');
+  await wire.ok('RESTART');
+  expect((await site.cli(['verify', '-u', 'anne'])).status).toBe(0);
+  await wire.ok('GET USER anne');
+  await wire.ok('RESTART');
+  expect(await server.metric('csync_backup_store_stale_backups_total')).toBe(0);
+  // This one replaces the index.
+  expect((await site.cli(['reindex', '-u', 'anne'])).status).toBe(0);
+  const both = ['Subject: one\r\n\r\n', 'Subject: two\r\n\r\n'];
+  await push('anne', ...both);
+  expect((await wire.ok('GET FULLMAILBOX user.anne')).lines[0]).toContain('UID 2 ');
+  await wire.ok('RESTART');
+  expect(await server.metric('csync_backup_store_stale_backups_total')).toBe(1);
+  expect(await server.metric('csync_backup_store_index_rebuilds_total')).toBe(0);
+  const { stdout } = await site.cli(['verify', '-u', 'anne']);
+  expect(stdout.toString()).toContain('1 ok, 0 faulty; 0 faults, 0 notices');
+});
+
+test('on a locked one they say so, or with --wait come as soon as the session gives it up', async () => {
+  await push('bob', 'Subject: one\r\n\r\n');
+  expect((await site.cli(['verify', '-u', 'bob'])).status).toBe(75);
+  let isDone = false;
+  const waiting = site.cli(['verify', '-u', 'bob', '--wait']).then((done) => {
+    isDone = true;
+    return done;
+  });
+  const second = mailboxValue('user.bob.Sent', []);
+  const until = performance.now() + 1500;
+  while (performance.now() < until) await wire.ok(`APPLY MAILBOX ${second}`);
+  expect(isDone).toBe(false);
+  await wire.ok('RESTART');
+  const { status, stdout } = await waiting;
+  expect(status).toBe(0);
+  expect(stdout.toString()).toContain('1 ok, 0 faulty; 0 faults, 0 notices');
+  expect((await wire.ok('GET USER bob')).lines).toHaveLength(2);
+});
