@@ -1,20 +1,23 @@
-/** Piscina entry of the verify pool: checks one chunk after the other. */
+/** Piscina entry of the verify pool: checks chunks. */
 import { closeSync, openSync } from 'node:fs';
 import { BackupIndex } from '../src/store/index/backup-index.ts';
-import { type ChunkReport, type ChunkTask, checkIndexedChunk } from '../src/store/verify/chunk-check.ts';
+import { type ChunkReport, type ChunkTask, checkIndexedChunks } from '../src/store/verify/chunk-check.ts';
+
+/** Each message and record is looked up, in no order that the index has. */
+const CACHE_KIBIBYTES = 16 * 1024;
 
 /** The files of the last task: the next one is most likely about the same backup. */
 let open: { dataPath: string; fd: number; index: BackupIndex } | undefined;
 
-export default (task: ChunkTask): ChunkReport => {
+export default (task: ChunkTask): ChunkReport[] => {
   if (open?.dataPath !== task.dataPath) {
     if (open !== undefined) {
       open.index.close();
       closeSync(open.fd);
       open = undefined;
     }
-    const index = BackupIndex.open(task.indexPath, { readonly: true });
+    const index = BackupIndex.open(task.indexPath, { readonly: true, cacheKibibytes: CACHE_KIBIBYTES });
     open = { dataPath: task.dataPath, fd: openSync(task.dataPath, 'r'), index };
   }
-  return checkIndexedChunk(open.fd, open.index, task);
+  return checkIndexedChunks(open.fd, open.index, task);
 };

@@ -1,8 +1,12 @@
 /** `csync-backup verify`: whether backups are what their checksums and indexes say. */
 import fs from 'node:fs';
 import { Command } from 'commander';
+import type { Config } from '../config/config.ts';
+import { loadConfig } from '../config/load.ts';
+import { type HealReport, noteVerified } from '../maintenance/heal.ts';
 import { type VerifyReport, verifyBackup } from '../maintenance/verify.ts';
 import { VerifyPool } from '../maintenance/verify-pool.ts';
+import { type DeflateEngine, loadDeflateEngine } from '../platform/deflate.ts';
 import { BackupError } from '../platform/errors.ts';
 import type { Finding } from '../store/verify/finding.ts';
 import { configOption } from './config-option.ts';
@@ -14,6 +18,7 @@ import { printUserid } from './userid-text.ts';
 interface VerifyFlags extends SelectFlags {
   json?: boolean;
   wait?: boolean;
+  dryRun?: boolean;
 }
 
 const BAD_DATA_STATUS = 65;
@@ -21,12 +26,14 @@ const BAD_DATA_STATUS = 65;
 export function newVerifyCommand(): Command {
   const command = new Command('verify').description(
     'Check backups: checksums of every chunk, every message against its GUID and its place in the index, states of ' +
-      'mailboxes and messages against the index. It reads all and changes nothing. A fault is something lost or wrong; ' +
-      'a notice is something that the server puts right by itself.',
+      'mailboxes and messages against the index. A fault is something lost or wrong; a notice is something that the ' +
+      'server puts right by itself, or damage that was noted before. What is lost is noted in the backup, so that ' +
+      'the mail server sends it again when it syncs next; nothing is removed.',
   );
   return addSelectOptions(command)
     .addOption(configOption())
     .option('-w, --wait', 'wait for backups that are locked')
+    .option('-n, --dry-run', 'only read: take no note of what is lost')
     .option('--json', 'one JSON object a line, with a type: finding, backup, error and at the end summary')
     .addHelpText(
       'after',
@@ -34,7 +41,7 @@ export function newVerifyCommand(): Command {
         [
           ['csync-backup verify -A', 'all backups'],
           ['csync-backup verify -u anne bob --wait', 'two, even if they are being written to'],
-          ['csync-backup verify -f /backup/a/anne_x1Y2z3 --json', 'one data file, for a script'],
+          ['csync-backup verify -f /backup/a/anne_x1Y2z3 --dry-run --json', 'one data file, for a script'],
         ],
         [0, 64, 65, 74, 75, 77, 78],
       ),
@@ -81,8 +88,13 @@ class VerifyRun {
         onProgress: (bytes) => this.#progress.add(bytes),
       });
       this.#count(report);
-      const { findings: _, ...figures } = report;
-      this.#print({ type: 'backup', ...of, ...figures }, `verify ${name}: ${verdictOf(report)}`);
+      const noted = await this.#note(backup, report);
+      const { findings: _, losses: __, isIndexLost: ___, ...figures } = report;
+      const json = { type: 'backup', ...of, ...figures, ...(noted && { noted: countsOf(noted) }) };
+      this.#print(
+        json,
+        `verify ${name}: ${verdictOf(report)}${noted === undefined ? '' : textOfNoted(noted)}`,
+      );
     } catch (error) {
       if (!(error instanceof BackupError)) throw error;
       this.#unread++;
@@ -92,6 +104,16 @@ class VerifyRun {
       if (this.#flags.json) this.#print({ type: 'error', ...of, code: error.code, text: error.message }, '');
     }
   }
+
+  /** Has what is lost sent again. Undefined if nothing is to be noted. */
+  async #note({ userid }: SelectedBackup, report: VerifyReport): Promise<HealReport | undefined> {
+    if (this.#flags.dryRun) return undefined;
+    this.#config ??= loadConfig({ file: this.#flags.config });
+    this.#engine ??= loadDeflateEngine(this.#config.deflateEngine);
+    return await noteVerified(report, { userid, engine: this.#engine, wait: this.#flags.wait ?? false });
+  }
+  #config: Config | undefined;
+  #engine: DeflateEngine | undefined;
 
   /** Prints the summary and sets the exit status: damage before everything else. */
   async end(): Promise<void> {
@@ -127,6 +149,15 @@ function verdictOf({ ok, faults, notices }: VerifyReport): string {
   return notices === 0 ? 'ok' : `ok (${count(notices, 'notice')})`;
 }
 
+function countsOf({ guids, pendingMailboxes, chunks }: HealReport): Record<string, number> {
+  return { messages: guids.length, mailboxes: pendingMailboxes, chunks };
+}
+
+function textOfNoted({ guids, pendingMailboxes }: HealReport): string {
+  const [messages, mailboxes] = [count(guids.length, 'message'), count(pendingMailboxes, 'mailbox', 'es')];
+  return `; noted: ${messages} lost, ${mailboxes} to be sent again`;
+}
+
 function textOf(name: string, finding: Finding): string {
   const { code, severity, chunk, fileOffset, lineOffset, text } = finding;
   const place = [
@@ -138,8 +169,8 @@ function textOf(name: string, finding: Finding): string {
   return `${name}: ${severity} ${code}: ${where}${text}`;
 }
 
-function count(n: number, what: string): string {
-  return `${n} ${what}${n === 1 ? '' : 's'}`;
+function count(n: number, what: string, plural = 's'): string {
+  return `${n} ${what}${n === 1 ? '' : plural}`;
 }
 
 /** A file that cannot be looked at is reported when it is opened. */

@@ -2,7 +2,9 @@
 import fs from 'node:fs';
 import type { Config } from '../config/config.ts';
 import { SHARED_USERID } from '../csync/mailbox-name.ts';
+import { loadDeflateEngine } from '../platform/deflate.ts';
 import { BackupError } from '../platform/errors.ts';
+import { noteVerified } from './heal.ts';
 import { emptyResult, type JobKind, type JobRequest, type JobResult } from './job.ts';
 import { configuredPuller, lastChangeMs, type Puller } from './pull.ts';
 import { verifyBackup } from './verify.ts';
@@ -23,8 +25,12 @@ export async function runJob(request: JobRequest): Promise<JobResult> {
 }
 
 const JOBS: Partial<Record<JobKind, (request: JobRequest) => Promise<JobResult>>> = {
-  async verify({ path }) {
-    const { ok, faults, codes } = await verifyBackup({ dataPath: path, wait: false });
+  async verify({ path, userid, config }) {
+    const report = await verifyBackup({ dataPath: path, wait: false });
+    const { ok, faults, codes } = report;
+    // What is lost is asked for again; whoever has come meanwhile goes first.
+    if (!ok)
+      await noteVerified(report, { userid, engine: loadDeflateEngine(config.deflateEngine), wait: true });
     return { ...emptyResult(ok ? 'ok' : 'faulty'), faults, codes: { ...codes } };
   },
 

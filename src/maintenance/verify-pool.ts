@@ -11,8 +11,9 @@ const MAX_THREADS = 8;
 const MIN_BYTES = 32 << 20;
 
 export class VerifyPool {
+  readonly threads: number = Math.min(os.availableParallelism(), MAX_THREADS);
   readonly #minBytes: number;
-  #pool: Piscina<ChunkTask, ChunkReport> | undefined;
+  #pool: Piscina<ChunkTask, ChunkReport[]> | undefined;
 
   constructor(options: { minBytes?: number } = {}) {
     this.#minBytes = options.minBytes ?? MIN_BYTES;
@@ -23,13 +24,14 @@ export class VerifyPool {
     return sizeBytes >= this.#minBytes && chunks > 1;
   }
 
-  run(task: ChunkTask): Promise<ChunkReport> {
+  run(task: ChunkTask): Promise<ChunkReport[]> {
     this.#pool ??= new Piscina({
       filename: workerFile('verify'),
-      maxThreads: Math.min(os.availableParallelism(), MAX_THREADS),
+      maxThreads: this.threads,
       concurrentTasksPerWorker: 1,
       atomics: 'disabled',
       recordTiming: false,
+      resourceLimits: { maxYoungGenerationSizeMb: 4 },
     });
     return this.#pool.run(task);
   }

@@ -1,6 +1,7 @@
 /** The last step of verify: rows of the index that were found nowhere in the data file. */
 import type { BackupIndex } from '../store/index/backup-index.ts';
-import { type MailboxRow, mailboxes, messages } from '../store/index/queries.ts';
+import { mailboxesUnderHeal } from '../store/index/damage.ts';
+import { type MailboxRow, mailboxByUniqueid, mailboxes, messages } from '../store/index/queries.ts';
 import { fromBlob } from '../store/index/sql-text.ts';
 import type { ChunkReport } from '../store/verify/chunk-check.ts';
 import type { Finding } from '../store/verify/finding.ts';
@@ -13,14 +14,19 @@ const PAGE_ROWS = 1000;
 /** A chunk and what its check reported, in the order of the file. */
 export interface CheckedChunk {
   id: number;
-  report: ChunkReport;
+  report: Pick<ChunkReport, 'renames' | 'renamed'>;
 }
 
 export function* missingRows(
   index: BackupIndex,
   marks: Marks,
   chunks: readonly CheckedChunk[],
+  known: ReadonlyMap<number, number>,
 ): Generator<Finding, void> {
+  const underHeal = mailboxesUnderHeal(index);
+  /** Of what was lost in a chunk that is known to be damaged nobody needs more than is asked for already. */
+  const severityOf = (chunk: number, uniqueid: string, isGone: boolean): Finding['severity'] =>
+    known.has(chunk) && (isGone || underHeal.has(uniqueid)) ? 'notice' : 'fault';
   for (const message of messages(index)) {
     if (marks.has('message', message.id)) continue;
     const { guid, lineOffset, chunkId: chunk } = message;
@@ -32,10 +38,11 @@ export function* missingRows(
     if (marks.has('mailbox', row.id) || renames.explain(row)) continue;
     const { mboxname: mailbox, uniqueid, lastChunkId: chunk } = row;
     const text = `the state of ${mailbox} is in no line of chunk ${chunk}`;
-    yield { code: 'MAILBOX_MISSING', severity: 'fault', text, chunk, mailbox, uniqueid };
+    const severity = severityOf(chunk, uniqueid, row.deleted !== null);
+    yield { code: 'MAILBOX_MISSING', severity, text, chunk, mailbox, uniqueid };
   }
-  yield* missingRecords(index, marks, 'mailbox_message', SELECT_MAIN);
-  yield* missingRecords(index, marks, 'cb_record', SELECT_SIDE);
+  yield* missingRecords(index, marks, 'mailbox_message', SELECT_MAIN, severityOf);
+  yield* missingRecords(index, marks, 'cb_record', SELECT_SIDE, severityOf);
   yield* missingContent(index);
 }
 
@@ -44,6 +51,7 @@ function* missingRecords(
   marks: Marks,
   table: 'mailbox_message' | 'cb_record',
   sql: string,
+  severityOf: SeverityOf,
 ): Generator<Finding, void> {
   const page = index.statement(
     `SELECT id FROM ${table} WHERE id > ? ORDER BY id LIMIT ${PAGE_ROWS}`,
@@ -51,18 +59,32 @@ function* missingRecords(
   );
   for (let last = 0; ; ) {
     const ids = page.all(last) as number[];
-    for (const id of ids) if (!marks.has(table, id)) yield recordFinding(index, sql, id);
+    for (const id of ids) if (!marks.has(table, id)) yield recordFinding(index, sql, id, severityOf);
     if (ids.length < PAGE_ROWS) return;
     last = ids.at(-1)!;
   }
 }
 
-function recordFinding(index: BackupIndex, sql: string, id: number): Finding {
-  const { uid, guid, chunk, mailbox: name, uniqueid } = index.statement(sql).get(id) as RecordPlace;
+function recordFinding(index: BackupIndex, sql: string, id: number, severityOf: SeverityOf): Finding {
+  const place = index.statement(sql).get(id) as RecordPlace & { isGone: number };
+  const { uid, guid, chunk, mailbox: name } = place;
   const mailbox = fromBlob(name) ?? '';
+  const uniqueid = fromBlob(place.uniqueid) ?? '';
   const text = `the state of UID ${uid} in ${mailbox} is in no line of chunk ${chunk}`;
-  const where = { chunk, mailbox, uniqueid: fromBlob(uniqueid) ?? '', uid, guid: guid ?? '' };
-  return { code: 'RECORD_MISSING', severity: 'fault', text, ...where };
+  const severity = severityOf(chunk, uniqueid, place.isGone === 1);
+  return { code: 'RECORD_MISSING', severity, text, chunk, mailbox, uniqueid, uid, guid: guid ?? '' };
+}
+
+type SeverityOf = (chunk: number, uniqueid: string, isGone: boolean) => Finding['severity'];
+
+/** Mailboxes that the client is asked for. */
+export function* pendingHeals(index: BackupIndex): Generator<Finding, void> {
+  for (const [uniqueid, missing] of mailboxesUnderHeal(index)) {
+    const mailbox = mailboxByUniqueid(index, uniqueid)?.mboxname ?? uniqueid;
+    const why = missing === 0 ? '' : `, since ${missing} of its messages are missing`;
+    const text = `the mail server is asked for all of ${mailbox} when it syncs next${why}`;
+    yield { code: 'HEAL_PENDING', severity: 'notice', text, mailbox, uniqueid };
+  }
 }
 
 function* missingContent(index: BackupIndex): Generator<Finding, void> {
@@ -125,9 +147,10 @@ interface RecordPlace {
 
 const COLUMNS = `r.uid, r.last_chunk_id AS chunk, CAST(b.mboxname AS BLOB) AS mailbox,
   CAST(b.uniqueid AS BLOB) AS uniqueid`;
-const SELECT_MAIN = `SELECT ${COLUMNS}, m.guid FROM mailbox_message r
+const IS_GONE = '(r.expunged IS NOT NULL OR b.deleted IS NOT NULL)';
+const SELECT_MAIN = `SELECT ${COLUMNS}, m.guid, ${IS_GONE} AS isGone FROM mailbox_message r
   LEFT JOIN mailbox b ON b.id = r.mailbox_id LEFT JOIN message m ON m.id = r.message_id WHERE r.id = ?`;
-const SELECT_SIDE = `SELECT ${COLUMNS}, r.guid FROM cb_record r LEFT JOIN mailbox b ON b.id = r.mailbox_id
+const SELECT_SIDE = `SELECT ${COLUMNS}, r.guid, ${IS_GONE} OR r.replaced > 0 AS isGone FROM cb_record r LEFT JOIN mailbox b ON b.id = r.mailbox_id
   WHERE r.id = ?`;
 const SELECT_WITHOUT_CONTENT = `SELECT r.id, ${COLUMNS}, r.guid FROM cb_record r
   LEFT JOIN mailbox b ON b.id = r.mailbox_id

@@ -7,19 +7,25 @@
  * Each byte is read once for the checksums of the file, and once for the chunks, which are independent of each
  * other. Memory is a few buffers for each thread and one bit for each row of the index.
  */
-import { existsSync, read } from 'node:fs';
-import { promisify } from 'node:util';
+import { existsSync } from 'node:fs';
 import { BackupError } from '../platform/errors.ts';
 import { ResumableSha1 } from '../platform/sha1.ts';
 import { scanMembers } from '../store/chunk/scan.ts';
 import { indexPathOf } from '../store/data-file.ts';
 import { BackupIndex, type ChunkRow, type IndexState } from '../store/index/backup-index.ts';
-import { type ChunkReport, checkChunk, checkIndexedChunk } from '../store/verify/chunk-check.ts';
+import { damagedChunks } from '../store/index/damage.ts';
+import {
+  type ChunkReport,
+  type ChunkTask,
+  checkChunk,
+  checkIndexedChunks,
+} from '../store/verify/chunk-check.ts';
 import type { Finding, FindingCode } from '../store/verify/finding.ts';
 import { Marks } from '../store/verify/marks.ts';
 import { type LockedFile, openLocked } from './locked-file.ts';
+import { FileHashes } from './verify-hashes.ts';
 import type { VerifyPool } from './verify-pool.ts';
-import { type CheckedChunk, missingRows } from './verify-rows.ts';
+import { type CheckedChunk, missingRows, pendingHeals } from './verify-rows.ts';
 
 export interface VerifyOptions {
   dataPath: string;
@@ -50,12 +56,25 @@ export interface VerifyReport {
   chunks: number;
   /** Messages in the data file, each time that they are stored. */
   messages: number;
+  /** What is lost by damage that was not known: for healBackup(). */
+  losses: { guids: string[]; uniqueids: string[]; chunkOffsets: number[] };
+  /** The index cannot be read: the next opening for writing makes it anew. */
+  isIndexLost: boolean;
 }
 
 /** Findings that a report holds; onFinding gets all. */
 export const MAX_FINDINGS = 1000;
-const READ_BYTES = 1 << 20;
-const readAsync = promisify(read);
+/** Bytes of the file that a thread checks at a time, and chunks at most where these are small. */
+const TASK_BYTES = 8 << 20;
+const MAX_CHUNKS_OF_TASK = 256;
+/** What says that bytes of a chunk are not what they were, and not only that the index is wrong. */
+const DAMAGE: ReadonlySet<FindingCode> = new Set<FindingCode>([
+  'CHUNK_CORRUPT',
+  'CHUNK_CRC_WRONG',
+  'CHUNK_MISSING',
+  'CHUNK_UNFINISHED',
+  'MESSAGE_DAMAGED',
+]);
 
 /**
  * @throws BackupError LOCKED, NOT_FOUND, PERMISSION_DENIED or IO_ERROR when the data file cannot be read; whatever
@@ -103,6 +122,8 @@ class Verification {
       contentBytes: 0,
       chunks: 0,
       messages: 0,
+      losses: { guids: [], uniqueids: [], chunkOffsets: [] },
+      isIndexLost: false,
     };
   }
 
@@ -130,6 +151,7 @@ class Verification {
       const text = `the index was being changed when its program was killed (${reason}); the next opening mends it`;
       this.#add({ code: 'RECOVERY_PENDING', severity: 'notice', text });
     } else this.fault('INDEX_STALE', `the index cannot be read: ${reason}`);
+    this.report.isIndexLost = true;
     this.#unindexed(0, this.#file.sizeBytes, isCrashed ? 'crashed' : 'alone');
   }
 
@@ -141,58 +163,130 @@ class Verification {
     for (const { id, offset } of rows.slice(chunks.length)) {
       const text = `the index has a chunk at ${offset}, but the file ends at ${sizeBytes}`;
       this.fault('CHUNK_MISSING', text, { chunk: id, fileOffset: offset });
+      this.#lose('chunkOffsets', offset);
     }
     const state = index.state();
-    const tasks = this.#startChunks(index, marks, chunks);
-    const hashing = this.#compareHashes(chunks, state);
-    hashing.catch(() => {}); // awaited below; a chunk may fail first
+    const known = damagedChunks(index);
+    const hashes = new FileHashes(this.#file.fd, sizeBytes, chunks, state);
     const checked: CheckedChunk[] = [];
     let lastTime = 0;
     let end = 0;
-    for (const [i, task] of tasks.entries()) {
-      const chunk = chunks[i]!;
-      const report = await task();
+    for await (const { chunk, next, report } of this.#checkChunks(index, marks, chunks, known, hashes)) {
       if (end < chunk.offset) this.#unindexed(end, chunk.offset, 'between');
-      this.#take(report, isMissingTrailer(state, sizeBytes) && i === tasks.length - 1);
+      this.#take(report, isMissingTrailer(state, sizeBytes) && next === sizeBytes);
+      this.#noteLosses(chunk, report);
       if (report.firstTime > 0 && report.firstTime < lastTime) {
         const text = `its first line is of ${report.firstTime}, older than one of ${lastTime} before it`;
         this.fault('TIME_BACKWARDS', text, { chunk: chunk.id, fileOffset: chunk.offset });
       }
       lastTime = Math.max(lastTime, report.lastTime);
-      this.#options.onProgress?.((chunks[i + 1]?.offset ?? sizeBytes) - chunk.offset);
+      this.#options.onProgress?.(next - chunk.offset);
       end = Math.max(end, report.end);
-      checked.push({ id: chunk.id, report });
+      const { renames, renamed } = report;
+      checked.push({ id: chunk.id, report: { renames, renamed } });
     }
     if (end < sizeBytes) this.#unindexed(end, sizeBytes, state?.committedEnd === end ? 'pending' : 'between');
-    await hashing;
-    for (const finding of missingRows(index, marks, checked)) this.#add(finding);
+    for (const finding of await hashes.finish()) {
+      this.#add({ severity: 'fault', ...finding });
+      this.#noteChangedFile(chunks, known);
+    }
+    for (const finding of missingRows(index, marks, checked, known)) {
+      this.#noteMissing(finding, rows);
+      this.#add(finding);
+    }
+    for (const finding of pendingHeals(index)) this.#add(finding);
   }
 
-  /** Begins with all chunks where there are threads, else each when its turn comes. */
-  #startChunks(
+  /** In the order of the file, by threads that are a few tasks ahead; the hashes of the file keep pace with them. */
+  async *#checkChunks(
     index: BackupIndex,
     marks: Marks,
     chunks: readonly ChunkRow[],
-  ): (() => Promise<ChunkReport>)[] {
+    known: ReadonlyMap<number, number>,
+    hashes: FileHashes,
+  ): AsyncGenerator<{ chunk: ChunkRow; next: number; report: ChunkReport }, void> {
     const { fd, sizeBytes } = this.#file;
-    const tasks = chunks.map((chunk, i) => ({
-      dataPath: this.#options.dataPath,
-      indexPath: this.indexPath,
-      chunkId: chunk.id,
-      offset: chunk.offset,
-      end: chunks[i + 1]?.offset ?? sizeBytes,
-      marks: marks.memory,
-    }));
     const { pool } = this.#options;
-    if (!pool?.helps(sizeBytes, tasks.length)) {
-      return tasks.map((task) => async () => checkIndexedChunk(fd, index, task));
+    const tasks = this.#tasks(chunks, marks, known);
+    const threads = pool?.helps(sizeBytes, tasks.length) ? pool : undefined;
+    const byId = new Map(chunks.map((chunk) => [chunk.id, chunk]));
+    const running: Promise<ChunkReport[]>[] = [];
+    let begun = 0;
+    try {
+      for (const [at, task] of tasks.entries()) {
+        while (threads !== undefined && begun < tasks.length && begun <= at + threads.threads) {
+          const promise = threads.run(tasks[begun++]!);
+          promise.catch(() => {}); // awaited when its turn comes; another may fail first
+          running.push(promise);
+        }
+        const places = task.chunks;
+        await hashes.advance(places.at(-1)!.end);
+        const reports = threads === undefined ? checkIndexedChunks(fd, index, task) : await running.shift()!;
+        for (const [i, report] of reports.entries()) {
+          const { chunkId, end: next } = places[i]!;
+          yield { chunk: byId.get(chunkId)!, next, report };
+        }
+      }
+    } finally {
+      await Promise.allSettled(running);
     }
-    return tasks.map((task) => {
-      const running = pool.run(task);
-      running.catch(() => {}); // awaited when its turn comes; another may fail first
-      return () => running;
-    });
   }
+
+  #tasks(chunks: readonly ChunkRow[], marks: Marks, known: ReadonlyMap<number, number>): ChunkTask[] {
+    const tasks: ChunkTask[] = [];
+    let bytes = TASK_BYTES;
+    for (const [i, { id, offset }] of chunks.entries()) {
+      const end = chunks[i + 1]?.offset ?? this.#file.sizeBytes;
+      if (bytes >= TASK_BYTES || tasks.at(-1)!.chunks.length >= MAX_CHUNKS_OF_TASK) {
+        const { dataPath } = this.#options;
+        tasks.push({ dataPath, indexPath: this.indexPath, chunks: [], marks: marks.memory });
+        bytes = 0;
+      }
+      tasks.at(-1)!.chunks.push({ chunkId: id, offset, end, isKnown: known.has(id) });
+      bytes += end - offset;
+    }
+    return tasks;
+  }
+
+  /** What of a damaged chunk is to be taken note of. */
+  #noteLosses(chunk: ChunkRow, { findings, lost }: ChunkReport): void {
+    const damage = findings.filter(({ code }) => DAMAGE.has(code));
+    if (damage.length === 0) return;
+    this.#damaged.set(chunk.id, chunk.offset);
+    // Of a chunk that is known to be damaged only what is new.
+    if (damage.some(({ severity }) => severity === 'fault')) this.#lose('chunkOffsets', chunk.offset);
+    for (const guid of lost) this.#lose('guids', guid);
+  }
+
+  /** Rows that were not found because their chunk is damaged; others are faults of the index. */
+  #noteMissing({ code, severity, chunk, guid, uniqueid }: Finding, rows: readonly ChunkRow[]): void {
+    if (severity !== 'fault' || chunk === undefined) return;
+    const offset = this.#damaged.get(chunk);
+    if (offset === undefined && rows.some(({ id }) => id === chunk)) return;
+    if (offset !== undefined) this.#lose('chunkOffsets', offset);
+    if (code === 'MESSAGE_MISSING' && guid !== undefined) this.#lose('guids', guid);
+    else if (uniqueid !== undefined) this.#lose('uniqueids', uniqueid);
+  }
+
+  /** Only more of a chunk has changed that is known to be damaged, and nothing that the backup needs. */
+  #noteChangedFile(chunks: readonly ChunkRow[], known: ReadonlyMap<number, number>): void {
+    const chunk = chunks.find(({ id }) => known.has(id));
+    if (chunk !== undefined && this.#lost.chunkOffsets.size === 0) this.#lose('chunkOffsets', chunk.offset);
+  }
+
+  #lose<K extends keyof VerifyReport['losses']>(what: K, value: VerifyReport['losses'][K][number]): void {
+    const seen = this.#lost[what] as Set<unknown>;
+    if (seen.has(value)) return;
+    seen.add(value);
+    (this.report.losses[what] as unknown[]).push(value);
+  }
+  readonly #lost = {
+    guids: new Set<string>(),
+    uniqueids: new Set<string>(),
+    chunkOffsets: new Set<number>(),
+  };
+  /** Offsets of damaged chunks by id. */
+  readonly #damaged = new Map<number, number>();
 
   #take(report: ChunkReport, trailerIsPending: boolean): void {
     this.report.chunks++;
@@ -207,49 +301,6 @@ class Verification {
     if (report.omitted > 0) {
       this.report.faults += report.omitted;
       this.report.ok = false;
-    }
-  }
-
-  /** `file_sha1` of each chunk and the digest that our own state holds, in one pass over the file. */
-  async #compareHashes(chunks: readonly ChunkRow[], state: IndexState | undefined): Promise<void> {
-    const { fd, sizeBytes } = this.#file;
-    const hash = ResumableSha1.create();
-    const buffer = Buffer.allocUnsafe(Math.min(READ_BYTES, sizeBytes));
-    let at = 0;
-    let wrong: { chunk: ChunkRow; actual: string; count: number } | undefined;
-    const advance = async (to: number): Promise<void> => {
-      while (at < to) {
-        const { bytesRead } = await readAsync(fd, buffer, 0, Math.min(READ_BYTES, to - at), at);
-        if (bytesRead === 0) return;
-        hash.update(buffer.subarray(0, bytesRead));
-        at += bytesRead;
-      }
-    };
-    // Another program may have added chunks behind the end that our state knows.
-    const ours = state !== undefined && state.committedEnd <= sizeBytes ? state : undefined;
-    let actualOfState: string | undefined;
-    const reachState = async (before: number): Promise<void> => {
-      if (ours === undefined || actualOfState !== undefined || ours.committedEnd > before) return;
-      await advance(ours.committedEnd);
-      actualOfState = hash.digestHex();
-    };
-    for (const chunk of chunks) {
-      await reachState(chunk.offset);
-      await advance(chunk.offset);
-      const actual = hash.digestHex();
-      if (actual === chunk.fileSha1) continue;
-      wrong = wrong ? { ...wrong, count: wrong.count + 1 } : { chunk, actual, count: 1 };
-    }
-    if (wrong !== undefined) {
-      const { chunk, actual, count } = wrong;
-      const others = count === 1 ? '' : `; so with ${count - 1} chunks behind it`;
-      const text = `the SHA-1 of the file before it is ${actual}, the index says ${chunk.fileSha1}${others}`;
-      this.fault('FILE_SHA1_WRONG', text, { chunk: chunk.id, fileOffset: chunk.offset });
-    }
-    await reachState(sizeBytes);
-    if (ours !== undefined && ResumableSha1.load(ours.fileSha1State).digestHex() !== actualOfState) {
-      const text = `the stored SHA-1 state of the first ${ours.committedEnd} bytes is not theirs`;
-      this.fault('INDEX_STALE', text, { fileOffset: ours.committedEnd });
     }
   }
 

@@ -140,6 +140,11 @@ export const SHARD_FIGURES: Record<string, ShardFigure> = {
   locks_refused_total: { type: 'counter', help: 'Requests refused as somebody else held the lock.' },
   failures_total: { type: 'counter', help: 'Requests that failed.' },
   heals_requested_total: { type: 'counter', help: 'Mailboxes that clients were asked to send again.' },
+  heals_completed_total: { type: 'counter', help: 'Mailboxes that came again as a whole after that.' },
+  messages_lost_total: {
+    type: 'counter',
+    help: 'Messages found unreadable, which clients are asked for again.',
+  },
   records_without_content_total: {
     type: 'counter',
     help: 'Records accepted although the client does not send their message.',

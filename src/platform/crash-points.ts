@@ -39,8 +39,10 @@ export const CRASH_POINTS = [
   'export-written',
 ] as const;
 
-/** Every step of making an index anew and of compacting, in their order. */
+/** Every step of making an index anew, of compacting and of noting damage, in their order. */
 export const MAINTENANCE_CRASH_POINTS = [
+  /** The index's hashes of a damaged file are those of its bytes now; the damage is not noted yet. */
+  'heal-rebased',
   /** A new index is complete and synced beside the old one. */
   'rebuild-synced',
   /** It has taken the old one's name, the directory not yet synced. */

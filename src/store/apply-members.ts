@@ -9,6 +9,7 @@ import { hashRange, type ScannedMember } from './chunk/scan.ts';
 import { ChunkWriter } from './chunk/writer.ts';
 import type { DataFile } from './data-file.ts';
 import type { BackupIndex, IndexState } from './index/backup-index.ts';
+import { noteDamagedChunk } from './index/damage.ts';
 import { mailboxes } from './index/queries.ts';
 import { fromBlob } from './index/sql-text.ts';
 import type { ReadMember } from './member-source.ts';
@@ -72,6 +73,8 @@ export async function applyMembers(
     const id = enterChunk(index, member, known, member.contentLength);
     const damaged = replayMember(file.fd, member, member.contentLength, index, id, condensed);
     if (damaged.length > 0) noteDamage(file, member, damaged, damage, env);
+    if (damaged.length > 0 || member.state !== 'complete')
+      noteDamagedChunk(index, id, Math.floor(Date.now() / 1000));
     index.endChunk(id, {
       tsEnd: member.lastTime,
       length: member.contentLength,

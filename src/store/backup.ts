@@ -5,13 +5,15 @@
  */
 import fs from 'node:fs';
 import { crashPoint } from '../platform/crash-points.ts';
-import { hasErrno } from '../platform/errors.ts';
+import { BackupError, hasErrno } from '../platform/errors.ts';
 import type { ResumableSha1 } from '../platform/sha1.ts';
 import { readContent } from './chunk/reader.ts';
 import type { DataFile } from './data-file.ts';
+import { noteLosses } from './heal.ts';
 import type { BackupIndex } from './index/backup-index.ts';
 import { OpenChunk } from './open-chunk.ts';
 import type { StoreEnvironment } from './store-environment.ts';
+import { readMessage } from './stored-message.ts';
 
 /** What recovery hands over: both files open, the data file locked and ending with a complete chunk. */
 export interface TrustedFiles {
@@ -43,6 +45,7 @@ export class Backup {
   #lastTime: number;
   #chunk: OpenChunk | undefined;
   #isClosed = false;
+  readonly #unreadable = new Set<string>();
 
   constructor(userid: string, files: TrustedFiles, env: StoreEnvironment) {
     this.userid = userid;
@@ -96,7 +99,24 @@ export class Backup {
     const at = this.index.findMessage(guid);
     if (at?.contentOffset === undefined) return undefined;
     const { partition, size, contentOffset, chunk } = at;
-    return { partition, size, blocks: () => this.content(chunk, contentOffset, size) };
+    if (chunk.id === this.#chunk?.id) {
+      return { partition, size, blocks: () => this.content(chunk, contentOffset, size) };
+    }
+    return { partition, size, blocks: () => readMessage(this.file.fd, this.index, at, this.file.path) };
+  }
+
+  /** Reads the message through. One that cannot be read is remembered: see release(). */
+  isReadable(guid: string): boolean {
+    try {
+      for (const _ of this.findMessage(guid)?.blocks() ?? []) {
+        // Only whether it comes to its end matters.
+      }
+      return true;
+    } catch (error) {
+      if (!(error instanceof BackupError && error.code === 'CHUNK_CORRUPT')) throw error;
+      this.#unreadable.add(guid);
+      return false;
+    }
   }
 
   /** Content of a chunk from `from` on: `length` bytes, or all of it. */
@@ -127,13 +147,45 @@ export class Backup {
     if (this.file.staged && fileEnd > 0) this.file.publish(this.userid, this.#env.catalog);
   }
 
-  /** Finishes the chunk and gives up the lock; the descriptors stay open. */
+  /**
+   * Finishes the chunk and gives up the lock; the descriptors stay open. Messages that could not be read are noted
+   * before, so that clients are asked for them again.
+   */
   async release(): Promise<void> {
     await this.endChunk();
+    if (this.#unreadable.size > 0) await this.#noteUnreadable();
     this.reserved.clear();
     this.file.unlock();
     this.session = undefined;
     crashPoint('released');
+  }
+
+  async #noteUnreadable(): Promise<void> {
+    const { fd, path } = this.file;
+    const { guids, uniqueids } = await noteLosses(
+      {
+        fd,
+        path,
+        index: this.index,
+        ensureChunk: () => this.ensureChunk(),
+        commit: () => this.commit(),
+      },
+      { guids: [...this.#unreadable], uniqueids: [], chunkOffsets: [] },
+    );
+    this.#unreadable.clear();
+    await this.endChunk();
+    if (guids.length === 0) return;
+    this.#env.figures.count('messages_lost_total', guids.length);
+    this.#env.log.error(
+      {
+        userid: this.userid,
+        path,
+        guids: guids.slice(0, 20),
+        count: guids.length,
+        mailboxes: uniqueids.length,
+      },
+      'messages of the backup cannot be read; clients are asked for them again',
+    );
   }
 
   /**

@@ -37,7 +37,8 @@ function* pagesOf(pieces: Iterable<Uint8Array>): Generator<Uint8Array, void> {
 /** `* MESSAGE %{partition guid size}` and the bytes: what FETCH is answered. */
 function messagePieces(backup: Backup, guid: string): Iterable<Uint8Array> | undefined {
   const found = backup.findMessage(guid);
-  if (found === undefined) return undefined;
+  // Its size is announced before its bytes: whether they are all there has to be known by then.
+  if (found === undefined || !backup.isReadable(guid)) return undefined;
   const { partition, size, blocks } = found;
   return (function* () {
     yield Buffer.from(`* MESSAGE %{${printString(partition)} ${guid} ${size}}\r\n`, 'latin1');

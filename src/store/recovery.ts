@@ -4,9 +4,10 @@
  */
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
+import type { Config } from '../config/config.ts';
 import { BackupError } from '../platform/errors.ts';
 import { ResumableSha1 } from '../platform/sha1.ts';
-import { applyMembers, writeTrailer } from './apply-members.ts';
+import { applyMembers, type RecoveryEnvironment, writeTrailer } from './apply-members.ts';
 import type { TrustedFiles } from './backup.ts';
 import { decodeMemberHeader, MAX_HEADER_BYTES } from './chunk/member.ts';
 import { readContent } from './chunk/reader.ts';
@@ -14,7 +15,9 @@ import { scanMembers } from './chunk/scan.ts';
 import type { DataFile } from './data-file.ts';
 import { BackupIndex, type IndexState } from './index/backup-index.ts';
 import { rebuildIndex, removeIndex, syncPath } from './rebuild.ts';
-import type { StoreEnvironment } from './store-environment.ts';
+
+/** What opening needs of its surroundings. */
+export type OpenEnvironment = RecoveryEnvironment & { config: Pick<Config, 'backupKeepPrevious'> };
 
 /**
  * Opens what belongs to a locked data file.
@@ -24,7 +27,7 @@ import type { StoreEnvironment } from './store-environment.ts';
 export async function openTrusted(
   file: DataFile,
   userid: string,
-  env: StoreEnvironment,
+  env: OpenEnvironment,
 ): Promise<TrustedFiles> {
   const size = file.size();
   if (size === 0) {
@@ -52,7 +55,7 @@ async function tryTrust(
   index: BackupIndex,
   state: IndexState,
   userid: string,
-  env: StoreEnvironment,
+  env: OpenEnvironment,
 ): Promise<TrustedFiles | undefined> {
   const size = file.size();
   if (size === state.committedEnd && hasTrailer(file, state)) return trusted(file, index, state);
@@ -117,7 +120,7 @@ function missesOnlyTrailer(
   index: BackupIndex,
   state: IndexState,
   size: number,
-  env: StoreEnvironment,
+  env: OpenEnvironment,
 ): boolean {
   if (size >= state.committedEnd || size < state.committedEnd - state.trailer.length) return false;
   const last = index.chunks().at(-1);
@@ -131,7 +134,7 @@ function memberBootTag(fd: number, offset: number): Uint8Array | undefined {
   return typeof header === 'string' ? undefined : header.bootTag;
 }
 
-function isOfThisBoot(tag: Uint8Array | undefined, env: StoreEnvironment): boolean {
+function isOfThisBoot(tag: Uint8Array | undefined, env: OpenEnvironment): boolean {
   return tag !== undefined && Buffer.compare(tag, env.bootTag) === 0;
 }
 
@@ -144,7 +147,7 @@ async function mendTail(
   index: BackupIndex,
   state: IndexState,
   userid: string,
-  env: StoreEnvironment,
+  env: OpenEnvironment,
 ): Promise<TrustedFiles | undefined> {
   const scanned = [
     ...scanMembers(file.fd, state.committedEnd, file.size(), {
@@ -176,7 +179,7 @@ async function mendTail(
   return trusted(file, index, tail.state);
 }
 
-async function rebuild(file: DataFile, userid: string, env: StoreEnvironment): Promise<TrustedFiles> {
+async function rebuild(file: DataFile, userid: string, env: OpenEnvironment): Promise<TrustedFiles> {
   env.log.warn(
     { userid, path: file.path, sizeBytes: file.size() },
     'the index is missing or does not fit the data file; rebuilding it from the data file',

@@ -296,7 +296,8 @@ export class Shard {
     try {
       for (const guid of guids) {
         const found = backup.findMessage(guid);
-        if (found === undefined) continue;
+        // One that cannot be read is not here for anybody else either.
+        if (found === undefined || !backup.isReadable(guid)) continue;
         const offset = spool.end;
         for (const block of found.blocks()) spool.append(block);
         staged.push({ guid, partition: found.partition, path: target, offset, size: found.size });

@@ -181,6 +181,7 @@ export class StateCommand implements Command {
     this.#stream = undefined;
     crashPoint('index-applied');
     await this.#backup.commit();
+    this.#reportHealed();
     crashPoint('before-ack');
     return { code: 'OK', text: '', ...(this.#moved.length > 0 && { staged: this.#moved }) };
   }
@@ -204,6 +205,16 @@ export class StateCommand implements Command {
       code: 'IMAP_SYNC_CHECKSUM',
       text: `${guids.length} messages of this mailbox are not in the backup, send it again`,
     };
+  }
+
+  #reportHealed(): void {
+    for (const uniqueid of this.#backup.index.takeHealed()) {
+      this.#env.figures.count('heals_completed_total');
+      this.#env.log.info(
+        { userid: this.#backup.userid, uniqueid },
+        'a mailbox that was asked for as a whole has come',
+      );
+    }
   }
 
   /** A long note cannot be written as it comes, since a wrapper goes round it. */

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -170,6 +171,46 @@ describe('healing', () => {
     // The client has nothing to send: its own spool is damaged. The rest must not wait for it.
     expect((await rig.mailbox(1, 'anne', 'user.anne', ['lost\r\n'])).code).toBe('OK');
     expect(await rig.read(1, 'anne', { what: 'USER' })).toContain('user.anne');
+  });
+});
+
+describe('a message that cannot be read', () => {
+  test('is found missing by whoever asks for it, and comes again with its mailbox', async () => {
+    const lost = `${randomBytes(400).toString('hex')}\r\n`;
+    await rig.message(1, 'anne', lost, 'sound\r\n');
+    await rig.mailbox(1, 'anne', 'user.anne', [lost, 'sound\r\n']);
+    await rig.mailbox(1, 'anne', 'user.anne.Sent', ['sound\r\n']);
+    await rig.release(1);
+    const bytes = fs.readFileSync(rig.dataPath('anne'));
+    bytes[250]! ^= 0x10;
+    const fd = fs.openSync(rig.dataPath('anne'), 'r+');
+    fs.writeSync(fd, bytes);
+    fs.closeSync(fd);
+
+    const fetch = (session: number) => {
+      const query = {
+        what: 'MESSAGE',
+        guid: guidOf(lost),
+        mboxname: 'user.anne',
+        uniqueid: '',
+        uid: '1',
+      } as const;
+      return rig.shard.handle({ op: 'read', session, userid: 'anne', query });
+    };
+    expect((await fetch(2)).code).toBe('IMAP_MAILBOX_NONEXISTENT');
+    await rig.release(2);
+    const guids = [guidOf(lost), guidOf('sound\r\n')];
+    const reserved = await rig.shard.handle({ op: 'reserve', session: 3, userid: 'anne', guids });
+    expect(reserved.guids).toEqual([guidOf(lost)]);
+    const answer = await rig.read(3, 'anne', { what: 'USER' });
+    expect(answer).not.toContain('MBOXNAME user.anne ');
+    expect(answer).toContain('MBOXNAME user.anne.Sent ');
+    await rig.message(3, 'anne', lost, 'sound\r\n');
+    expect((await rig.mailbox(3, 'anne', 'user.anne', [lost, 'sound\r\n'])).code).toBe('OK');
+    expect(Buffer.from((await fetch(3)).bytes!).toString()).toContain(lost);
+    await rig.release(3);
+    const { values } = rig.figures.take();
+    expect(values).toMatchObject({ messages_lost_total: 1, heals_completed_total: 1 });
   });
 });
 

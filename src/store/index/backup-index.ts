@@ -87,6 +87,8 @@ export class BackupIndex {
   #state: Map<string, unknown> | undefined;
   /** Which of SELDOM_FILLED may have rows; undefined until it is asked for. */
   #filled: Set<string> | undefined;
+  /** See takeHealed(). */
+  readonly #healed: string[] = [];
   readonly #statements = {
     objects: new Map<string, Database.Statement>(),
     raw: new Map<string, Database.Statement>(),
@@ -191,6 +193,7 @@ export class BackupIndex {
   /** No error where SQLite has done so by itself, as it may when the disk is full. */
   rollback(): void {
     this.lastMailbox = undefined;
+    this.#healed.length = 0;
     this.#state = undefined;
     if (this.inTransaction) this.statement('ROLLBACK').run();
   }
@@ -208,6 +211,7 @@ export class BackupIndex {
   /** Undoes what was done since the savepoint, which goes too. */
   rollbackTo(name: string): void {
     this.#state = undefined;
+    this.#healed.length = 0;
     this.statement(`ROLLBACK TO ${name}`).run();
     this.release(name);
   }
@@ -263,6 +267,16 @@ export class BackupIndex {
     this.#set('active_sieve', filename === undefined ? undefined : Buffer.from(filename, 'latin1'));
   }
 
+  /** Text of a row of `cb_state`; undefined if it has none. */
+  stateText(name: string): string | undefined {
+    const value = this.#get(name);
+    return typeof value === 'string' ? value : undefined;
+  }
+
+  setStateText(name: string, text: string): void {
+    this.#set(name, text);
+  }
+
   #get(name: string): unknown {
     this.#state ??= new Map(
       this.statement('SELECT name, value FROM cb_state', 'raw').all() as [string, unknown][],
@@ -270,7 +284,7 @@ export class BackupIndex {
     return this.#state.get(name);
   }
 
-  #set(name: string, value: number | Buffer | undefined): void {
+  #set(name: string, value: number | string | Buffer | undefined): void {
     this.#state?.set(name, value);
     if (value === undefined) this.statement('DELETE FROM cb_state WHERE name = ?').run(name);
     else this.statement('INSERT OR REPLACE INTO cb_state(name, value) VALUES (?, ?)').run(name, value);
@@ -399,7 +413,14 @@ export class BackupIndex {
   clearHealMark(uniqueid: string): boolean {
     if (!this.mayHaveRows('cb_heal')) return false;
     const sql = 'DELETE FROM cb_heal WHERE uniqueid = CAST(? AS TEXT)';
-    return this.statement(sql).run(sqlText(uniqueid)).changes > 0;
+    if (this.statement(sql).run(sqlText(uniqueid)).changes === 0) return false;
+    this.#healed.push(uniqueid);
+    return true;
+  }
+
+  /** UNIQUEIDs of the mailboxes whose marks were cleared since the last call, and not put back by a rollback. */
+  takeHealed(): string[] {
+    return this.#healed.splice(0);
   }
 
   /** Applies stored lines to this index, inside the caller's transaction. */

@@ -173,7 +173,7 @@ export class MailboxLine implements DlistSaxEvents {
 
   #openMailbox(): void {
     this.#mailbox = this.#rows.open(this.#header);
-    this.#records.open(this.#mailbox.id, this.#time);
+    this.#records.open(this.#mailbox.id, this.#time, this.#mailbox.row?.underHeal);
   }
 
   #endRecord(): void {

@@ -17,6 +17,8 @@ export interface OpenOptions {
   create?: boolean;
   /** Change nothing; missing tables look empty. */
   readonly?: boolean;
+  /** Of pages, at most; for who looks up many rows of one index. */
+  cacheKibibytes?: number;
 }
 
 /**
@@ -44,7 +46,9 @@ export function openDatabase(path: string, options: OpenOptions): OpenedDatabase
     const header = readHeader(path);
     db = new Database(path, { readonly, fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
     // Rows refer only to rows that the same transaction or an earlier one has put there, so SQLite need not look.
-    db.exec(`PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; PRAGMA cache_size = -${CACHE_KIBIBYTES}`);
+    db.exec(
+      `PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; PRAGMA cache_size = -${options.cacheKibibytes ?? CACHE_KIBIBYTES}`,
+    );
     return { db, state: prepareTables(db, path, options, header) };
   } catch (error) {
     db?.close();

@@ -44,6 +44,7 @@ export class RecordStore {
   #time = 0;
   /** No UID above this one is in the mailbox. */
   #maxUid = 0;
+  #isHealing = false;
   #hasSide = false;
   #hasExtra = false;
   #missing = new Set<string>();
@@ -55,9 +56,13 @@ export class RecordStore {
     this.#pending = pending;
   }
 
-  /** Turns to a mailbox. `time`: of the line that is applied. */
-  open(mailboxId: number, time: number): void {
+  /**
+   * Turns to a mailbox. `time`: of the line that is applied. `isHealing`: what is said again may stand in no other
+   * line that can still be read, so that from now on this one is where it is said.
+   */
+  open(mailboxId: number, time: number, isHealing = false): void {
     this.#mailboxId = mailboxId;
+    this.#isHealing = isHealing;
     this.#time = time;
     this.#missing.clear();
     this.#missingCount = 0;
@@ -220,6 +225,8 @@ export class RecordStore {
     const expunged = record.expunged ? (row.expunged ?? this.#time) : null;
     const modseq = toSigned64(record.modseq);
     const values = [modseq, lastUpdated, flags, internaldate, annotations, expunged];
+    if (this.#isHealing)
+      this.#index.statement(sql === UPDATE_MAIN ? RESTATE_MAIN : RESTATE_SIDE).run(this.#chunkId, row.id);
     return this.#index.statement(sql).run(this.#chunkId, ...values, row.id, ...values).changes > 0;
   }
 
@@ -270,6 +277,8 @@ const updateOf = (
     internaldate = ?, annotations = CAST(? AS TEXT), expunged = ?
   WHERE id = ? AND (modseq IS NOT ? OR last_updated IS NOT ? OR flags IS NOT CAST(? AS TEXT)
     OR internaldate IS NOT ? OR annotations IS NOT CAST(? AS TEXT) OR expunged IS NOT ?)`;
+const RESTATE_MAIN = 'UPDATE mailbox_message SET last_chunk_id = ? WHERE id = ?';
+const RESTATE_SIDE = 'UPDATE cb_record SET last_chunk_id = ? WHERE id = ?';
 const UPDATE_MAIN = updateOf('mailbox_message');
 const UPDATE_SIDE = updateOf('cb_record');
 

@@ -1,6 +1,7 @@
 /** What each line but MAILBOX and MESSAGE does to the index; facts from Cyrus's `backup/lcb_indexw.c`. */
 import { printString } from '../../csync/encoder.ts';
 import type { BackupIndex } from './backup-index.ts';
+import { chunkAt, loseMessage, noteDamagedChunk } from './damage.ts';
 import { badParameters, type Rejection } from './outcome.ts';
 import { RecordStore } from './record-store.ts';
 import type { SmallLine } from './small-line.ts';
@@ -38,6 +39,7 @@ export const VERBS: ReadonlyMap<string, ApplyVerb> = new Map<string, ApplyVerb>(
   ['UNANNOTATION', unannotation],
   ['UNUSER', unuser],
   ['HEAL', heal],
+  ['DAMAGE', damage],
   ['FORMER', former],
 ]);
 
@@ -304,6 +306,21 @@ function heal({ index, line }: VerbContext): boolean | Rejection {
   if (index.healMark(uniqueid) !== undefined) return false;
   index.markForHeal(uniqueid, []);
   return true;
+}
+
+/** Our own note that a chunk was found damaged, and that these messages of it are lost. */
+function damage({ index, line, time }: VerbContext): boolean | Rejection {
+  const offset = number(line, 'OFFSET');
+  const start = number(line, 'START');
+  if (offset === undefined || start === undefined) return badParameters('OFFSET or START is missing');
+  // Compaction moves chunks: what the note speaks of is no longer there then.
+  const chunkId = chunkAt(index, offset, start);
+  if (chunkId === undefined) return false;
+  let changed = noteDamagedChunk(index, chunkId, time);
+  for (const guid of (line.fields.get('GUIDS') ?? '').split(',')) {
+    if (loseMessage(index, guid, chunkId)) changed = true;
+  }
+  return changed;
 }
 
 /** Our own line: somebody else had this userid before, whose backup is in the catalog under KEY. */

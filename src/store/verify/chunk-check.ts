@@ -23,6 +23,8 @@ export interface ChunkReport {
   messages: number;
   renames: RenameLine[];
   renamed: RenamedState[];
+  /** GUIDs of messages that the index has in this chunk and whose bytes are damaged. */
+  lost: string[];
 }
 
 /** Values of scalars that the checks look at are short; a script or annotation of any size is passed over. */
@@ -35,23 +37,37 @@ export interface ChunkSource {
   /** Where the next chunk begins, or the end of the file. */
   end: number;
   /** What the index says; absent for a chunk that it does not know. */
-  indexed?: { index: BackupIndex; chunk: ChunkRow; marks: Marks };
+  indexed?: {
+    index: BackupIndex;
+    chunk: ChunkRow;
+    marks: Marks;
+    /** It was found damaged before: what is wrong with it is a notice, unless the index counts on it. */
+    isKnown: boolean;
+  };
 }
 
-/** A chunk of an index, for a thread that has the files open. */
-export interface ChunkTask {
-  dataPath: string;
-  indexPath: string;
+/** A chunk of an index. */
+export interface ChunkPlaceOfTask {
   chunkId: number;
   offset: number;
   end: number;
+  isKnown: boolean;
+}
+
+/** Chunks that follow each other, for a thread that has the files open. */
+export interface ChunkTask {
+  dataPath: string;
+  indexPath: string;
+  chunks: ChunkPlaceOfTask[];
   marks: MarkMemory;
 }
 
-export function checkIndexedChunk(fd: number, index: BackupIndex, task: ChunkTask): ChunkReport {
-  const { offset, end } = task;
-  const chunk = index.chunk(task.chunkId)!;
-  return checkChunk({ fd, offset, end, indexed: { index, chunk, marks: new Marks(task.marks) } });
+export function checkIndexedChunks(fd: number, index: BackupIndex, task: ChunkTask): ChunkReport[] {
+  const marks = new Marks(task.marks);
+  return task.chunks.map(({ chunkId, offset, end, isKnown }) => {
+    const chunk = index.chunk(chunkId)!;
+    return checkChunk({ fd, offset, end, indexed: { index, chunk, marks, isKnown } });
+  });
 }
 
 export function checkChunk(source: ChunkSource): ChunkReport {
@@ -100,7 +116,11 @@ class ContentCheck {
   constructor(source: ChunkSource) {
     const { offset, indexed } = source;
     this.#source = source;
-    this.findings = new FindingList({ chunk: indexed?.chunk.id, fileOffset: offset });
+    this.findings = new FindingList({
+      chunk: indexed?.chunk.id,
+      fileOffset: offset,
+      ...(indexed?.isKnown && { severity: 'notice' as const }),
+    });
     this.#checker = new LineChecker(
       indexed && {
         index: indexed.index,
@@ -146,6 +166,7 @@ class ContentCheck {
       messages: this.#checker.messages,
       renames: this.#checker.renames,
       renamed: this.#checker.renamed,
+      lost: this.#checker.lost,
     };
   }
 }

@@ -36,12 +36,17 @@ export type FindingCode =
   | 'SEGMENT_START_WRONG'
   /** The index cannot be read, or says something else of the file as a whole. */
   | 'INDEX_STALE'
+  /** The client is asked for this mailbox as a whole and has not sent it yet. */
+  | 'HEAL_PENDING'
   /** The file goes on behind what is indexed, as a crash leaves it: the next opening indexes it. */
   | 'RECOVERY_PENDING';
 
 export interface Finding {
   code: FindingCode;
-  /** A notice is nothing wrong: all is in the data file, and the server puts it right by itself. */
+  /**
+   * A notice is nothing that anybody has to do something about: the server puts it right by itself, or it is damage
+   * that was noted before and of which the backup needs nothing any more.
+   */
   severity: 'fault' | 'notice';
   /** A sentence for people. */
   text: string;

@@ -28,6 +28,8 @@ export class LineChecker implements LineEvents {
   firstTime = 0;
   lastTime = 0;
   readonly renames: RenameLine[] = [];
+  /** GUIDs of damaged messages that the index means by these very bytes. */
+  readonly lost: string[] = [];
   readonly #index: BackupIndex | undefined;
   readonly #chunkId: number | undefined;
   readonly #marks: Marks | undefined;
@@ -133,23 +135,24 @@ export class LineChecker implements LineEvents {
     const { guid, size } = header;
     const lineOffset = this.#line!.offset;
     const actual = hash.digest('hex');
+    const row = this.#index?.statement(SELECT_MESSAGE, 'raw').get(guid) as MessageRow | undefined;
+    const isMeant = row !== undefined && row[1] === this.#chunkId && row[2] === lineOffset;
     if (actual !== guid) {
       const text = `message ${guid}: the SHA-1 of its bytes is ${actual}`;
-      this.#findings.add('MESSAGE_DAMAGED', text, { lineOffset, guid });
+      // That the chunk is known to be damaged explains no message that the backup counts on.
+      const where = { lineOffset, guid, ...(isMeant && { severity: 'fault' as const }) };
+      this.#findings.add('MESSAGE_DAMAGED', text, where);
+      if (isMeant) this.lost.push(guid);
+    } else if (row === undefined && this.#marks !== undefined) {
+      this.#findings.add('MESSAGE_NOT_INDEXED', `message ${guid} is not in the index`, { lineOffset, guid });
     }
-    this.#compareRow(guid, lineOffset, contentOffset, size);
+    // One that was stored again is read from its newer place; this is the older.
+    if (isMeant) this.#compareRow(row, guid, lineOffset, contentOffset, size);
   }
 
-  #compareRow(guid: string, lineOffset: number, contentOffset: number, size: number): void {
-    const row = this.#index?.statement(SELECT_MESSAGE, 'raw').get(guid) as MessageRow | undefined;
+  #compareRow(row: MessageRow, guid: string, lineOffset: number, contentOffset: number, size: number): void {
     if (this.#marks === undefined) return;
-    if (row === undefined) {
-      this.#findings.add('MESSAGE_NOT_INDEXED', `message ${guid} is not in the index`, { lineOffset, guid });
-      return;
-    }
-    const [id, chunkId, indexedLine, indexedSize, indexedContent] = row;
-    // One that was stored again is read from its newer place; this is the older.
-    if (chunkId !== this.#chunkId || indexedLine !== lineOffset) return;
+    const [id, , , indexedSize, indexedContent] = row;
     const placeDiffers =
       this.#placesAreCurrent && indexedContent !== null && indexedContent !== contentOffset;
     // The same message twice in one line: the index can mean the other.
@@ -157,7 +160,7 @@ export class LineChecker implements LineEvents {
     this.#marks.set('message', id);
     if (indexedSize === size && !placeDiffers) return;
     const text = `message ${guid} has ${size} bytes at ${contentOffset}, the index says ${indexedSize} at ${indexedContent}`;
-    this.#findings.add('MESSAGE_PLACE_WRONG', text, { lineOffset, guid });
+    this.#findings.add('MESSAGE_PLACE_WRONG', text, { lineOffset, guid, severity: 'fault' });
   }
 
   #noteRename(): void {

@@ -1,0 +1,141 @@
+/**
+ * Taking note of what the data file has lost, so that the next sync brings it again (docs/architecture.md,
+ * healing). What is noted stands in the data file first, like every other change: a DAMAGE note for each chunk and
+ * a HEAL note for each mailbox that is to be sent again.
+ */
+import { printString } from '../csync/encoder.ts';
+import { BackupError } from '../platform/errors.ts';
+import type { BackupIndex, MessageLocation } from './index/backup-index.ts';
+import { loseMessage, mailboxesUnderHeal, mailboxesWith, noteDamagedChunk } from './index/damage.ts';
+import { mailboxByUniqueid } from './index/queries.ts';
+import { writeNote } from './notes.ts';
+import type { OpenChunk } from './open-chunk.ts';
+import { readMessage } from './stored-message.ts';
+
+export interface Losses {
+  /** Messages that may be lost: each is read again before it is given up. */
+  guids: readonly string[];
+  /** UNIQUEIDs of mailboxes whose state, or that of messages in them, is lost. */
+  uniqueids: readonly string[];
+  /** Offsets of chunks in which something is damaged. */
+  chunkOffsets: readonly number[];
+}
+
+export interface NotedLosses {
+  /** Messages that the backup lacks since. */
+  guids: string[];
+  /** UNIQUEIDs of mailboxes that are to be sent again since. */
+  uniqueids: string[];
+  /** Chunks that are known to be damaged since. */
+  chunks: number;
+}
+
+/** A locked backup. */
+export interface HealTarget {
+  fd: number;
+  path: string;
+  index: BackupIndex;
+  /** Nothing is pending in it. */
+  ensureChunk(): OpenChunk;
+  commit(): Promise<void>;
+}
+
+/** GUIDs in a note, so that a line stays short. */
+const MAX_GUIDS_OF_NOTE = 1000;
+
+/** @returns what is noted now; if it is nothing, nothing is written. */
+export async function noteLosses(target: HealTarget, losses: Losses): Promise<NotedLosses> {
+  const { index } = target;
+  const lost = confirm(target, losses.guids);
+  const chunks = index.chunks().filter(({ offset }) => losses.chunkOffsets.includes(offset));
+  const offsets = new Map(chunks.map(({ id, offset }) => [id, offset]));
+  for (const location of lost.values()) {
+    if (location !== undefined) offsets.set(location.chunk.id, location.chunk.offset);
+  }
+  const marks = marksFor(index, lost.keys(), losses.uniqueids);
+  const noted: NotedLosses = { guids: [...lost.keys()], uniqueids: [...marks.keys()], chunks: 0 };
+  const known = index.chunks().filter(({ id }) => offsets.has(id));
+  // Chunks that are named have new damage; the note makes the file longer, too, by which whoever has it cached sees
+  // that somebody else has changed the backup.
+  if (known.length + lost.size + marks.size === 0) return noted;
+
+  const chunk = target.ensureChunk();
+  for (const { id, offset, tsStart } of known) {
+    const guids = [...lost].filter(([, location]) => location?.chunk.id === id).map(([guid]) => guid);
+    for (let at = 0; at === 0 || at < guids.length; at += MAX_GUIDS_OF_NOTE) {
+      const some = guids.slice(at, at + MAX_GUIDS_OF_NOTE).join(',');
+      const value = `%(OFFSET ${offset} START ${tsStart} GUIDS "${some}")`;
+      writeNote(chunk, 'DAMAGE', { bytes: Buffer.from(value, 'latin1') });
+    }
+  }
+  for (const uniqueid of marks.keys()) {
+    const value = `%(UNIQUEID ${printString(uniqueid)})`;
+    writeNote(chunk, 'HEAL', { bytes: Buffer.from(value, 'latin1') });
+  }
+  await chunk.syncStart(); // the index may grow out of its cache
+  for (const { id } of known) if (noteDamagedChunk(index, id, chunk.peekLine().time)) noted.chunks++;
+  for (const guid of lost.keys()) loseMessage(index, guid);
+  for (const [uniqueid, guids] of marks) index.markForHeal(uniqueid, guids);
+  await target.commit();
+  return noted;
+}
+
+/** Those of the messages that cannot be read, and where the index says they are. */
+function confirm(
+  { fd, path, index }: HealTarget,
+  guids: readonly string[],
+): Map<string, MessageLocation | undefined> {
+  const lost = new Map<string, MessageLocation | undefined>();
+  for (const guid of new Set(guids)) {
+    if (index.messageId(guid) === undefined) continue;
+    const location = index.findMessage(guid);
+    if (location === undefined || !isReadable(fd, index, location, path)) lost.set(guid, location);
+  }
+  return lost;
+}
+
+export function isReadable(
+  fd: number,
+  index: BackupIndex,
+  location: MessageLocation,
+  path?: string,
+): boolean {
+  try {
+    for (const _ of readMessage(fd, index, location, path)) {
+      // Only whether it comes to its end matters.
+    }
+    return true;
+  } catch (error) {
+    if (error instanceof BackupError && error.code === 'CHUNK_CORRUPT') return false;
+    throw error;
+  }
+}
+
+/** Mailboxes to be sent again, and the messages that are missing in each; none: it is not known which. */
+function marksFor(
+  index: BackupIndex,
+  guids: Iterable<string>,
+  uniqueids: readonly string[],
+): Map<string, string[]> {
+  const marks = new Map<string, string[]>();
+  for (const guid of guids) {
+    for (const uniqueid of mailboxesWith(index, guid)) {
+      const missing = marks.get(uniqueid);
+      if (missing === undefined) marks.set(uniqueid, [guid]);
+      else missing.push(guid);
+    }
+  }
+  for (const uniqueid of uniqueids) {
+    const mailbox = mailboxByUniqueid(index, uniqueid);
+    if (mailbox !== undefined && mailbox.deleted === null) marks.set(uniqueid, []);
+  }
+  for (const [uniqueid, marked] of mailboxesUnderHeal(index)) {
+    const missing = marks.get(uniqueid);
+    if (missing === undefined) continue;
+    // A mark without GUIDs stands for any message.
+    if (marked === 0) marks.delete(uniqueid);
+    else if (missing.length > 0)
+      marks.set(uniqueid, [...new Set([...missing, ...index.healMark(uniqueid)!])]);
+  }
+  return marks;
+}

@@ -1,0 +1,69 @@
+/**
+ * What the index knows of damage in the data file: which chunks were found damaged, and which messages the backup
+ * lacks since. The data file says the same by DAMAGE and HEAL notes, so that an index made anew agrees.
+ */
+import type { BackupIndex } from './backup-index.ts';
+import { demoteRecord } from './record-places.ts';
+import { fromBlob } from './sql-text.ts';
+
+/** Name in `cb_state`: pairs `CHUNK_ID:UNIXTIME`, comma-separated. */
+const STATE_NAME = 'damaged_chunks';
+
+/** When each chunk that is known to be damaged was found so, in seconds, by chunk id. */
+export function damagedChunks(index: BackupIndex): Map<number, number> {
+  const text = index.stateText(STATE_NAME) ?? '';
+  const pairs = text.split(',').filter((pair) => pair !== '');
+  return new Map(pairs.map((pair) => pair.split(':').map(Number) as [number, number]));
+}
+
+/** @returns whether that was not known. */
+export function noteDamagedChunk(index: BackupIndex, chunkId: number, time: number): boolean {
+  const known = damagedChunks(index);
+  if (known.has(chunkId)) return false;
+  known.set(chunkId, time);
+  index.setStateText(STATE_NAME, [...known].map(([id, at]) => `${id}:${at}`).join(','));
+  return true;
+}
+
+/** The chunk that begins there and then. A DAMAGE note names it so, since ids and hashes change with the index. */
+export function chunkAt(index: BackupIndex, offset: number, tsStart: number): number | undefined {
+  const sql = 'SELECT id FROM chunk WHERE offset = ? AND ts_start = ?';
+  return index.statement(sql, 'pluck').get(offset, tsStart) as number | undefined;
+}
+
+/**
+ * The backup does not have this message any more: RESERVE answers that it is missing, records that name it stay.
+ *
+ * @param chunkId only if it lies in this chunk; undefined: wherever it lies
+ * @returns whether it was there
+ */
+export function loseMessage(index: BackupIndex, guid: string, chunkId?: number): boolean {
+  const sql = 'SELECT id, chunk_id FROM message WHERE guid = ?';
+  const row = index.statement(sql, 'raw').get(guid) as [id: number, chunkId: number] | undefined;
+  if (row === undefined || (chunkId !== undefined && row[1] !== chunkId)) return false;
+  const [id] = row;
+  index.lastMailbox = undefined;
+  const records = index.statement('SELECT id FROM mailbox_message WHERE message_id = ?', 'pluck');
+  for (const record of records.all(id) as number[]) demoteRecord(index, record);
+  index.statement('DELETE FROM cb_message WHERE message_id = ?').run(id);
+  index.statement('DELETE FROM message WHERE id = ?').run(id);
+  return true;
+}
+
+/** UNIQUEIDs of the mailboxes that are there and in which the message is live. */
+export function mailboxesWith(index: BackupIndex, guid: string): string[] {
+  return (index.statement(WHO_NAMES, 'pluck').all(guid, guid) as Buffer[]).map((name) => fromBlob(name));
+}
+
+const WHO_NAMES = `SELECT CAST(b.uniqueid AS BLOB) FROM mailbox b WHERE b.deleted IS NULL AND b.id IN (
+    SELECT r.mailbox_id FROM mailbox_message r JOIN message m ON m.id = r.message_id
+      WHERE m.guid = ? AND r.expunged IS NULL
+    UNION SELECT mailbox_id FROM cb_record WHERE guid = ? AND expunged IS NULL AND replaced = 0)
+  ORDER BY b.id`;
+
+/** UNIQUEIDs of the mailboxes that clients shall send again, and how many messages were missing in each (0: unknown). */
+export function mailboxesUnderHeal(index: BackupIndex): Map<string, number> {
+  const sql = 'SELECT CAST(uniqueid AS BLOB), length(guids) / 20 FROM cb_heal ORDER BY uniqueid';
+  const rows = index.statement(sql, 'raw').all() as [Buffer, number][];
+  return new Map(rows.map(([uniqueid, missing]) => [fromBlob(uniqueid), missing]));
+}

@@ -1,0 +1,165 @@
+import fs from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { noteVerified } from '../../src/maintenance/heal.ts';
+import type { VerifyReport } from '../../src/maintenance/verify.ts';
+import { loadDeflateEngine } from '../../src/platform/deflate.ts';
+import { BackupIndex } from '../../src/store/index/backup-index.ts';
+import { mailboxesUnderHeal } from '../../src/store/index/damage.ts';
+import { stateText } from '../store/state-text.ts';
+import { guidOf, mailboxLine, messageLine, SampleBackup } from './backup-files.ts';
+
+const engine = loadDeflateEngine('auto');
+const A = 'Subject: a\r\n\r\nfirst\r\n';
+const B = 'Subject: b\r\n\r\nsecond\r\n';
+const C = 'Subject: c\r\n\r\nthird\r\n';
+
+/** Three chunks, of which the first holds messages of two mailboxes, and a state that nobody says again. */
+function sample(): SampleBackup {
+  const old = 'user.anne.Old';
+  return new SampleBackup([
+    [
+      messageLine([A, B]),
+      mailboxLine('user.anne', [{ uid: 1, content: A }]),
+      mailboxLine(old, [
+        { uid: 1, content: B },
+        { uid: 2, content: A, flags: '\\Expunged' },
+      ]),
+    ],
+    [
+      messageLine([C], 1_700_000_001),
+      mailboxLine('user.anne.Sent', [{ uid: 1, content: C }], { time: 1_700_000_001 }),
+    ],
+    ['1700000002 APPLY SUB %(USERID anne MBOXNAME user.anne)\r\n'],
+  ]);
+}
+
+const note = (report: VerifyReport) => noteVerified(report, { engine });
+const faults = (report: VerifyReport) => report.findings.filter(({ severity }) => severity === 'fault');
+const codesOf = (findings: readonly { code: string }[]) => findings.map(({ code }) => code).sort();
+
+function withIndex<T>(backup: SampleBackup, use: (index: BackupIndex) => T): T {
+  const index = BackupIndex.open(backup.indexPath, { readonly: true });
+  try {
+    return use(index);
+  } finally {
+    index.close();
+  }
+}
+
+function chunkOffsets(backup: SampleBackup): number[] {
+  return withIndex(backup, (index) => index.chunks().map(({ offset }) => offset));
+}
+
+function edit(backup: SampleBackup, change: (bytes: Buffer) => void): void {
+  const bytes = backup.bytes();
+  change(bytes);
+  backup.write(bytes);
+}
+
+describe('what verify finds lost is noted', () => {
+  it('asks for the mailboxes of a lost chunk, and is then explained by what was noted', async () => {
+    using backup = sample();
+    const [, second] = chunkOffsets(backup) as [number, number, number];
+    edit(backup, (bytes) => bytes.fill(0, 0, second));
+    const report = await backup.verify();
+    expect(report.losses).toEqual({
+      chunkOffsets: [0],
+      guids: [guidOf(A), guidOf(B)],
+      uniqueids: ['id-user.anne', 'id-user.anne.Old'],
+    });
+    expect(await note(report)).toEqual({
+      guids: [guidOf(A), guidOf(B)],
+      uniqueids: ['id-user.anne', 'id-user.anne.Old'],
+      chunks: 1,
+      pendingMailboxes: 2,
+    });
+    withIndex(backup, (index) => {
+      expect(index.missing([guidOf(A), guidOf(B), guidOf(C)])).toEqual([guidOf(A), guidOf(B)]);
+      expect([...mailboxesUnderHeal(index).keys()]).toEqual(['id-user.anne', 'id-user.anne.Old']);
+    });
+    const after = await backup.verify();
+    expect(faults(after)).toEqual([]);
+    expect(after.findings).toContainEqual(
+      expect.objectContaining({ code: 'HEAL_PENDING', mailbox: 'user.anne', uniqueid: 'id-user.anne' }),
+    );
+    // Nothing new: nothing is written.
+    const size = backup.bytes().length;
+    expect(await note(after)).toBeUndefined();
+    expect(backup.bytes().length).toBe(size);
+  });
+
+  it('gives up no more than cannot be read: one message, and the mailbox that names it', async () => {
+    const line = messageLine([A, B]);
+    line.write('X', line.indexOf('first'));
+    using backup = new SampleBackup([
+      [
+        line,
+        mailboxLine('user.anne', [{ uid: 1, content: A }]),
+        mailboxLine('user.anne.Old', [{ uid: 1, content: B }]),
+      ],
+    ]);
+    const report = await backup.verify();
+    expect(codesOf(report.findings)).toEqual(['MESSAGE_DAMAGED']);
+    expect(await note(report)).toMatchObject({ guids: [guidOf(A)], uniqueids: ['id-user.anne'] });
+    const after = await backup.verify();
+    expect(codesOf(after.findings)).toEqual(['CONTENT_MISSING', 'HEAL_PENDING', 'MESSAGE_DAMAGED']);
+    expect(faults(after)).toEqual([]);
+  });
+
+  it('is found again by an index that is made anew from the data file', async () => {
+    using backup = sample();
+    const [, second] = chunkOffsets(backup) as [number, number, number];
+    edit(backup, (bytes) => {
+      bytes[second - 60]! ^= 0x40;
+    });
+    await note(await backup.verify());
+    const marks = (text: string) => text.split('\n').filter((row) => /^(heal|message) /.test(row));
+    const noted = marks(stateText(backup.indexPath));
+    fs.rmSync(backup.indexPath);
+    const rebuilt = await backup.verify();
+    expect(rebuilt.isIndexLost).toBe(true);
+    await note(rebuilt);
+    expect(marks(stateText(backup.indexPath))).toEqual(expect.arrayContaining(noted));
+    expect(faults(await backup.verify())).toEqual([]);
+  });
+
+  it('does not hide new damage, neither in that chunk nor elsewhere', async () => {
+    using backup = sample();
+    const [, second, third] = chunkOffsets(backup) as [number, number, number];
+    edit(backup, (bytes) => bytes.fill(0, second - 30, second - 20));
+    await note(await backup.verify());
+    expect(faults(await backup.verify())).toEqual([]);
+    edit(backup, (bytes) => bytes.fill(0, second + 40, third - 20));
+    const more = await backup.verify();
+    expect(more.losses.chunkOffsets).toEqual([second]);
+    expect(more.losses.guids).toEqual([guidOf(C)]);
+    expect(codesOf(faults(more))).toContain('MESSAGE_MISSING');
+    await note(more);
+    expect(faults(await backup.verify())).toEqual([]);
+    // The first chunk again: what was left of it.
+    edit(backup, (bytes) => bytes.fill(0, 0, second));
+    const again = await backup.verify();
+    expect(again.ok).toBe(false);
+    await note(again);
+    expect(faults(await backup.verify())).toEqual([]);
+  });
+
+  it('leaves an index alone that is wrong where the data file is right', async () => {
+    using backup = sample();
+    backup.sql("UPDATE chunk SET data_sha1 = 'x' WHERE id = 1; UPDATE message SET offset = 30 WHERE id = 1");
+    const report = await backup.verify();
+    expect(codesOf(report.findings)).toEqual(['CHUNK_SHA1_WRONG', 'MESSAGE_MISSING']);
+    expect(report.losses).toEqual({ chunkOffsets: [], guids: [], uniqueids: [] });
+    expect(await note(report)).toBeUndefined();
+  });
+
+  it('keeps an index aside that has to be made anew, and mends a torn end', async () => {
+    using backup = sample();
+    backup.write(backup.bytes().subarray(0, -30));
+    const report = await backup.verify();
+    expect(report.ok).toBe(false);
+    await note(report);
+    expect(fs.readdirSync(backup.folder).some((name) => /\.index\.\d+$/.test(name))).toBe(true);
+    expect(faults(await backup.verify())).toEqual([]);
+  });
+});
