@@ -54,6 +54,7 @@ export async function startCyrus(keep: boolean): Promise<BenchServer> {
     target: { host: '127.0.0.1', port, ...ACCOUNT, store: space.dir },
     pid: master.pid!,
     partition: space.path('backup'),
+    ctlBackups: { program: path.join(BIN, 'ctl_backups'), args: ['-C', space.path('imapd.conf')], ...owner },
     async stop() {
       await end(master, exited);
       space.remove();

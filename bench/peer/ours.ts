@@ -4,7 +4,9 @@ import path from 'node:path';
 import { BackupError } from '../../src/platform/errors.ts';
 import { ACCOUNT, type BenchServer, freePort, greets, Workspace } from './server.ts';
 
-const LAUNCH = path.join(import.meta.dirname, '..', '..', 'src', 'cli', 'launch.cjs');
+const CLI = path.join(import.meta.dirname, '..', '..', 'src', 'cli');
+const LAUNCH = path.join(CLI, 'launch.cjs');
+const CTL_BACKUPS = path.join(CLI, 'compat', 'ctl_backups.cjs');
 
 /** Starts our server as anybody would, with its default settings: every OK durable. */
 export async function startOurs(keep: boolean): Promise<BenchServer> {
@@ -48,6 +50,7 @@ export async function startOurs(keep: boolean): Promise<BenchServer> {
     target: { host: '127.0.0.1', port, ...ACCOUNT, store: space.dir },
     pid: server.pid!,
     partition: space.path('backup'),
+    ctlBackups: { program: process.execPath, args: [CTL_BACKUPS, '-C', config] },
     async stop() {
       server.kill('SIGTERM');
       const status = await exited;

@@ -3,6 +3,7 @@ import path from 'node:path';
 import type { Job, JobResult } from '../load/jobs.ts';
 import { median } from '../load/latency.ts';
 import type { LoadProcess } from '../load/process.ts';
+import { listing } from './listing.ts';
 import { MemoryWatch, treeCpuSeconds } from './process-tree.ts';
 import type { BenchServer } from './server.ts';
 
@@ -13,6 +14,7 @@ export interface Sizes {
   update: { sizes: number[] };
   turns: { users: number; connections: number[] };
   crowd: { connections: number; bytesPerUser: number };
+  listing: { users: number };
 }
 
 export const FULL: Sizes = {
@@ -20,6 +22,7 @@ export const FULL: Sizes = {
   update: { sizes: [10e6, 100e6, 1000e6] },
   turns: { users: 500, connections: [1, 4, 8] },
   crowd: { connections: 64, bytesPerUser: 5e6 },
+  listing: { users: 2000 },
 };
 
 export const QUICK: Sizes = {
@@ -27,6 +30,7 @@ export const QUICK: Sizes = {
   update: { sizes: [5e6, 40e6] },
   turns: { users: 60, connections: [1, 4] },
   crowd: { connections: 16, bytesPerUser: 1e6 },
+  listing: { users: 1000 },
 };
 
 /** Not counted: what the first ones cost is compilation, and caches filled anew. */
@@ -47,7 +51,14 @@ export interface Scenario {
 }
 
 export function scenarios(sizes: Sizes): Scenario[] {
-  return [push(sizes, 1), push(sizes, 4), update(sizes), turns(sizes), crowd(sizes)];
+  return [
+    push(sizes, 1),
+    push(sizes, 4),
+    update(sizes),
+    turns(sizes),
+    crowd(sizes),
+    listing(sizes.listing.users),
+  ];
 }
 
 function push({ push: { users, messages } }: Sizes, connections: number): Scenario {

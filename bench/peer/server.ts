@@ -11,6 +11,8 @@ export interface BenchServer {
   readonly pid: number;
   /** Data files and indexes, for the figures of stored size. */
   readonly partition: string;
+  /** How its ctl_backups is started: what comes before the command's own arguments. */
+  readonly ctlBackups: { program: string; args: string[]; uid?: number; gid?: number };
   /** Ends the server in order and removes its files. */
   stop(): Promise<void>;
 }

@@ -10,7 +10,7 @@ import { LineWriter } from './standard-output.ts';
 import { printUserid } from './userid-text.ts';
 
 interface StatFlags extends SelectFlags {
-  check: boolean;
+  check?: boolean;
   json?: boolean;
 }
 
@@ -46,7 +46,7 @@ export function newStatCommand(): Command {
   );
   return addSelectOptions(command)
     .addOption(configOption())
-    .option('--no-check', 'do not check the latest chunk against its checksum')
+    .option('--check', 'check the latest chunk of each against its checksum, as ctl_backups does')
     .option(
       '--json',
       'one JSON object a line: userid, path, sizeBytes, indexSizeBytes, chunks, contentBytes, compactableBytes, ' +
@@ -58,7 +58,7 @@ export function newStatCommand(): Command {
         [
           ['csync-backup stat -A', 'all backups'],
           ['csync-backup stat -u anne --json', 'one, for a script'],
-          ['csync-backup stat -A --no-check', 'read the indexes only'],
+          ['csync-backup stat -A --check', 'read the latest chunks too'],
         ],
         [0, 64, 65, 74, 77, 78],
       ),
@@ -69,7 +69,7 @@ export function newStatCommand(): Command {
 async function runStat(flags: StatFlags): Promise<void> {
   const out = new LineWriter();
   const compactableSince = retentionStart(loadConfig({ file: flags.config }).backupRetentionMs);
-  const options = { compactableSince, check: flags.check, locked: 'read' } as const;
+  const options = { compactableSince, check: flags.check ?? false, locked: 'read' } as const;
   for await (const [backup, stat] of statBackups(eachBackup(flags), options)) {
     const figures = describe(backup, stat);
     if (figures.problem !== undefined) {

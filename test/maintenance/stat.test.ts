@@ -95,7 +95,7 @@ describe('figures of a backup', () => {
     expect(statBackup(carol, { locked: 'wait' }).problem).toBeUndefined();
   });
 
-  test('the check finds a chunk that is too long, too short or another, in one piece and in many', () => {
+  test('the check finds a chunk that is too long, too short or another', () => {
     const db = new Database(`${carol}.index`, { readonly: true });
     const rows = db
       .prepare('SELECT id, offset, length, data_sha1 AS dataSha1 FROM chunk ORDER BY id')
@@ -103,15 +103,12 @@ describe('figures of a backup', () => {
     db.close();
     const fd = fs.openSync(carol, 'r');
     for (const chunk of [rows[0]!, rows[5]!]) {
-      for (const inPieces of [false, true]) {
-        // The reader in pieces is taken where much lies behind the chunk.
-        const size = inPieces ? 3 << 20 : CAROL.sizeBytes;
-        expect(checkLastChunk(fd, size, chunk)).toBeUndefined();
-        expect(checkLastChunk(fd, size, { ...chunk, length: chunk.length - 1 })).toMatch(/content/);
-        expect(checkLastChunk(fd, size, { ...chunk, length: chunk.length + 1 })).toMatch(/content/);
-        expect(checkLastChunk(fd, size, { ...chunk, dataSha1: '0'.repeat(40) })).toMatch(/SHA-1/);
-        expect(checkLastChunk(fd, size, { ...chunk, offset: chunk.offset + 1 })).toMatch(/header/);
-      }
+      const size = CAROL.sizeBytes;
+      expect(checkLastChunk(fd, size, chunk)).toBeUndefined();
+      expect(checkLastChunk(fd, size, { ...chunk, length: chunk.length - 1 })).toMatch(/content/);
+      expect(checkLastChunk(fd, size, { ...chunk, length: chunk.length + 1 })).toMatch(/content/);
+      expect(checkLastChunk(fd, size, { ...chunk, dataSha1: '0'.repeat(40) })).toMatch(/SHA-1/);
+      expect(checkLastChunk(fd, size, { ...chunk, offset: chunk.offset + 1 })).toMatch(/header/);
     }
     fs.closeSync(fd);
   });

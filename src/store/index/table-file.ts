@@ -47,7 +47,10 @@ export class TableFile {
     });
   }
 
-  /** The file as one consistent state, or undefined where SQLite has to be asked (which also says what is wrong). */
+  /**
+   * The file as one consistent state, or undefined where SQLite has to be asked (which also says what is wrong). It is
+   * valid until this thread reads the next.
+   */
   static read(path: string): TableFile | undefined {
     const journal = `${path}-journal`;
     try {
@@ -195,17 +198,21 @@ function lengthOf(type: number): number {
   return type <= 7 ? 8 : 0;
 }
 
+/** Used again for each file: buffers of their own would pile up until the next garbage collection. */
+let scratch: Buffer = Buffer.alloc(64 * 1024);
+const counter: Buffer = Buffer.alloc(4);
+
 /** The whole file; undefined if it is too large or was changed meanwhile. */
 function readSmall(path: string): Buffer | undefined {
   const fd = fs.openSync(path, 'r');
   try {
     const { size } = fs.fstatSync(fd);
     if (size < FILE_HEADER_BYTES || size > MAX_BYTES) return undefined;
-    const bytes = Buffer.allocUnsafe(size);
+    if (size > scratch.length) scratch = Buffer.alloc(Math.min(size * 2, MAX_BYTES));
+    const bytes = scratch.subarray(0, size);
     if (fs.readSync(fd, bytes, 0, size, 0) !== size) return undefined;
-    const after = Buffer.allocUnsafe(4);
-    if (fs.readSync(fd, after, 0, 4, CHANGE_COUNTER_AT) !== 4) return undefined;
-    return after.equals(bytes.subarray(CHANGE_COUNTER_AT, CHANGE_COUNTER_AT + 4)) ? bytes : undefined;
+    if (fs.readSync(fd, counter, 0, 4, CHANGE_COUNTER_AT) !== 4) return undefined;
+    return counter.readUInt32BE() === bytes.readUInt32BE(CHANGE_COUNTER_AT) ? bytes : undefined;
   } finally {
     fs.closeSync(fd);
   }
