@@ -19,7 +19,9 @@ const WRITES: ReadonlySet<JobKind> = new Set<JobKind>(['compact']);
 const PATIENCE = 3;
 const SWEEP_EVERY_MS = 3600_000;
 /** Backups noted between two turns of the event loop. */
-const SWEEP_BATCH = 256;
+const SWEEP_BATCH = 64;
+/** Counting takes 10 ms for 100,000 backups: not after each of many jobs. */
+const COUNT_EVERY_MS = 10_000;
 const LONGEST_SLEEP_MS = 60_000;
 /** A job that writes has this long to end by itself before a freeze. */
 const HOLD_WAIT_MS = 5000;
@@ -80,6 +82,8 @@ export class Scheduler {
   #run: MaintenanceRun | undefined;
   #runDue = new Map<JobKind, number | undefined>();
   #sweptMs = 0;
+  #countedMs = 0;
+  #areCountsOld = false;
   #holds = 0;
   #stopping = false;
   #wake: () => void = () => {};
@@ -126,6 +130,11 @@ export class Scheduler {
     if (this.#current?.job.userid !== userid || this.#o.state.triesOf(userid) >= 2 * PATIENCE)
       return undefined;
     return this.#giveWay();
+  }
+
+  /** The job on this backup is given up, however often it was. */
+  async giveUp(userid: string): Promise<void> {
+    if (this.#current?.job.userid === userid) await this.#giveWay();
   }
 
   /** Has these backups, or all of them, done as soon as may be. @returns how many that are */
@@ -180,6 +189,7 @@ export class Scheduler {
       try {
         if (this.#o.verifies && Date.now() - this.#sweptMs >= SWEEP_EVERY_MS) await this.#sweep(Date.now());
         const job = this.#holds > 0 ? undefined : await this.#nextJob(Date.now());
+        this.#count(Date.now(), job === undefined ? 0 : COUNT_EVERY_MS);
         if (job === undefined) await this.#sleep(this.#pauseMs(Date.now()));
         else await this.#carryOut(job);
       } catch (error) {
@@ -243,7 +253,7 @@ export class Scheduler {
     const seconds = (nowMs - sinceMs) / 1000;
     this.#settle(job, result, nowMs);
     this.#o.onResult(job, result, seconds);
-    this.#o.onCounts(state.counts(config.verifyEveryMs, nowMs));
+    this.#areCountsOld = true;
     const line = { ...facts(job), ...result, seconds };
     if (result.outcome === 'faulty') log.error(line, 'maintenance found a damaged backup');
     else if (result.outcome === 'failed') {
@@ -329,7 +339,15 @@ export class Scheduler {
     state.see(batch, nowMs);
     state.endSweep();
     this.#sweptMs = nowMs;
-    this.#o.onCounts(state.counts(this.#o.config().verifyEveryMs, nowMs));
+    this.#areCountsOld = true;
+  }
+
+  /** @param least time since the last count */
+  #count(nowMs: number, leastMs: number): void {
+    if (!this.#areCountsOld || nowMs - this.#countedMs < leastMs) return;
+    this.#areCountsOld = false;
+    this.#countedMs = nowMs;
+    this.#o.onCounts(this.#o.state.counts(this.#o.config().verifyEveryMs, nowMs));
   }
 
   #pauseMs(nowMs: number): number {

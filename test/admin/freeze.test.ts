@@ -22,6 +22,11 @@ afterAll(async () => {
   site.remove();
 });
 
+async function sessionStates(): Promise<unknown[]> {
+  const lines = await askRaw(socketOf(site), '{"command":"sessions"}\n');
+  return lines.slice(0, -1).map(({ state }) => state);
+}
+
 /** Looks at a copy of the site's folder in the place of the original: nothing in it may need recovery. */
 async function withCopy(copy: string, look: (copied: BackupServer) => Promise<void>): Promise<void> {
   const aside = `${site.dir}.aside`;
@@ -136,8 +141,7 @@ describe('freeze', () => {
     second.send('GET USER bob\r\n');
     await sleep(300);
     expect(readdirSync(`${site.partition}/a`).filter((name) => name.startsWith('anne'))).toEqual([]);
-    const sessions = await askRaw(socketOf(site), '{"command":"sessions"}\n');
-    expect(sessions.map(({ state }) => state)).toEqual(['held', 'held', undefined]);
+    expect(await sessionStates()).toEqual(['held', 'held']);
     await ask(site, 'thaw');
     expect((await wire.read()).kind).toBe('OK');
     expect((await second.read()).kind).toBe('OK');
@@ -191,6 +195,23 @@ describe('freeze', () => {
     expect((await wire.read()).kind).toBe('NO IMAP_MAILBOX_LOCKED');
     await wire.ok('GET USER anne');
     wire.destroy();
+  });
+
+  test('can be ended while it is being made, and then nobody is held', async () => {
+    const slow = await server.connect();
+    await slow.ok('GET USER anne');
+    slow.send(`APPLY MESSAGE (%{default ${'0'.repeat(40)} 3000000}\r\n`, Buffer.alloc(1_500_000));
+    await expect.poll(async () => (await sessionStates()).includes('receiving')).toBe(true);
+    const freezing = ask(site, 'freeze', { withinSeconds: 20 });
+    freezing.catch(() => {}); // looked at below
+    await expect.poll(async () => (await ask(site, 'thaw')).wasFrozen).toBe(true);
+    const other = await server.connect();
+    expect((await other.command('GET USER bob')).kind).toBe('OK');
+    slow.destroy();
+    await expect(freezing).rejects.toThrow('it was ended while it was being made');
+    expect((await other.command('GET USER bob')).kind).toBe('OK');
+    expect(await server.metric('csync_backup_frozen')).toBe(0);
+    other.destroy();
   });
 
   test('the server stops at once though it is frozen, and a killed one starts thawed', async () => {

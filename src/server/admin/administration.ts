@@ -67,7 +67,7 @@ export class Administration {
         freezer: this.#freezer,
         pauses: this.#pauses,
         status: () => this.#status(),
-        makeRoom: (userid: string) => this.access.makeRoom(userid),
+        giveUp: async (userid: string) => this.#maintenance?.giveUp(userid),
       };
       const handle = adminHandler(
         context,

@@ -14,8 +14,8 @@ export interface AdminContext extends SessionTable {
   readonly pauses: Pauses;
   /** The fields of the answer to `status`. */
   status(): Promise<Record<string, unknown>>;
-  /** Own maintenance gives up the backup of this user. */
-  makeRoom(userid: string): Promise<void> | undefined;
+  /** Own maintenance gives up the backup of this user, whatever it is doing. */
+  giveUp(userid: string): Promise<void>;
 }
 
 export type AdminCommand = (
@@ -68,7 +68,7 @@ const pause: AdminCommand = async (context, request, by) => {
   const now = Date.now();
   const one: Pause = { userid, by, sinceMs: now, untilMs: now + forMs };
   context.pauses.set(one);
-  await context.makeRoom(userid);
+  await context.giveUp(userid);
   const busy = await restUser(context, userid, true);
   return { ...pauseFacts(one), busy };
 };

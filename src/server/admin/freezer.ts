@@ -81,9 +81,14 @@ export class Freezer {
       backups: 0,
     };
     this.#current = freeze;
+    const keep = (release: () => void): void => {
+      if (this.#current === freeze) this.#releases.push(release);
+      else release(); // it was ended meanwhile, and nobody else would
+    };
     try {
-      this.#releases.push(await this.#o.holdMaintenance());
-      this.#releases.push(await holdSessions(this.#o.sessions.values(), request.limits));
+      keep(await this.#o.holdMaintenance());
+      keep(await holdSessions(this.#o.sessions.values(), request.limits));
+      if (this.#current !== freeze) throw endedEarly();
       const rested = await restBackups(this.#o);
       const failed = rested.find(({ problem }) => problem !== undefined);
       if (failed !== undefined) throw notAtRest(failed.userid, failed.problem!);

@@ -55,6 +55,10 @@ export class Maintenance {
     return this.#scheduler.makeRoom(userid);
   }
 
+  async giveUp(userid: string): Promise<void> {
+    await this.#scheduler.giveUp(userid);
+  }
+
   hold(): Promise<() => void> {
     return this.#scheduler.hold();
   }
