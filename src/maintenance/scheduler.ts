@@ -13,8 +13,6 @@ import { nextVerification } from './schedule.ts';
 
 /** After an error that will hardly go away by itself. */
 const FAILED_RETRY_MS = 3600_000;
-/** What a freeze cannot leave going on. */
-const WRITES: ReadonlySet<JobKind> = new Set<JobKind>(['compact']);
 /** So often a job gives way; then it is done without the limit on reading, and after as many more, without giving way. */
 const PATIENCE = 3;
 const SWEEP_EVERY_MS = 3600_000;
@@ -23,7 +21,7 @@ const SWEEP_BATCH = 64;
 /** Counting takes 10 ms for 100,000 backups: not after each of many jobs. */
 const COUNT_EVERY_MS = 10_000;
 const LONGEST_SLEEP_MS = 60_000;
-/** A job that writes has this long to end by itself before a freeze. */
+/** A compaction has this long to end by itself before a freeze. */
 const HOLD_WAIT_MS = 5000;
 const MAX_FAULTY_SHOWN = 20;
 /** Of one run. */
@@ -115,8 +113,9 @@ export class Scheduler {
   async hold(): Promise<() => void> {
     this.#holds++;
     const current = this.#current;
-    if (current !== undefined && WRITES.has(current.job.kind)) {
-      await Promise.race([current.done, pause(HOLD_WAIT_MS)]);
+    // A pull writes nothing here; verification does so only where it finds damage, and is soon repeated.
+    if (current !== undefined && current.job.kind !== 'pull') {
+      if (current.job.kind === 'compact') await Promise.race([current.done, pause(HOLD_WAIT_MS)]);
       if (this.#current === current) await this.#giveWay();
     }
     return () => {
