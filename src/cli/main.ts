@@ -166,7 +166,17 @@ async function newProgram(argv: string[]): Promise<Command> {
     program.addCommand(command.summary(summary));
     inherit(command, program);
   }
+  if (wanted === 'describe') {
+    const { newDescribeCommand } = await import('./describe.ts');
+    program.addCommand(newDescribeCommand(allCommands), { hidden: true });
+  }
   return program;
+}
+
+async function allCommands(): Promise<Command[]> {
+  const parent = new Command('csync-backup');
+  for (const { load } of COMMANDS) parent.addCommand(await load());
+  return [...parent.commands];
 }
 
 /** Errors and exits of a command made elsewhere are handled as the program's own. */

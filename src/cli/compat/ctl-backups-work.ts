@@ -1,5 +1,6 @@
 /** The commands of ctl_backups that work on one backup after the other: compact, reindex, verify and the rest. */
 import type { Config } from '../../config/config.ts';
+import { noteVerified } from '../../maintenance/heal.ts';
 import { MemberPool } from '../../maintenance/member-pool.ts';
 import { reindexBackup } from '../../maintenance/reindex.ts';
 import { type VerifyReport, verifyBackup } from '../../maintenance/verify.ts';
@@ -9,6 +10,7 @@ import { BackupError } from '../../platform/errors.ts';
 import { indexPathOf } from '../../store/data-file.ts';
 import { BackupIndex } from '../../store/index/backup-index.ts';
 import type { Finding, FindingCode } from '../../store/verify/finding.ts';
+import { useridOf } from '../userid-text.ts';
 import type { CtlLine } from './ctl-backups-line.ts';
 import type { CtlTarget } from './ctl-backups-targets.ts';
 
@@ -44,7 +46,7 @@ export class CtlWork {
     await this.#readers.stop();
   }
 
-  async #verify({ path }: CtlTarget, print: (text: string) => void): Promise<string> {
+  async #verify({ userid, path }: CtlTarget, print: (text: string) => void): Promise<string> {
     const findings: Finding[] = [];
     const report = await verifyBackup({
       dataPath: path,
@@ -56,6 +58,11 @@ export class CtlWork {
     });
     if (this.#line.verbose > 0 && report.chunks > 0) printChecks(path, findings, this.#line.verbose, print);
     else for (const finding of findings) print(textOf(finding));
+    await noteVerified(report, {
+      userid: userid === undefined ? undefined : useridOf(userid),
+      engine: loadDeflateEngine(this.#config.deflateEngine),
+      wait: this.#line.wait,
+    });
     return report.ok ? 'ok' : `failed (${faults(report)})`;
   }
 

@@ -126,6 +126,29 @@ describe('programs with Cyrus’s command lines', () => {
     expect(again.stdout).toContain('NO failed (Mailbox already exists)\n');
   });
 
+  test('ctl_backups verify says what is wrong, and that it failed', async () => {
+    using damaged = new BackupStore().enter();
+    const bytes = fs.readFileSync(damaged.carol);
+    bytes[1000]! ^= 0xff;
+    fs.writeFileSync(damaged.carol, bytes);
+    const done = await run('ctl_backups', ['-C', damaged.configFile, '-v', 'verify', '-A']);
+    expect(done.status).toBe(75);
+    const lines = done.stdout.trimEnd().split('\n');
+    expect(lines.filter((line) => line.startsWith('verify '))).toEqual([
+      expect.stringMatching(/^verify carol: failed \(\d+ faults\)$/),
+      'verify erik: ok',
+    ]);
+    expect(lines.slice(0, lines.indexOf('checking chunk 1 messages...'))).toEqual(
+      expect.arrayContaining([
+        'checking chunk 1 checksums...',
+        expect.stringMatching(/^CHUNK_CORRUPT in chunk 1: /),
+        'error',
+      ]),
+    );
+    const list = await run('ctl_backups', ['-C', damaged.configFile, 'list', '-A']);
+    expect(list).toMatchObject({ status: 0, stderr: '' }); // its last chunk is well
+  });
+
   test.concurrent('wrong usage is 64, a wrong configuration 78, --help 0', async () => {
     const [usage, config, help] = await Promise.all([
       ctl('stat', '-A', 'carol'),
