@@ -3,13 +3,27 @@ import { BackupError } from '../platform/errors.ts';
 import { lockAsync, lockHolder } from '../platform/file-lock.ts';
 import { ioError } from '../platform/io-error.ts';
 import { DataFile } from '../store/data-file.ts';
+import { enterPartition } from '../store/freeze-lock.ts';
 
 /**
- * Opens and locks the file that the path names, even if another program replaces it meanwhile. Closing it unlocks.
+ * Opens and locks the file that the path names, even if another program replaces it meanwhile, and not during a
+ * freeze. Closing it unlocks.
  *
  * @throws BackupError LOCKED if somebody else has it and `wait` is false, NOT_FOUND, PERMISSION_DENIED, IO_ERROR.
  */
 export async function openLockedData(dataPath: string, wait: boolean): Promise<DataFile> {
+  const leave = await enterPartition(dataPath, wait);
+  try {
+    const file = await openLocked(dataPath, wait);
+    file.closeWith(leave);
+    return file;
+  } catch (error) {
+    leave();
+    throw error;
+  }
+}
+
+async function openLocked(dataPath: string, wait: boolean): Promise<DataFile> {
   for (;;) {
     let file: DataFile;
     try {

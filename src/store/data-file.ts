@@ -24,6 +24,7 @@ export class DataFile {
   readonly device: number;
   readonly inode: number;
   #stagedPath: string | undefined;
+  #onClose: () => void = () => {};
 
   private constructor(finalPath: string, fd: number, stagedPath?: string) {
     this.path = finalPath;
@@ -125,6 +126,11 @@ export class DataFile {
     crashPoint('staging-renamed');
   }
 
+  /** Has this called when the file is closed. */
+  closeWith(release: () => void): void {
+    this.#onClose = release;
+  }
+
   /** Closes the descriptor, which also unlocks. A file that was never published is removed. */
   close(): void {
     if (this.#stagedPath !== undefined) {
@@ -133,6 +139,8 @@ export class DataFile {
       this.#stagedPath = undefined;
     }
     fs.closeSync(this.fd);
+    this.#onClose();
+    this.#onClose = () => {};
   }
 }
 

@@ -1,6 +1,9 @@
 /** Tools that are run by hand while the server serves: they exclude each other by locks, backup by backup. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { enterPartition } from '../../src/store/freeze-lock.ts';
 import { mailboxValue, messageValue } from '../store/support/store-rig.ts';
+import { ask } from '../support/admin.ts';
 import { type BackupServer, BackupSite } from '../support/backup-server.ts';
 import type { CsyncWire } from '../support/wire.ts';
 
@@ -62,4 +65,31 @@ test('on a locked one they say so, or with --wait come as soon as the session gi
   expect(status).toBe(0);
   expect(stdout.toString()).toContain('1 ok, 0 faulty; 0 faults, 0 notices');
   expect((await wire.ok('GET USER bob')).lines).toHaveLength(2);
+});
+
+test('one that changes a backup waits for the end of a freeze, and a freeze for its end', async () => {
+  await push('eve', 'Subject: one\r\n\r\n');
+  await wire.ok('RESTART');
+  await ask(site, 'freeze');
+  const refused = await site.cli(['reindex', '-u', 'eve']);
+  expect([refused.status, refused.stderr]).toEqual([75, expect.stringContaining('frozen for a snapshot')]);
+  expect((await site.cli(['verify', '-u', 'eve'])).status).toBe(0); // reads
+  let isDone = false;
+  const waiting = site.cli(['reindex', '-u', 'eve', '--wait']).then((done) => {
+    isDone = true;
+    return done;
+  });
+  await sleep(700);
+  expect(isDone).toBe(false);
+  await ask(site, 'thaw');
+  expect((await waiting).status).toBe(0);
+
+  const { stdout } = await site.cli(['list', '-u', 'eve', '--json']);
+  const leave = await enterPartition(JSON.parse(stdout.toString()).path, false);
+  await expect(ask(site, 'freeze', { withinSeconds: 1 })).rejects.toThrow('a tool was still changing');
+  const freezing = ask(site, 'freeze', { withinSeconds: 20 });
+  await sleep(100);
+  leave();
+  expect((await freezing).state).toBe('frozen');
+  await ask(site, 'thaw');
 });

@@ -3,6 +3,7 @@
 import type { DeflatePool } from '../../pipeline/deflate-pool.ts';
 import type { ShardPools } from '../../pipeline/shard-pools.ts';
 import type { SlabPool } from '../../pipeline/slab-pool.ts';
+import { lockPartitions, prepareFreezeLocks } from '../../store/freeze-lock.ts';
 import type { ServerContext } from '../context.ts';
 import type { Session } from '../session.ts';
 import type { UserAccess } from '../user-access.ts';
@@ -49,6 +50,7 @@ export class Administration {
       log: server.log,
       syncStore: () => syncStore(server.config),
       holdMaintenance: async () => (await this.#maintenance?.hold()) ?? (() => {}),
+      holdTools: (withinMs) => lockPartitions(pathsOf(server.config.partitions), withinMs),
       onChange: (frozen) => metrics.frozen.set(frozen ? 1 : 0),
       onEnd: (end, seconds) => {
         metrics.freezes.inc({ end });
@@ -60,6 +62,7 @@ export class Administration {
   /** @throws BackupError UNAVAILABLE when another server has the socket, IO_ERROR */
   async start(): Promise<void> {
     const { sessions, shards, log, config } = this.#server;
+    prepareFreezeLocks(pathsOf(config.partitions));
     if (config.adminSocket !== undefined) {
       const context = {
         sessions,
@@ -138,4 +141,8 @@ export class Administration {
       residentBytes: process.memoryUsage.rss(),
     };
   }
+}
+
+function pathsOf(partitions: readonly { path: string }[]): string[] {
+  return partitions.map(({ path }) => path);
 }

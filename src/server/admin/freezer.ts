@@ -41,6 +41,8 @@ export interface FreezerOptions extends SessionTable {
   syncStore(): Promise<void>;
   /** Ends or holds up maintenance that writes. @returns what lets it go on */
   holdMaintenance(): Promise<() => void>;
+  /** Keeps tools that change backups from it. @returns what lets them go on @throws BackupError TIMED_OUT */
+  holdTools(withinMs: number): Promise<() => void>;
   /** For the metrics. */
   onChange(frozen: boolean): void;
   onEnd(end: FreezeEnd, seconds: number): void;
@@ -87,6 +89,7 @@ export class Freezer {
     };
     try {
       keep(await this.#o.holdMaintenance());
+      keep(await this.#o.holdTools(request.limits.withinMs));
       keep(await holdSessions(this.#o.sessions.values(), request.limits));
       if (this.#current !== freeze) throw endedEarly();
       const rested = await restBackups(this.#o);
