@@ -11,6 +11,8 @@ export async function writeToStandardOutput(pieces: Iterable<Uint8Array>): Promi
 }
 
 const FLUSH_BYTES = 64 * 1024;
+/** Of one UTF-16 unit. */
+const MAX_UTF8_BYTES = 3;
 const RETRY_MS = 2;
 
 /**
@@ -18,6 +20,7 @@ const RETRY_MS = 2;
  * in memory. flush() before anything else is written there or to standard error, and at the end.
  */
 export class LineWriter {
+  readonly #buffer: Buffer = Buffer.allocUnsafe(2 * FLUSH_BYTES * MAX_UTF8_BYTES);
   #text = '';
 
   /** Adds a line, without its line end. */
@@ -39,9 +42,11 @@ export class LineWriter {
 
   flush(): void {
     if (this.#text === '') return;
-    const bytes = Buffer.from(this.#text, 'utf8');
+    const text = this.#text;
     this.#text = '';
-    writeAll(bytes);
+    // A buffer for each would pile up until the next garbage collection.
+    if (text.length * MAX_UTF8_BYTES > this.#buffer.length) writeAll(Buffer.from(text, 'utf8'));
+    else writeAll(this.#buffer.subarray(0, this.#buffer.write(text, 'utf8')));
   }
 }
 

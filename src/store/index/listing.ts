@@ -57,27 +57,46 @@ export function* listedGuids(index: BackupIndex): Generator<string, void> {
 
 /** All messages with their mailboxes, of each the mailboxes in the order in which those came. */
 export function* listedMessages(index: BackupIndex): Generator<ListedMessage, void> {
+  const names = mailboxNames(index);
   // Each mailbox is asked for the page's range: there is no index by message.
   const links = index.statement(
-    `SELECT r.message_id, CAST(b.uniqueid AS BLOB), CAST(b.mboxname AS BLOB) FROM mailbox b
+    `SELECT r.message_id, b.id FROM mailbox b
       CROSS JOIN mailbox_message r ON r.mailbox_id = b.id AND r.message_id BETWEEN ? AND ? ORDER BY b.id`,
     'raw',
   );
-  let page: { id: number; message: ListedMessage }[] = [];
-  const flush = (): ListedMessage[] => {
-    if (page.length === 0) return [];
-    const byId = new Map(page.map(({ id, message }) => [id, message]));
-    const rows = links.all(page[0]!.id, page.at(-1)!.id) as [number, Buffer, Buffer][];
-    for (const [id, uniqueid, mboxname] of rows)
-      byId.get(id)?.mailboxes.push({ uniqueid: fromBlob(uniqueid), mboxname: fromBlob(mboxname) });
-    page = [];
-    return [...byId.values()];
+  let page = new Map<number, ListedMessage>();
+  let first = 0;
+  let last = 0;
+  const flush = (): Iterable<ListedMessage> => {
+    const whole = page;
+    page = new Map();
+    if (whole.size === 0) return [];
+    for (const [message, mailbox] of links.all(first, last) as [number, number][]) {
+      const name = names.get(mailbox);
+      if (name !== undefined) whole.get(message)?.mailboxes.push(name);
+    }
+    return whole.values();
   };
   for (const [id, guid, size, chunk] of messageRows(index)) {
-    page.push({ id, message: { guid, size, chunk, mailboxes: [] } });
-    if (page.length === PAGE_ROWS) yield* flush();
+    if (page.size === 0) first = id;
+    last = id;
+    page.set(id, { guid, size, chunk, mailboxes: [] });
+    if (page.size === PAGE_ROWS) yield* flush();
   }
   yield* flush();
+}
+
+/** Names of all mailboxes by their ids: they are few, and messages are many. */
+function mailboxNames(index: BackupIndex): Map<number, { uniqueid: string; mboxname: string }> {
+  const rows = index
+    .statement('SELECT id, CAST(uniqueid AS BLOB), CAST(mboxname AS BLOB) FROM mailbox', 'raw')
+    .all() as [number, Buffer, Buffer][];
+  return new Map(
+    rows.map(([id, uniqueid, mboxname]) => [
+      id,
+      { uniqueid: fromBlob(uniqueid), mboxname: fromBlob(mboxname) },
+    ]),
+  );
 }
 
 /** The mailboxes that a message is or was in, in the order in which they came. */
