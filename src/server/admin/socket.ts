@@ -47,9 +47,11 @@ export class AdminSocket {
   /** @throws BackupError UNAVAILABLE when another server has the socket, or why it cannot be made */
   async listen(): Promise<void> {
     this.#lock();
-    fs.rmSync(this.path, { force: true });
     const { address, fd } = socketAddress(this.path, (folder) => fs.openSync(folder, 'r'));
     try {
+      // Where locks are of another kind, or the lock file was removed, this still tells.
+      if (await isAnswered(address)) throw taken(this.path, undefined);
+      fs.rmSync(this.path, { force: true });
       await new Promise<void>((resolve, reject) => {
         this.#server.once('error', (error) => reject(ioError(error, 'listen on', this.path)));
         // Nobody else may connect before the mode is set. The umask is the process's: only the main thread can.
@@ -88,13 +90,7 @@ export class AdminSocket {
     if (!tryLock(fd, 'exclusive')) {
       const holder = lockHolder(fd, 'exclusive');
       fs.closeSync(fd);
-      throw new BackupError({
-        code: 'UNAVAILABLE',
-        tried: 'listen on',
-        subject: this.path,
-        reason: `another server has it${holder ? ` (process ${holder})` : ''}`,
-        remedy: 'End that server, or give this one a configdirectory or backup_admin_socket of its own',
-      });
+      throw taken(this.path, holder);
     }
     this.#lockFd = fd;
   }
@@ -165,6 +161,27 @@ export class AdminSocket {
     }
     socket.end();
   }
+}
+
+function taken(socketPath: string, holder: number | undefined): BackupError {
+  return new BackupError({
+    code: 'UNAVAILABLE',
+    tried: 'listen on',
+    subject: socketPath,
+    reason: `another server has it${holder ? ` (process ${holder})` : ''}`,
+    remedy: 'End that server, or give this one a configdirectory or backup_admin_socket of its own',
+  });
+}
+
+/** Whether somebody listens there. */
+function isAnswered(address: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = net.connect(address, () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', () => resolve(false));
+  });
 }
 
 function line(answer: AdminAnswer): string {
