@@ -10,11 +10,13 @@ import { Command, Option } from 'commander';
 import { BackupError } from '../src/platform/errors.ts';
 import { LoadProcess } from './load/process.ts';
 import { startCyrus } from './peer/cyrus.ts';
+import { measureManyChunks } from './peer/many-chunks.ts';
 import { startOurs } from './peer/ours.ts';
 import { FULL, type Measured, QUICK, type Scenario, type Sizes, scenarios } from './peer/scenarios.ts';
 import type { BenchServer } from './peer/server.ts';
 import { printTable } from './peer/table.ts';
 import { compare, type Figures } from './peer/targets.ts';
+import { TOOLS, ToolStore } from './peer/tools.ts';
 
 interface PeerOptions {
   quick?: boolean;
@@ -39,6 +41,7 @@ async function runPeer(options: PeerOptions): Promise<void> {
       for (const side of sides)
         measured[side][scenario.name] = await measure(scenario, side, load, options.keep === true);
     }
+    await measureTools(sizes, sides, options, load, measured);
   } finally {
     load.stop();
   }
@@ -53,6 +56,37 @@ async function runPeer(options: PeerOptions): Promise<void> {
   }
   const tolerated = Number(options.tolerate ?? '1');
   if (rows.some(({ shortBy }) => shortBy !== undefined && shortBy > tolerated)) process.exitCode = 1;
+}
+
+/** All tools over one store, and what is measured of ours alone. */
+async function measureTools(
+  sizes: Sizes,
+  sides: readonly Side[],
+  { scenario, keep }: PeerOptions,
+  load: LoadProcess,
+  measured: Record<Side, Record<string, Measured>>,
+): Promise<void> {
+  const isChosen = (name: string) => scenario?.includes(name) ?? true;
+  const tools = TOOLS.filter(({ name }) => isChosen(name));
+  if (tools.length > 0) {
+    process.stderr.write('a store for the tools ...');
+    const store = await ToolStore.create(load, sizes.tools.bytes);
+    process.stderr.write(` ${store.megabytes.toFixed(0)} MB\n`);
+    try {
+      for (const tool of tools) {
+        for (const side of sides) {
+          process.stderr.write(`${tool.name}, ${side === 'ours' ? 'ours' : 'ctl_backups'} ...`);
+          const { figures } = (measured[side][tool.name] = await store.run(side, tool));
+          process.stderr.write(` ${figures.megabytesPerSecond!.toFixed(1)} MB/s\n`);
+        }
+      }
+    } finally {
+      if (!keep) store.remove();
+    }
+  }
+  if (isChosen('verify-chunks') && sides.includes('ours')) {
+    measured.ours['verify-chunks'] = await measureManyChunks(sizes.chunks.counts, sizes.chunks.bytes);
+  }
 }
 
 async function measure(scenario: Scenario, side: Side, load: LoadProcess, keep: boolean): Promise<Measured> {
@@ -86,7 +120,7 @@ const program = new Command('bench:peer')
   .description("Measure our server against Cyrus's backupd (needs root and Debian's cyrus-imapd).")
   .option('--quick', 'small sizes, about a minute')
   .addOption(new Option('--only <side>', 'one of the two').choices(['ours', 'peer']))
-  .option('--scenario <name...>', 'only these: push-1 push-4 update turns crowd listing')
+  .option('--scenario <name...>', 'only these: push-1 push-4 update turns crowd listing verify verify-chunks')
   .option('--tolerate <times>', 'fail only where a target is missed by more than this factor', '1')
   .option('--json <file>', 'write all figures there')
   .option('--keep', 'leave the data of the servers behind')

@@ -1,10 +1,12 @@
 /** Piscina entry of the verify pool: checks chunks. */
 import { closeSync, openSync } from 'node:fs';
 import { BackupIndex } from '../src/store/index/backup-index.ts';
-import { type ChunkReport, type ChunkTask, checkIndexedChunks } from '../src/store/verify/chunk-check.ts';
-
-/** Each message and record is looked up, in no order that the index has. */
-const CACHE_KIBIBYTES = 16 * 1024;
+import {
+  type ChunkReport,
+  type ChunkTask,
+  checkIndexedChunks,
+  INDEX_CACHE_KIBIBYTES,
+} from '../src/store/verify/chunk-check.ts';
 
 /** The files of the last task: the next one is most likely about the same backup. */
 let open: { dataPath: string; fd: number; index: BackupIndex } | undefined;
@@ -16,8 +18,13 @@ export default (task: ChunkTask): ChunkReport[] => {
       closeSync(open.fd);
       open = undefined;
     }
-    const index = BackupIndex.open(task.indexPath, { readonly: true, cacheKibibytes: CACHE_KIBIBYTES });
+    const index = BackupIndex.open(task.indexPath, { readonly: true, cacheKibibytes: INDEX_CACHE_KIBIBYTES });
     open = { dataPath: task.dataPath, fd: openSync(task.dataPath, 'r'), index };
   }
-  return checkIndexedChunks(open.fd, open.index, task);
+  open.index.beginRead();
+  try {
+    return checkIndexedChunks(open.fd, open.index, task);
+  } finally {
+    open.index.commit();
+  }
 };

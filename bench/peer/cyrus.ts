@@ -5,7 +5,7 @@ import { BackupError } from '../../src/platform/errors.ts';
 import { ACCOUNT, type BenchServer, freePort, greets, Workspace } from './server.ts';
 
 /** Where Debian puts Cyrus's programs. */
-const BIN = '/usr/lib/cyrus/bin';
+export const BIN = '/usr/lib/cyrus/bin';
 const SERVERNAME = 'peer.bench.test';
 const FOLDERS = ['backup', 'staging', 'tmp', 'run', 'spool'];
 const CONF_FOLDERS = ['db', 'proc', 'log', 'msg', 'socket', 'sync', 'lock', 'user', 'quota'];
@@ -68,7 +68,7 @@ async function end(master: ChildProcess, exited: Promise<void>): Promise<void> {
   await exited;
 }
 
-function cyrusUser(): { uid: number; gid: number } {
+export function cyrusUser(): { uid: number; gid: number } {
   if (!existsSync(path.join(BIN, 'backupd'))) {
     throw unavailable(
       'it is not installed',

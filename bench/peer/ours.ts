@@ -5,7 +5,7 @@ import { BackupError } from '../../src/platform/errors.ts';
 import { ACCOUNT, type BenchServer, freePort, greets, Workspace } from './server.ts';
 
 const CLI = path.join(import.meta.dirname, '..', '..', 'src', 'cli');
-const LAUNCH = path.join(CLI, 'launch.cjs');
+export const LAUNCH: string = path.join(CLI, 'launch.cjs');
 const CTL_BACKUPS = path.join(CLI, 'compat', 'ctl_backups.cjs');
 
 /** Starts our server as anybody would, with its default settings: every OK durable. */

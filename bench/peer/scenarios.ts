@@ -15,6 +15,10 @@ export interface Sizes {
   turns: { users: number; connections: number[] };
   crowd: { connections: number; bytesPerUser: number };
   listing: { users: number };
+  /** Of the data file over which tools are run. */
+  tools: { bytes: number };
+  /** Numbers of chunks, ascending, into which content of so many bytes is divided. */
+  chunks: { counts: number[]; bytes: number };
 }
 
 export const FULL: Sizes = {
@@ -23,6 +27,8 @@ export const FULL: Sizes = {
   turns: { users: 500, connections: [1, 4, 8] },
   crowd: { connections: 64, bytesPerUser: 5e6 },
   listing: { users: 2000 },
+  tools: { bytes: 1e9 },
+  chunks: { counts: [10, 10_000], bytes: 200e6 },
 };
 
 export const QUICK: Sizes = {
@@ -31,6 +37,8 @@ export const QUICK: Sizes = {
   turns: { users: 60, connections: [1, 4] },
   crowd: { connections: 16, bytesPerUser: 1e6 },
   listing: { users: 1000 },
+  tools: { bytes: 100e6 },
+  chunks: { counts: [10, 1000], bytes: 50e6 },
 };
 
 /** Not counted: what the first ones cost is compilation, and caches filled anew. */

@@ -26,6 +26,8 @@ interface Target {
 const MAX_PEAK_MEGABYTES = 300;
 const MAX_UPDATE_MS = 10;
 const MAX_UPDATE_GROWTH = 1.3;
+/** 20 kB chunks of 4 kB messages against 20 MB chunks of the same. */
+const MAX_CHUNKS_GROWTH = 1.5;
 
 /** Lays the figures of both servers beside one another and judges ours. */
 export function compare(sizes: Sizes, ours: Figures | undefined, peer: Figures | undefined): Row[] {
@@ -80,6 +82,19 @@ export function compare(sizes: Sizes, ours: Figures | undefined, peer: Figures |
     memory('turns', `${users} users in turn`),
     memory('crowd', `${sizes.crowd.connections} connections at once`),
     memory('listing', `list and stat of ${sizes.listing.users} users`),
+    row('verify', 'MB/s', 'verify', 'megabytesPerSecond', 'more', timesBetter(12)),
+    row('CPU, verify', 's/GB', 'verify', 'cpuSecondsPerGigabyte', 'less'),
+    memory('verify', 'verify'),
+    ...sizes.chunks.counts.map((count, i) =>
+      row(
+        `verify, ${count} chunks`,
+        'ms/MB',
+        'verify-chunks',
+        `msPerMegabyteAt${count}Chunks`,
+        'less',
+        i === 0 ? undefined : chunksTarget(sizes.chunks.counts[0]!, ours?.['verify-chunks']),
+      ),
+    ),
     stored('stored, first push', 'push-1', ours, peer),
     stored(`stored, ${users} small users`, 'turns', ours, peer),
     row('of it data, first push', 'MB', 'push-1', 'dataMegabytes', 'less'),
@@ -96,6 +111,15 @@ function timesBetter(times: number): Target {
 
 function atMost(limit: number, unit: string): Target {
   return { text: `<= ${limit} ${unit}`, shortBy: (ours) => ours / limit };
+}
+
+/** Chunks may cost a little, but no more the more of them there are. */
+function chunksTarget(fewest: number, figures: Measured['figures'] | undefined): Target {
+  const atFewest = figures?.[`msPerMegabyteAt${fewest}Chunks`];
+  return {
+    text: `<= ${MAX_CHUNKS_GROWTH} x at ${fewest}`,
+    shortBy: (ours) => (atFewest === undefined ? undefined : ours / (MAX_CHUNKS_GROWTH * atFewest)),
+  };
 }
 
 /** At the largest backup: fast, and hardly slower than at the smallest. */

@@ -12,11 +12,14 @@ const MIN_BYTES = 32 << 20;
 
 export class VerifyPool {
   readonly threads: number = Math.min(os.availableParallelism(), MAX_THREADS);
+  /** Bytes of the file that a thread checks at a time. */
+  readonly taskBytes: number;
   readonly #minBytes: number;
   #pool: Piscina<ChunkTask, ChunkReport[]> | undefined;
 
   constructor(options: { minBytes?: number } = {}) {
     this.#minBytes = options.minBytes ?? MIN_BYTES;
+    this.taskBytes = this.#minBytes / 4;
   }
 
   /** Whether threads would help with a data file of this size and number of chunks. */

@@ -19,6 +19,7 @@ import {
   type ChunkTask,
   checkChunk,
   checkIndexedChunks,
+  INDEX_CACHE_KIBIBYTES,
 } from '../store/verify/chunk-check.ts';
 import type { Finding, FindingCode } from '../store/verify/finding.ts';
 import { Marks } from '../store/verify/marks.ts';
@@ -64,7 +65,7 @@ export interface VerifyReport {
 
 /** Findings that a report holds; onFinding gets all. */
 export const MAX_FINDINGS = 1000;
-/** Bytes of the file that a thread checks at a time, and chunks at most where these are small. */
+/** What is hashed and checked at a time: bytes of the file, and chunks at most where these are small. */
 const TASK_BYTES = 8 << 20;
 const MAX_CHUNKS_OF_TASK = 256;
 /** What says that bytes of a chunk are not what they were, and not only that the index is wrong. */
@@ -87,12 +88,16 @@ export async function verifyBackup(options: VerifyOptions): Promise<VerifyReport
     const verification = new Verification(options, file);
     if (file.sizeBytes === 0) return verification.report;
     try {
-      index = BackupIndex.open(verification.indexPath, { readonly: true });
+      index = BackupIndex.open(verification.indexPath, {
+        readonly: true,
+        cacheKibibytes: INDEX_CACHE_KIBIBYTES,
+      });
     } catch (error) {
       if (!(error instanceof BackupError)) throw error;
       verification.withoutIndex(error.reason);
       return verification.report;
     }
+    index.beginRead();
     await verification.withIndex(index);
     return verification.report;
   } finally {
@@ -171,21 +176,29 @@ class Verification {
     const checked: CheckedChunk[] = [];
     let lastTime = 0;
     let end = 0;
+    let isKnown = false;
     for await (const { chunk, next, report } of this.#checkChunks(index, marks, chunks, known, hashes)) {
-      if (end < chunk.offset) this.#unindexed(end, chunk.offset, 'between');
+      if (end < chunk.offset) this.#unindexed(end, chunk.offset, isKnown ? 'known' : 'between');
+      isKnown = known.has(chunk.id);
       this.#take(report, isMissingTrailer(state, sizeBytes) && next === sizeBytes);
       this.#noteLosses(chunk, report);
-      if (report.firstTime > 0 && report.firstTime < lastTime) {
+      if (report.firstTime > 0 && report.firstTime < lastTime && !this.#damaged.has(chunk.id)) {
         const text = `its first line is of ${report.firstTime}, older than one of ${lastTime} before it`;
         this.fault('TIME_BACKWARDS', text, { chunk: chunk.id, fileOffset: chunk.offset });
       }
-      lastTime = Math.max(lastTime, report.lastTime);
+      if (!this.#damaged.has(chunk.id)) lastTime = Math.max(lastTime, report.lastTime);
       this.#options.onProgress?.(next - chunk.offset);
       end = Math.max(end, report.end);
       const { renames, renamed } = report;
       checked.push({ id: chunk.id, report: { renames, renamed } });
     }
-    if (end < sizeBytes) this.#unindexed(end, sizeBytes, state?.committedEnd === end ? 'pending' : 'between');
+    if (end < sizeBytes) {
+      this.#unindexed(
+        end,
+        sizeBytes,
+        isKnown ? 'known' : state?.committedEnd === end ? 'pending' : 'between',
+      );
+    }
     for (const finding of await hashes.finish()) {
       this.#add({ severity: 'fault', ...finding });
       this.#noteChangedFile(chunks, known);
@@ -234,10 +247,11 @@ class Verification {
 
   #tasks(chunks: readonly ChunkRow[], marks: Marks, known: ReadonlyMap<number, number>): ChunkTask[] {
     const tasks: ChunkTask[] = [];
-    let bytes = TASK_BYTES;
+    const taskBytes = this.#options.pool?.taskBytes ?? TASK_BYTES;
+    let bytes = taskBytes;
     for (const [i, { id, offset }] of chunks.entries()) {
       const end = chunks[i + 1]?.offset ?? this.#file.sizeBytes;
-      if (bytes >= TASK_BYTES || tasks.at(-1)!.chunks.length >= MAX_CHUNKS_OF_TASK) {
+      if (bytes >= taskBytes || tasks.at(-1)!.chunks.length >= MAX_CHUNKS_OF_TASK) {
         const { dataPath } = this.#options;
         tasks.push({ dataPath, indexPath: this.indexPath, chunks: [], marks: marks.memory });
         bytes = 0;
@@ -308,9 +322,10 @@ class Verification {
    * Bytes that no chunk of the index covers. Their messages are checked all the same.
    *
    * @param where `alone`: there is no index. `crashed`: the same after a crash, which may have torn the last
-   *   chunk. `pending`: at the end, as a crash leaves them. `between`: anywhere else.
+   *   chunk. `pending`: at the end, as a crash leaves them. `known`: behind a chunk that is known to be damaged and
+   *   may seem to end too early. `between`: anywhere else.
    */
-  #unindexed(from: number, to: number, where: 'alone' | 'crashed' | 'between' | 'pending'): void {
+  #unindexed(from: number, to: number, where: 'alone' | 'crashed' | 'between' | 'known' | 'pending'): void {
     const { fd } = this.#file;
     for (const { offset, end, state, reason } of scanMembers(fd, from, to, {
       fileSha1: ResumableSha1.create(),
@@ -319,19 +334,20 @@ class Verification {
       if (where === 'pending' && state !== 'corrupt') {
         const text = `${bytes} are not indexed yet; the next opening indexes what is whole in them`;
         this.#add({ code: 'RECOVERY_PENDING', severity: 'notice', text, fileOffset: offset });
-      } else if (where === 'between' || where === 'pending') {
+      } else if (where === 'between' || where === 'known' || where === 'pending') {
         const what =
           state === 'corrupt'
             ? `no whole chunk: ${reason}`
             : `${state === 'complete' ? 'a' : 'an unfinished'} chunk`;
         const text = `${bytes} belong to no chunk of the index; they are ${what}`;
-        this.fault('DATA_NOT_INDEXED', text, { fileOffset: offset });
+        const severity = where === 'known' ? 'notice' : 'fault';
+        this.#add({ code: 'DATA_NOT_INDEXED', severity, text, fileOffset: offset });
       } else if (state !== 'complete' && !(where === 'crashed' && state === 'unfinished' && end === to)) {
         this.fault(state === 'corrupt' ? 'CHUNK_CORRUPT' : 'CHUNK_UNFINISHED', reason, {
           fileOffset: offset,
         });
       }
-      if (state === 'corrupt') continue;
+      if (state === 'corrupt' || where === 'known') continue;
       const report = checkChunk({ fd, offset, end });
       this.report.messages += report.messages;
       this.report.contentBytes += report.contentBytes;

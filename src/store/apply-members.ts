@@ -37,6 +37,7 @@ export interface AppliedMembers {
 /** End of the last segment and the final block of a finished chunk; CRC-32 and length follow. */
 const FINISHED_END = Buffer.from([0x00, 0x00, 0xff, 0xff, 0x03, 0x00]);
 const FOOTER_BYTES = 8;
+const SECONDS_OF_DAY = 86_400;
 
 /**
  * Enters the members into the index, inside the caller's transaction; an unfinished last one is cut behind
@@ -81,11 +82,16 @@ export async function applyMembers(
       dataSha1: member.contentSha1,
     });
     const sha1 = hashRange(file.fd, member.offset, member.end, ResumableSha1.load(member.fileSha1State));
-    state = afterMembers(member.end, sha1.save(), Math.max(state.lastTime, member.lastTime));
+    state = afterMembers(member.end, sha1.save(), Math.max(state.lastTime, believableTime(member)));
   }
   markDamage(index, damage);
   index.setState(state);
   return { state, needsTrailer, damage };
+}
+
+/** No line is written with an earlier time than the last one's, so that of damaged text must not count for ever. */
+function believableTime({ state, lastTime }: ScannedMember): number {
+  return state !== 'complete' && lastTime > Date.now() / 1000 + SECONDS_OF_DAY ? 0 : lastTime;
 }
 
 function noteDamage(

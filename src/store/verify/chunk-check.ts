@@ -7,7 +7,7 @@ import { placesAreCurrent } from '../stored-message.ts';
 import { type Finding, FindingList } from './finding.ts';
 import { LineChecker, type RenameLine } from './line-checker.ts';
 import type { RenamedState } from './mailbox-checker.ts';
-import { type MarkMemory, Marks } from './marks.ts';
+import { type MarkMemory, Marks, TentativeMarks } from './marks.ts';
 import { type MemberResult, readMember, readSoundMember } from './member-content.ts';
 
 export interface ChunkReport {
@@ -23,9 +23,12 @@ export interface ChunkReport {
   messages: number;
   renames: RenameLine[];
   renamed: RenamedState[];
-  /** GUIDs of messages that the index has in this chunk and whose bytes are damaged. */
+  /** GUIDs of messages that the index has in this chunk and that it may be unable to give back. */
   lost: string[];
 }
+
+/** For the connection to the index: each message and record is looked up, in no order that the index has. */
+export const INDEX_CACHE_KIBIBYTES: number = 16 * 1024;
 
 /** Values of scalars that the checks look at are short; a script or annotation of any size is passed over. */
 const MAX_VALUE_BYTES = 128 * 1024;
@@ -62,6 +65,7 @@ export interface ChunkTask {
   marks: MarkMemory;
 }
 
+/** Expects that the index is in a transaction. */
 export function checkIndexedChunks(fd: number, index: BackupIndex, task: ChunkTask): ChunkReport[] {
   const marks = new Marks(task.marks);
   return task.chunks.map(({ chunkId, offset, end, isKnown }) => {
@@ -111,11 +115,13 @@ class ContentCheck {
   readonly #checker: LineChecker;
   readonly #parser: LineParser;
   readonly #hash = createHash('sha1');
+  readonly #marks: TentativeMarks | undefined;
   #isEnded = false;
 
   constructor(source: ChunkSource) {
     const { offset, indexed } = source;
     this.#source = source;
+    this.#marks = indexed && new TentativeMarks(indexed.marks);
     this.findings = new FindingList({
       chunk: indexed?.chunk.id,
       fileOffset: offset,
@@ -125,7 +131,7 @@ class ContentCheck {
       indexed && {
         index: indexed.index,
         chunkId: indexed.chunk.id,
-        marks: indexed.marks,
+        marks: this.#marks!,
         placesAreCurrent: placesAreCurrent(indexed.index, offset),
       },
       this.findings,
@@ -152,6 +158,7 @@ class ContentCheck {
   /** `result`: undefined if no chunk begins there. */
   finish(result: MemberResult | undefined): ChunkReport {
     this.endContent();
+    this.#marks?.keep();
     const { indexed, end } = this.#source;
     if (result !== undefined && !result.damaged && indexed !== undefined) {
       compareChunk(indexed.chunk, result.contentLength, this.#hash.digest('hex'), this.findings);

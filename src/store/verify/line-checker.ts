@@ -10,7 +10,7 @@ import type { LineEvents, LineStart, MalformedLine } from '../../csync/line-pars
 import type { BackupIndex } from '../index/backup-index.ts';
 import type { FindingList } from './finding.ts';
 import { MailboxChecker, type RenamedState } from './mailbox-checker.ts';
-import type { Marks } from './marks.ts';
+import type { MarkSet } from './marks.ts';
 
 /** A RENAME in the chunk. Numbers are decimal text. */
 export interface RenameLine {
@@ -28,11 +28,11 @@ export class LineChecker implements LineEvents {
   firstTime = 0;
   lastTime = 0;
   readonly renames: RenameLine[] = [];
-  /** GUIDs of damaged messages that the index means by these very bytes. */
+  /** GUIDs of messages that are not what the index means by them, at the place where it looks for them. */
   readonly lost: string[] = [];
   readonly #index: BackupIndex | undefined;
   readonly #chunkId: number | undefined;
-  readonly #marks: Marks | undefined;
+  readonly #marks: MarkSet | undefined;
   readonly #findings: FindingList;
   readonly #placesAreCurrent: boolean;
   readonly #mailbox: MailboxChecker | undefined;
@@ -44,7 +44,7 @@ export class LineChecker implements LineEvents {
 
   /** `of`: what the chunk is to be compared with; undefined for a chunk that the index does not know. */
   constructor(
-    of: { index: BackupIndex; chunkId: number; marks: Marks; placesAreCurrent: boolean } | undefined,
+    of: { index: BackupIndex; chunkId: number; marks: MarkSet; placesAreCurrent: boolean } | undefined,
     findings: FindingList,
   ) {
     this.#index = of?.index;
@@ -70,7 +70,7 @@ export class LineChecker implements LineEvents {
     }
     if (this.lines++ === 0) this.firstTime = line.time;
     this.lastTime = Math.max(this.lastTime, line.time);
-    if (line.command !== 'APPLY') return;
+    // As whoever makes an index of it does, whatever damage has made of the word before the verb.
     if (line.verb === 'MESSAGE') this.#handler = 'message';
     if (line.verb === 'RENAME') {
       this.#handler = 'rename';
@@ -160,6 +160,8 @@ export class LineChecker implements LineEvents {
     this.#marks.set('message', id);
     if (indexedSize === size && !placeDiffers) return;
     const text = `message ${guid} has ${size} bytes at ${contentOffset}, the index says ${indexedSize} at ${indexedContent}`;
+    // Perhaps only the index is wrong; whoever takes note of losses reads it once more.
+    this.lost.push(guid);
     this.#findings.add('MESSAGE_PLACE_WRONG', text, { lineOffset, guid, severity: 'fault' });
   }
 

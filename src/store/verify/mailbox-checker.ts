@@ -6,7 +6,7 @@ import type { ScalarView } from '../../csync/dlist-sax.ts';
 import type { BackupIndex } from '../index/backup-index.ts';
 import { type MailboxRow, mailboxByUniqueid } from '../index/queries.ts';
 import { unsignedDigits } from '../index/sql-text.ts';
-import type { Marks } from './marks.ts';
+import type { MarkSet } from './marks.ts';
 
 /** What a RENAME changes of a mailbox. */
 export interface MailboxPlace {
@@ -45,7 +45,7 @@ export class MailboxChecker {
   readonly #renamed = new Map<number, RenamedState>();
   readonly #index: BackupIndex;
   readonly #chunkId: number;
-  readonly #marks: Marks;
+  readonly #marks: MarkSet;
   #lineOffset = 0;
   /** Containers that are open, and which of them are read. */
   #depth = 0;
@@ -54,6 +54,7 @@ export class MailboxChecker {
   #key = '';
   readonly #header = new Map<string, string>();
   #row: MailboxRow | undefined;
+  #lastRow: MailboxRow | undefined;
   #hasSideRecords = false;
   #uid: number | undefined;
   #modseq: string | undefined;
@@ -62,7 +63,7 @@ export class MailboxChecker {
   #size: number | undefined;
   #guid: string | undefined;
 
-  constructor(index: BackupIndex, chunkId: number, marks: Marks) {
+  constructor(index: BackupIndex, chunkId: number, marks: MarkSet) {
     this.#index = index;
     this.#chunkId = chunkId;
     this.#marks = marks;
@@ -137,11 +138,13 @@ export class MailboxChecker {
   #findRow(): MailboxRow | undefined {
     const uniqueid = this.#header.get('UNIQUEID');
     if (uniqueid === undefined) return undefined;
-    this.#row = mailboxByUniqueid(this.#index, uniqueid);
-    if (this.#row !== undefined) {
-      const side = this.#index.statement(HAS_SIDE, 'pluck').get(this.#row.id);
+    // One MAILBOX after the other is about the same mailbox; nobody changes the index meanwhile.
+    if (this.#lastRow?.uniqueid !== uniqueid) {
+      this.#lastRow = mailboxByUniqueid(this.#index, uniqueid);
+      const side = this.#lastRow && this.#index.statement(HAS_SIDE, 'pluck').get(this.#lastRow.id);
       this.#hasSideRecords = side === 1;
     }
+    this.#row = this.#lastRow;
     return this.#row;
   }
 

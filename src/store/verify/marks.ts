@@ -7,8 +7,36 @@ export type MarkedTable = (typeof MARKED_TABLES)[number];
 /** Memory of Marks, to be handed to workers. */
 export type MarkMemory = Record<MarkedTable, SharedArrayBuffer>;
 
+/** What those who check lines do with marks. */
+export interface MarkSet {
+  set(table: MarkedTable, id: number): void;
+  has(table: MarkedTable, id: number): boolean;
+}
+
+/** Marks that count only when they are kept: the reading of a chunk may have to begin again. */
+export class TentativeMarks implements MarkSet {
+  readonly #marks: Marks;
+  readonly #ids: Record<MarkedTable, Set<number>> = mapTables(() => new Set<number>());
+
+  constructor(marks: Marks) {
+    this.#marks = marks;
+  }
+
+  set(table: MarkedTable, id: number): void {
+    this.#ids[table].add(id);
+  }
+
+  has(table: MarkedTable, id: number): boolean {
+    return this.#ids[table].has(id) || this.#marks.has(table, id);
+  }
+
+  keep(): void {
+    for (const table of MARKED_TABLES) for (const id of this.#ids[table]) this.#marks.set(table, id);
+  }
+}
+
 /** One bit for each row: whether what it says was found in the data file. Several threads set bits at once. */
-export class Marks {
+export class Marks implements MarkSet {
   readonly memory: MarkMemory;
   readonly #words: Record<MarkedTable, Int32Array>;
 

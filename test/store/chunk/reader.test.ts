@@ -84,6 +84,24 @@ describe('readContent', () => {
     expect(longest).toBeLessThanOrEqual(256 * 1024 + 258);
   });
 
+  it('gives what lies before damage, to the byte', async () => {
+    const { bytes, content, flushes } = await cyrusMember([line('a'), line('b'), line('c')]);
+    using file = new TemporaryFile();
+    const damaged = Buffer.from(bytes);
+    damaged.fill(0xff, flushes[2]!.bytes);
+    file.replace(damaged);
+    const parts: Buffer[] = [];
+    expect(() => {
+      for (const piece of readContent(file.fd, { offset: 0 })) parts.push(Buffer.from(piece));
+    }).toThrow('its stream is damaged at byte');
+    const good = Buffer.concat(parts).length;
+    expect(good).toBe(flushes[2]!.content);
+    expect(collect(readContent(file.fd, { offset: 0 }, 0, good)).equals(content.subarray(0, good))).toBe(
+      true,
+    );
+    expect(() => collect(readContent(file.fd, { offset: 0 }, 0, good + 1))).toThrow('damaged');
+  });
+
   it('says what is wrong with a chunk', () => {
     using file = new TemporaryFile();
     const { content } = sample(file, true);

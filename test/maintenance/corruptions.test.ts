@@ -1,0 +1,76 @@
+import fs from 'node:fs';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { noteVerified } from '../../src/maintenance/heal.ts';
+import { reindexBackup } from '../../src/maintenance/reindex.ts';
+import { loadDeflateEngine } from '../../src/platform/deflate.ts';
+import { isReadable } from '../../src/store/heal.ts';
+import { BackupIndex } from '../../src/store/index/backup-index.ts';
+import { messages } from '../../src/store/index/queries.ts';
+import type { SampleBackup } from './backup-files.ts';
+import { CORRUPTIONS, corruptible, type Layout } from './corruptions.ts';
+
+const engine = loadDeflateEngine('auto');
+
+function layoutOf(backup: SampleBackup): Layout {
+  const index = BackupIndex.open(backup.indexPath, { readonly: true });
+  const [first, second, third] = index.chunks().map(({ offset }) => offset) as [number, number, number];
+  index.close();
+  return { first, second, third, end: backup.bytes().length };
+}
+
+/** Whatever the index counts as there can be read. */
+function expectReadable(backup: SampleBackup): void {
+  const index = BackupIndex.open(backup.indexPath, { readonly: true });
+  const fd = fs.openSync(backup.dataPath, 'r');
+  for (const { guid } of [...messages(index)]) {
+    expect(isReadable(fd, index, index.findMessage(guid)!), guid).toBe(true);
+  }
+  fs.closeSync(fd);
+  index.close();
+}
+
+/** Notes what verify finds; what is left is the index's, and making it anew mends that. */
+async function expectMended(backup: SampleBackup): Promise<void> {
+  await noteVerified(await backup.verify(), { engine });
+  if (!(await backup.verify()).ok) {
+    await reindexBackup({ dataPath: backup.dataPath, engine, keepPrevious: false });
+  }
+  const { findings } = await backup.verify();
+  expect(findings.filter(({ severity }) => severity === 'fault')).toEqual([]);
+  expectReadable(backup);
+}
+
+describe('each corruption is reported exactly, and mended', () => {
+  it.each(CORRUPTIONS)('$name', async ({ apply, expected }) => {
+    using backup = corruptible();
+    const layout = layoutOf(backup);
+    apply(backup, layout);
+    const { findings } = await backup.verify();
+    const wanted = expected(layout);
+    expect(findings.map(({ code }) => code)).toEqual(wanted.map(({ code }) => code));
+    expect(findings).toMatchObject(wanted);
+    await expectMended(backup);
+  });
+});
+
+describe('flipped bits anywhere', () => {
+  it('are all reported, and cost nothing that can still be read', async () => {
+    using sound = corruptible();
+    const whole = sound.bytes();
+    const flips = fc.array(fc.tuple(fc.nat(whole.length - 1), fc.nat(7)), { minLength: 1, maxLength: 3 });
+    await fc.assert(
+      fc.asyncProperty(flips, async (places) => {
+        using backup = corruptible();
+        const bytes = Buffer.from(whole);
+        for (const [at, bit] of places) bytes[at]! ^= 1 << bit;
+        // Two flips can undo each other.
+        if (bytes.equals(whole)) return;
+        backup.write(bytes);
+        expect((await backup.verify()).ok).toBe(false);
+        await expectMended(backup);
+      }),
+      { numRuns: 60 },
+    );
+  });
+});
