@@ -83,6 +83,6 @@ async function hold(flags: LockFlags): Promise<HeldBackup> {
     });
   }
   return user === undefined
-    ? holdNewFile(file!)
-    : holdNewUser(useridOf(user), loadConfig({ file: flags.config }));
+    ? await holdNewFile(file!, wait ?? false)
+    : await holdNewUser(useridOf(user), loadConfig({ file: flags.config }), wait ?? false);
 }

@@ -4,11 +4,12 @@ import path from 'node:path';
 import type { Config } from '../config/config.ts';
 import { syncDirectorySync } from '../platform/durable.ts';
 import { BackupError, hasErrno } from '../platform/errors.ts';
-import { tryLock, unlock } from '../platform/file-lock.ts';
+import { tryLock } from '../platform/file-lock.ts';
 import { ioError } from '../platform/io-error.ts';
-import { Catalog } from '../store/catalog.ts';
+import { Catalog, entryExists } from '../store/catalog.ts';
 import { chooseDataFile } from '../store/create-data-file.ts';
 import { indexPathOf } from '../store/data-file.ts';
+import { enterPartition } from '../store/freeze-lock.ts';
 import { BackupIndex } from '../store/index/backup-index.ts';
 import { openLocked } from './locked-file.ts';
 
@@ -20,68 +21,95 @@ export interface HeldBackup {
   release(): void;
 }
 
-/** @throws BackupError LOCKED if somebody else has it and `wait` is false, NOT_FOUND, PERMISSION_DENIED, IO_ERROR. */
+/**
+ * Not during a freeze: what is done to the files would spoil the snapshot. A freeze waits for the end of it.
+ *
+ * @throws BackupError LOCKED if somebody else has it and `wait` is false, NOT_FOUND, PERMISSION_DENIED, IO_ERROR.
+ */
 export async function holdBackup(dataPath: string, wait: boolean): Promise<HeldBackup> {
-  const file = await openLocked(dataPath, wait);
-  return { dataPath, indexPath: indexPathOf(dataPath), fd: file.fd, release: () => file.close() };
+  const leave = await enterPartition(dataPath, wait);
+  try {
+    const file = await openLocked(dataPath, wait);
+    return held(dataPath, file.fd, () => {
+      file.close();
+      leave();
+    });
+  } catch (error) {
+    leave();
+    throw error;
+  }
 }
 
 /**
  * Makes an empty backup in this file, with an empty index, and holds it. The catalog is not told.
  *
- * @throws BackupError EXISTS if there is such a file.
+ * @throws BackupError EXISTS if there is such a file; LOCKED during a freeze.
  */
-export function holdNewFile(dataPath: string): HeldBackup {
-  let fd: number;
+export async function holdNewFile(dataPath: string, wait: boolean): Promise<HeldBackup> {
+  const leave = await enterPartition(dataPath, wait);
   try {
-    fd = fs.openSync(dataPath, 'wx+', 0o600);
+    const fd = create(dataPath);
+    tryLock(fd, 'exclusive');
+    return finish(fd, dataPath, () => {
+      fs.closeSync(fd);
+      leave();
+    });
   } catch (error) {
-    if (hasErrno(error, 'EEXIST')) throw exists(dataPath, `${dataPath} is there already`);
-    throw ioError(error, 'create', dataPath);
+    leave();
+    throw error;
   }
-  tryLock(fd, 'exclusive');
-  return finish(fd, dataPath);
 }
 
 /**
  * Makes an empty backup for a user on the partition that the configuration chooses, enters it into the catalog, and
  * holds it.
  *
- * @throws BackupError EXISTS if the user has one.
+ * @throws BackupError EXISTS if the user has one; LOCKED during a freeze.
  */
-export function holdNewUser(userid: string, config: Config): HeldBackup {
+export async function holdNewUser(userid: string, config: Config, wait: boolean): Promise<HeldBackup> {
   const catalog = new Catalog(config.backupDbPath);
   try {
     const present = catalog.get(userid);
-    if (present !== undefined) throw exists(userid, `the user has the backup ${present}`);
+    if (present !== undefined) throw entryExists(userid, present);
     const file = chooseDataFile(userid, config);
-    file.publish(userid, catalog);
-    return finish(file.fd, file.path);
+    try {
+      file.closeWith(await enterPartition(file.path, wait));
+      file.publish(userid, catalog, 'add');
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+    return finish(file.fd, file.path, () => file.close());
   } finally {
     catalog.close();
   }
 }
 
-function finish(fd: number, dataPath: string): HeldBackup {
-  BackupIndex.open(indexPathOf(dataPath), { create: true }).close();
-  syncDirectorySync(path.dirname(dataPath));
-  return {
-    dataPath,
-    indexPath: indexPathOf(dataPath),
-    fd,
-    release: () => {
-      unlock(fd);
-      fs.closeSync(fd);
-    },
-  };
+function create(dataPath: string): number {
+  try {
+    return fs.openSync(dataPath, 'wx+', 0o600);
+  } catch (error) {
+    if (hasErrno(error, 'EEXIST')) throw fileExists(dataPath);
+    throw ioError(error, 'create', dataPath);
+  }
 }
 
-function exists(subject: string, reason: string): BackupError {
+function finish(fd: number, dataPath: string, leave: () => void): HeldBackup {
+  BackupIndex.open(indexPathOf(dataPath), { create: true }).close();
+  syncDirectorySync(path.dirname(dataPath));
+  return held(dataPath, fd, leave);
+}
+
+function held(dataPath: string, fd: number, release: () => void): HeldBackup {
+  return { dataPath, indexPath: indexPathOf(dataPath), fd, release };
+}
+
+function fileExists(dataPath: string): BackupError {
   return new BackupError({
     code: 'EXISTS',
-    tried: 'create a backup for',
-    subject,
-    reason,
-    remedy: 'Leave out --create to lock the one that is there',
+    tried: 'create',
+    subject: dataPath,
+    reason: 'there is such a file',
+    remedy: 'Leave out --create to lock it',
   });
 }

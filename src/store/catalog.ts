@@ -99,6 +99,16 @@ export class Catalog {
     this.#change((transaction) => transaction.put(key, Buffer.from(dataPath, 'utf8')));
   }
 
+  /** Adds an entry. @throws BackupError EXISTS when the user has one */
+  add(userid: string, dataPath: string): void {
+    const key = keyOf(userid);
+    this.#change((transaction) => {
+      const present = transaction.get(key);
+      if (present) throw entryExists(userid, present.toString('utf8'));
+      transaction.put(key, Buffer.from(dataPath, 'utf8'));
+    });
+  }
+
   /** Does nothing when there is no such entry. */
   delete(userid: string): void {
     const key = keyOf(userid);
@@ -272,6 +282,16 @@ export class Catalog {
       rmSync(name, { force: true });
     }
   }
+}
+
+export function entryExists(userid: string, dataPath: string): BackupError {
+  return new BackupError({
+    code: 'EXISTS',
+    tried: 'make a backup for',
+    subject: userid,
+    reason: `the user has ${dataPath}`,
+    remedy: 'Use the one that is there',
+  });
 }
 
 /** @throws BackupError BAD_PARAMETERS */

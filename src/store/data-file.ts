@@ -114,11 +114,15 @@ export class DataFile {
     return fs.fstatSync(this.fd).size;
   }
 
-  /** Makes a staged file, whose content must have been synced, the backup of `userid`; durable on return. */
-  publish(userid: string, catalog: Catalog): void {
+  /**
+   * Makes a staged file, whose content must have been synced, the backup of `userid`; durable on return.
+   *
+   * @throws BackupError EXISTS with `add` if the user has got another meanwhile.
+   */
+  publish(userid: string, catalog: Catalog, how: 'put' | 'add' = 'put'): void {
     if (this.#stagedPath === undefined) return;
     syncDirectorySync(path.dirname(this.#stagedPath));
-    catalog.put(userid, this.path);
+    catalog[how](userid, this.path);
     crashPoint('catalog-written');
     fs.renameSync(this.#stagedPath, this.path);
     this.#stagedPath = undefined;

@@ -22,8 +22,8 @@ export async function lockOne(target: NamedTarget, line: CtlLine, config: Config
   else process.stderr.write(`trying to obtain lock on ${name}...\n`);
   let held: HeldBackup;
   try {
-    if (path === undefined) held = holdNewUser(useridOf(name), config);
-    else held = line.create ? holdNewFile(path) : await hold(path, line.wait);
+    if (path === undefined) held = await holdNewUser(useridOf(name), config, line.wait);
+    else held = line.create ? await holdNewFile(path, line.wait) : await hold(path, line.wait);
   } catch (error) {
     if (!(error instanceof BackupError)) throw error;
     const words = cyrusWords(error.code, error.message);
