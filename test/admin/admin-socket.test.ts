@@ -1,11 +1,12 @@
+import { spawn } from 'node:child_process';
 import { chmodSync, existsSync, renameSync, statSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { mailboxValue, messageValue } from '../store/support/store-rig.ts';
-import { ask, askRaw, socketOf } from '../support/admin.ts';
-import { type BackupServer, BackupSite, run } from '../support/backup-server.ts';
+import { ask, askRaw, dataPathOf, socketOf, verified } from '../support/admin.ts';
+import { type BackupServer, BackupSite, ROOT, run } from '../support/backup-server.ts';
 
 let site: BackupSite;
 let server: BackupServer;
@@ -26,11 +27,6 @@ async function push(user: string, content: string) {
   await wire.ok(`APPLY MESSAGE ${messageValue([content]).value}`);
   await wire.ok(`APPLY MAILBOX ${mailboxValue(`user.${user}`, [content])}`);
   return wire;
-}
-
-async function verify(user: string): Promise<{ status: number | null; stdout: string }> {
-  const { status, stdout } = await site.cli(['verify', '-u', user]);
-  return { status, stdout: stdout.toString() };
 }
 
 describe('the socket', () => {
@@ -83,12 +79,12 @@ describe('the socket', () => {
   });
 });
 
-test('status says what goes on, in JSON and for people', async () => {
+test('status says what goes on, to programs and people', async () => {
   const wire = await push('stan', 'Subject: status\r\n\r\n');
   await ask(site, 'pause', { userid: 'pat', forSeconds: 60 });
-  const { status, stdout } = await site.cli(['status', '--json']);
-  expect(status).toBe(0);
-  expect(JSON.parse(stdout.toString())).toMatchObject({
+  const [answer] = await askRaw(socketOf(site), '{"command":"status"}\n');
+  expect(answer).toMatchObject({
+    type: 'status',
     pid: server.pid,
     frozen: null,
     paused: [{ userid: 'pat', until: expect.stringMatching(/^\d{4}-.*Z$/) }],
@@ -107,16 +103,13 @@ test('status says what goes on, in JSON and for people', async () => {
 test('flush gives the lock up in the middle of a sync, which goes on as if nothing had been', async () => {
   const wire = await push('flo', 'Subject: one\r\n\r\n');
   await wire.ok(`APPLY MESSAGE ${messageValue(['Subject: two\r\n\r\n']).value}`);
-  expect((await verify('flo')).status).toBe(75);
+  expect(await verified(site, 'flo')).toBe('locked');
   expect((await ask(site, 'flush', { userid: 'flo' })).busy).toEqual([]);
-  expect(await verify('flo')).toMatchObject({
-    status: 0,
-    stdout: expect.stringContaining('0 faults, 0 notices'),
-  });
+  expect(await verified(site, 'flo')).toBe('0 faults, 0 notices');
   const both = ['Subject: one\r\n\r\n', 'Subject: two\r\n\r\n'];
   await wire.ok(`APPLY MAILBOX ${mailboxValue('user.flo', both)}`);
-  expect((await site.cli(['flush', '-A'])).stdout.toString()).toBe('flushed\n');
-  expect((await verify('flo')).status).toBe(0);
+  expect((await ask(site, 'flush')).busy).toEqual([]);
+  expect(await verified(site, 'flo')).toBe('0 faults, 0 notices');
   const { lines } = await wire.ok('GET FULLMAILBOX user.flo');
   expect(lines[0]).toContain('UID 2 ');
   wire.destroy();
@@ -124,9 +117,7 @@ test('flush gives the lock up in the middle of a sync, which goes on as if nothi
 
 test('pause keeps clients of one user off, so that the files can be replaced; resume lets them back', async () => {
   const wire = await push('paula', 'Subject: kept\r\n\r\n');
-  const { path: file } = JSON.parse(
-    (await site.cli(['list', '-u', 'paula', '--json'])).stdout.toString(),
-  ) as { path: string };
+  const file = dataPathOf(site, 'paula');
   expect((await ask(site, 'pause', { userid: 'paula' })).busy).toEqual([]);
   expect((await wire.command('GET USER paula')).final).toMatch(
     /^NO IMAP_MAILBOX_LOCKED .*paused by the administrator/,
@@ -134,7 +125,7 @@ test('pause keeps clients of one user off, so that the files can be replaced; re
   const sub = await wire.command('APPLY SUB %(USERID paula MBOXNAME user.paula)');
   expect(sub.kind).toBe('NO IMAP_MAILBOX_LOCKED');
   expect((await wire.command('GET USER somebody')).kind).toBe('OK');
-  expect((await verify('paula')).status).toBe(0);
+  expect(await verified(site, 'paula')).toBe('0 faults, 0 notices');
   renameSync(`${file}.index`, `${file}.moved`);
   await ask(site, 'resume', { userid: 'paula' });
   expect((await wire.ok('GET USER paula')).lines[0]).toContain('user.paula');
@@ -157,9 +148,45 @@ test('a session can be ended, and keeps what it was told OK for', async () => {
     (users as string[] | undefined)?.includes('ed'),
   );
   expect(listed).toMatchObject({ login: 'backup', state: 'idle', client: '127.0.0.1', messages: 1 });
-  expect((await site.cli(['sessions', '--end', String(listed!.id)])).status).toBe(0);
+  await ask(site, 'end-session', { id: listed!.id });
   await wire.closed();
   const again = await server.connect();
   await expect.poll(async () => (await again.command('GET USER ed')).lines.length).toBe(1);
   again.destroy();
+});
+
+test('the commands print what the server says', async () => {
+  const wire = await push('cora', 'Subject: shown\r\n\r\n');
+  const commands = [
+    ['sessions'],
+    ['flush', '-A'],
+    ['pause', 'cora', '--for', '10m'],
+    ['resume', 'cora', '--json'],
+    ['resume', 'cora'],
+  ];
+  const results = await Promise.all(commands.slice(0, 2).map((args) => site.cli(args)));
+  for (const args of commands.slice(2)) results.push(await site.cli(args));
+  expect(results.map(({ status, stderr }) => [status, stderr])).toEqual(results.map(() => [0, '']));
+  const [sessions, flushed, paused, resumed, again] = results.map(({ stdout }) => stdout.toString());
+  expect(sessions).toMatch(/^\d+\t127\.0\.0\.1\tbackup\t\w+\t-\tcora\t\d+\t1\t\d+\t\d+$/m);
+  expect(flushed).toBe('flushed\n');
+  expect(paused).toMatch(/^paused cora until \d{4}-\S+Z\n$/);
+  expect(JSON.parse(resumed!)).toEqual({ userid: 'cora', wasPaused: true });
+  expect(again).toBe('cora was not paused\n');
+  wire.destroy();
+});
+
+test('status --watch goes on and on', async () => {
+  const args = [path.join(ROOT, 'src', 'cli', 'launch.cjs'), 'status', '--watch', '1s', '--json'];
+  const child = spawn(process.execPath, [...args, '-C', site.configFile], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  try {
+    let text = '';
+    child.stdout.setEncoding('utf8').on('data', (more: string) => (text += more));
+    await expect.poll(() => text.split('\n').length, { timeout: 10_000 }).toBeGreaterThan(2);
+    for (const line of text.trim().split('\n')) expect(JSON.parse(line)).toMatchObject({ pid: server.pid });
+  } finally {
+    child.kill();
+  }
 });

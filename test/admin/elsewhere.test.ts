@@ -1,10 +1,9 @@
 /** Where the machine or the configuration is not the usual one. */
-import { spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { NO_FFI_VARIABLE } from '../../src/platform/ffi.ts';
-import { BackupSite, ROOT } from '../support/backup-server.ts';
+import { BackupSite } from '../support/backup-server.ts';
 
 test('a socket path longer than the kernel takes, on a machine whose C library cannot be called', async () => {
   const site = await BackupSite.create();
@@ -27,32 +26,10 @@ test('a socket path longer than the kernel takes, on a machine whose C library c
 
 test('no socket at all', async () => {
   const site = await BackupSite.create({ backup_admin_socket: 'off' });
-  const server = await site.start();
   try {
     const { status, stderr } = await site.cli(['status']);
     expect([status, stderr]).toEqual([69, expect.stringContaining('backup_admin_socket is off')]);
   } finally {
-    await server.kill();
-    site.remove();
-  }
-});
-
-test('status --watch goes on and on', async () => {
-  const site = await BackupSite.create();
-  const server = await site.start();
-  const launcher = path.join(ROOT, 'src', 'cli', 'launch.cjs');
-  const args = [launcher, 'status', '--watch', '1s', '--json', '-C', site.configFile];
-  const child = spawn(process.execPath, args, {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  try {
-    let text = '';
-    child.stdout.setEncoding('utf8').on('data', (more: string) => (text += more));
-    await expect.poll(() => text.split('\n').length, { timeout: 10_000 }).toBeGreaterThan(2);
-    for (const line of text.trim().split('\n')) expect(JSON.parse(line)).toMatchObject({ pid: server.pid });
-  } finally {
-    child.kill();
-    await server.kill();
     site.remove();
   }
 });

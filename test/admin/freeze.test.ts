@@ -5,7 +5,7 @@ import { MessageStore } from '../crash/model.ts';
 import { Pusher, type Users } from '../crash/pusher.ts';
 import { expectContent, expectSurvived } from '../crash/survivors.ts';
 import { mailboxValue, messageValue } from '../store/support/store-rig.ts';
-import { ask, askRaw, socketOf } from '../support/admin.ts';
+import { ask, askRaw, socketOf, verified } from '../support/admin.ts';
 import { type BackupServer, BackupSite } from '../support/backup-server.ts';
 import { Random } from '../support/random.ts';
 
@@ -34,10 +34,10 @@ async function withCopy(copy: string, look: (copied: BackupServer) => Promise<vo
   renameSync(site.dir, aside);
   renameSync(copy, site.dir);
   try {
-    const verified = await site.cli(['verify', '-A', '--json']);
-    const lines = verified.stdout.toString().trim().split('\n');
+    const { status, stdout } = await site.cli(['verify', '-A', '--json']);
+    const lines = stdout.toString().trim().split('\n');
     expect(lines.filter((line) => JSON.parse(line).type === 'finding')).toEqual([]);
-    expect(verified.status).toBe(0);
+    expect(status).toBe(0);
     const copied = await site.start();
     await look(copied);
     expect(await copied.metric('csync_backup_store_recoveries_total')).toBe(0);
@@ -174,8 +174,7 @@ describe('freeze', () => {
 
   test('a second one is refused, and so is one that is too long', async () => {
     await ask(site, 'freeze');
-    const second = await site.cli(['freeze']);
-    expect([second.status, second.stderr]).toEqual([75, expect.stringContaining('LOCKED: cannot freeze')]);
+    await expect(ask(site, 'freeze')).rejects.toThrow('"code":"LOCKED"');
     await ask(site, 'thaw');
     await expect(ask(site, 'freeze', { forSeconds: 3600 })).rejects.toThrow('"code":"USAGE"');
   });
@@ -188,8 +187,7 @@ describe('freeze', () => {
     wire.send(`APPLY MESSAGE (%{default ${'0'.repeat(40)} ${size}}\r\n`, Buffer.alloc(size / 2));
     await expect.poll(() => server.metric('csync_backup_deflated_raw_bytes_total')).toBeGreaterThan(1e6);
     await ask(site, 'freeze', { withinSeconds: 1 });
-    const verified = await site.cli(['verify', '-u', 'anne']);
-    expect(verified.stdout.toString()).toContain(' 0 faulty; 0 faults, 0 notices');
+    expect(await verified(site, 'anne')).toBe('0 faults, 0 notices');
     wire.send(Buffer.alloc(size / 2), ')\r\n');
     await ask(site, 'thaw');
     expect((await wire.read()).kind).toBe('NO IMAP_MAILBOX_LOCKED');
@@ -214,19 +212,13 @@ describe('freeze', () => {
     other.destroy();
   });
 
-  test('the server stops at once though it is frozen, and a killed one starts thawed', async () => {
+  test('the server stops at once though it is frozen', async () => {
     const wire = await server.connect();
     await ask(site, 'freeze');
     wire.send('GET USER anne\r\n');
     await sleep(100);
     expect(await server.stop()).toBe(0);
     server = await site.start();
-    await ask(site, 'freeze');
-    await server.kill();
-    server = await site.start(); // over the socket that was left behind
-    const again = await server.connect();
-    expect((await again.command('GET USER anne')).kind).toBe('OK');
-    expect(await ask(site, 'thaw')).toMatchObject({ wasFrozen: false });
-    for (const one of [wire, again]) one.destroy();
+    wire.destroy();
   });
 });

@@ -4,7 +4,7 @@ import path from 'node:path';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { mailboxValue } from '../store/support/store-rig.ts';
-import { ask, askRaw, socketOf } from '../support/admin.ts';
+import { ask, askRaw, dataPathOf, socketOf, verified } from '../support/admin.ts';
 import { type BackupServer, BackupSite } from '../support/backup-server.ts';
 
 let site: BackupSite;
@@ -35,10 +35,6 @@ async function push(user: string, size: number): Promise<void> {
   await wire.ok(`APPLY MAILBOX ${value.replace('LAST_UID 0', 'LAST_UID 1')}`);
   await wire.ok('EXIT');
   wire.destroy();
-}
-
-function pathOf(user: string): Promise<string> {
-  return site.cli(['list', '-u', user, '--json']).then(({ stdout }) => JSON.parse(stdout.toString()).path);
 }
 
 /** What `maintenance` says. */
@@ -77,7 +73,7 @@ test('verifies what it is told to, in a process of low priority, and says what i
 });
 
 test('reports a damaged backup in the log, as a metric and in the status', async () => {
-  const file = await pathOf('eve');
+  const file = dataPathOf(site, 'eve');
   const fd = openSync(file, 'r+');
   writeSync(fd, Buffer.alloc(20, 0xff), 0, 20, 60);
   closeSync(fd);
@@ -138,12 +134,12 @@ function reads(pid: number | undefined, file: string): boolean {
 test('can be cancelled, and goes on beside tools that are run by hand', async () => {
   await expect.poll(() => askRaw(socketOf(site), '{"command":"sessions"}\n')).toHaveLength(1);
   await ask(site, 'run-maintenance', { kind: 'verify', userids: ['large'] });
-  const file = await pathOf('large');
+  const file = dataPathOf(site, 'large');
   await eventually(() => reads(workerPid(), file)).toBe(true);
-  expect((await site.cli(['verify', '-u', 'large'])).status).toBe(75);
+  expect(await verified(site, 'large')).toBe('locked');
   const cancelled = await site.cli(['maintenance', 'cancel']);
   expect(cancelled.stdout.toString()).toBe('cancelled verify large\n');
-  expect((await site.cli(['verify', '-u', 'large'])).status).toBe(0);
+  expect(await verified(site, 'large')).toBe('0 faults, 0 notices');
 });
 
 test('ends with a server that is killed, and the next one begins clean', async () => {

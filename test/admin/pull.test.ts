@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { mailboxValue } from '../store/support/store-rig.ts';
-import { ask } from '../support/admin.ts';
+import { ask, dataPathOf } from '../support/admin.ts';
 import { type BackupServer, BackupSite } from '../support/backup-server.ts';
 import { FakeImap } from '../support/fake-imap.ts';
 
@@ -37,8 +37,7 @@ beforeAll(async () => {
   wire.destroy();
   await server.stop();
   for (const user of ['anne', 'bob']) {
-    const { stdout } = await site.cli(['list', '-u', user, '--json']);
-    const index = new Database(`${JSON.parse(stdout.toString()).path}.index`);
+    const index = new Database(`${dataPathOf(site, user)}.index`);
     index.prepare('UPDATE chunk SET ts_end = ts_end - 7200').run();
     index.close();
   }

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { enterPartition } from '../../src/store/freeze-lock.ts';
 import { mailboxValue, messageValue } from '../store/support/store-rig.ts';
-import { ask } from '../support/admin.ts';
+import { ask, dataPathOf, verified } from '../support/admin.ts';
 import { type BackupServer, BackupSite } from '../support/backup-server.ts';
 import type { CsyncWire } from '../support/wire.ts';
 
@@ -32,7 +32,7 @@ async function push(user: string, ...contents: string[]): Promise<void> {
 test('on a backup that the server has open but not locked they work, and the server goes on with it', async () => {
   await push('anne', 'Subject: one\r\n\r\n');
   await wire.ok('RESTART');
-  expect((await site.cli(['verify', '-u', 'anne'])).status).toBe(0);
+  await expect.poll(() => verified(site, 'anne')).toBe('0 faults, 0 notices');
   await wire.ok('GET USER anne');
   await wire.ok('RESTART');
   expect(await server.metric('csync_backup_store_stale_backups_total')).toBe(0);
@@ -44,13 +44,12 @@ test('on a backup that the server has open but not locked they work, and the ser
   await wire.ok('RESTART');
   expect(await server.metric('csync_backup_store_stale_backups_total')).toBe(1);
   expect(await server.metric('csync_backup_store_index_rebuilds_total')).toBe(0);
-  const { stdout } = await site.cli(['verify', '-u', 'anne']);
-  expect(stdout.toString()).toContain('1 ok, 0 faulty; 0 faults, 0 notices');
+  await expect.poll(() => verified(site, 'anne')).toBe('0 faults, 0 notices');
 });
 
 test('on a locked one they say so, or with --wait come as soon as the session gives it up', async () => {
   await push('bob', 'Subject: one\r\n\r\n');
-  expect((await site.cli(['verify', '-u', 'bob'])).status).toBe(75);
+  expect(await verified(site, 'bob')).toBe('locked');
   let isDone = false;
   const waiting = site.cli(['verify', '-u', 'bob', '--wait']).then((done) => {
     isDone = true;
@@ -73,7 +72,7 @@ test('one that changes a backup waits for the end of a freeze, and a freeze for 
   await ask(site, 'freeze');
   const refused = await site.cli(['reindex', '-u', 'eve']);
   expect([refused.status, refused.stderr]).toEqual([75, expect.stringContaining('frozen for a snapshot')]);
-  expect((await site.cli(['verify', '-u', 'eve'])).status).toBe(0); // reads
+  await expect.poll(() => verified(site, 'eve')).toBe('0 faults, 0 notices'); // reads only
   let isDone = false;
   const waiting = site.cli(['reindex', '-u', 'eve', '--wait']).then((done) => {
     isDone = true;
@@ -84,8 +83,7 @@ test('one that changes a backup waits for the end of a freeze, and a freeze for 
   await ask(site, 'thaw');
   expect((await waiting).status).toBe(0);
 
-  const { stdout } = await site.cli(['list', '-u', 'eve', '--json']);
-  const leave = await enterPartition(JSON.parse(stdout.toString()).path, false);
+  const leave = await enterPartition(dataPathOf(site, 'eve'), false);
   await expect(ask(site, 'freeze', { withinSeconds: 1 })).rejects.toThrow('a tool was still changing');
   const freezing = ask(site, 'freeze', { withinSeconds: 20 });
   await sleep(100);
