@@ -3,8 +3,9 @@ import fs from 'node:fs';
 import { Command } from 'commander';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
-import { type HealReport, noteVerified } from '../maintenance/heal.ts';
+import { type HealReport, isToBeNoted, noteVerified } from '../maintenance/heal.ts';
 import { type VerifyReport, verifyBackup } from '../maintenance/verify.ts';
+import { verifyCatalog } from '../maintenance/verify-catalog.ts';
 import { VerifyPool } from '../maintenance/verify-pool.ts';
 import { type DeflateEngine, loadDeflateEngine } from '../platform/deflate.ts';
 import { BackupError } from '../platform/errors.ts';
@@ -19,6 +20,7 @@ interface VerifyFlags extends SelectFlags {
   json?: boolean;
   wait?: boolean;
   dryRun?: boolean;
+  quick?: boolean;
 }
 
 const BAD_DATA_STATUS = 65;
@@ -33,13 +35,15 @@ export function newVerifyCommand(): Command {
   return addSelectOptions(command)
     .addOption(configOption())
     .option('-w, --wait', 'wait for backups that are locked')
+    .option('-q, --quick', 'only what can be told at once: the last chunk, and whether file and index fit')
     .option('-n, --dry-run', 'only read: take no note of what is lost')
     .option('--json', 'one JSON object a line, with a type: finding, backup, error and at the end summary')
     .addHelpText(
       'after',
       helpText(
         [
-          ['csync-backup verify -A', 'all backups'],
+          ['csync-backup verify -A', 'all backups, and whether backups.db names all files'],
+          ['csync-backup verify -A --quick', 'a look at each, after a crash or a restore of the disk'],
           ['csync-backup verify -u anne bob --wait', 'two, even if they are being written to'],
           ['csync-backup verify -f /backup/a/anne_x1Y2z3 --dry-run --json', 'one data file, for a script'],
         ],
@@ -53,7 +57,8 @@ async function runVerify(flags: VerifyFlags): Promise<void> {
   const backups = selectBackups(flags);
   const run = new VerifyRun(flags, backups);
   try {
-    for (const backup of backups) await run.verify(backup);
+    const missing = flags.all ? run.verifyCatalog(backups) : new Set<string>();
+    for (const backup of backups) if (!missing.has(backup.path)) await run.verify(backup);
   } finally {
     await run.end();
   }
@@ -75,6 +80,25 @@ class VerifyRun {
     this.#progress = new Progress(backups.reduce((sum, { path }) => sum + sizeOf(path), 0));
   }
 
+  /** @returns paths of the files that do not exist; their backups count as faulty */
+  verifyCatalog(backups: readonly SelectedBackup[]): Set<string> {
+    const missing = new Set<string>();
+    this.#config ??= loadConfig({ file: this.#flags.config });
+    const entries = backups.map(({ userid, path }) => [userid ?? '', path] as const);
+    for (const { userid, path, ...finding } of verifyCatalog(entries, this.#config)) {
+      const name = printUserid(userid);
+      this.#print({ type: 'finding', userid: name, path, ...finding }, textOf(name, finding));
+      if (finding.severity === 'notice') this.#notices++;
+      else this.#faults++;
+      if (finding.severity === 'fault') this.#isCatalogFaulty = true;
+      if (finding.code !== 'FILE_MISSING') continue;
+      missing.add(path);
+      this.#faulty++;
+    }
+    return missing;
+  }
+  #isCatalogFaulty = false;
+
   async verify(backup: SelectedBackup): Promise<void> {
     const { path } = backup;
     const name = backup.userid === undefined ? path : printUserid(backup.userid);
@@ -83,12 +107,17 @@ class VerifyRun {
       const report = await verifyBackup({
         dataPath: path,
         wait: this.#flags.wait ?? false,
+        quick: this.#flags.quick ?? false,
         pool: this.#pool,
         onFinding: (finding) => this.#print({ type: 'finding', ...of, ...finding }, textOf(name, finding)),
         onProgress: (bytes) => this.#progress.add(bytes),
       });
       this.#count(report);
-      const noted = await this.#note(backup, report);
+      const noted = await this.#note(backup, report).catch((error: unknown) => {
+        if (!(error instanceof BackupError)) throw error;
+        this.#printError(of, error);
+        return undefined;
+      });
       const { findings: _, losses: __, isIndexLost: ___, ...figures } = report;
       const json = { type: 'backup', ...of, ...figures, ...(noted && { noted: countsOf(noted) }) };
       this.#print(
@@ -99,15 +128,19 @@ class VerifyRun {
       if (!(error instanceof BackupError)) throw error;
       this.#unread++;
       this.#errorStatus ||= error.exitStatus;
-      this.#progress.clear();
-      process.stderr.write(`csync-backup: ${error.code}: ${error.message}\n`);
-      if (this.#flags.json) this.#print({ type: 'error', ...of, code: error.code, text: error.message }, '');
+      this.#printError(of, error);
     }
+  }
+
+  #printError(of: { userid: string | null; path: string }, { code, message }: BackupError): void {
+    this.#progress.clear();
+    process.stderr.write(`csync-backup: ${code}: ${message}\n`);
+    if (this.#flags.json) this.#print({ type: 'error', ...of, code, text: message }, '');
   }
 
   /** Has what is lost sent again. Undefined if nothing is to be noted. */
   async #note({ userid }: SelectedBackup, report: VerifyReport): Promise<HealReport | undefined> {
-    if (this.#flags.dryRun) return undefined;
+    if (this.#flags.dryRun || !isToBeNoted(report)) return undefined;
     this.#config ??= loadConfig({ file: this.#flags.config });
     this.#engine ??= loadDeflateEngine(this.#config.deflateEngine);
     return await noteVerified(report, { userid, engine: this.#engine, wait: this.#flags.wait ?? false });
@@ -127,7 +160,7 @@ class VerifyRun {
       { type: 'summary', backups, ok, faulty, notVerified: unread, faults, notices },
       `${count(backups, 'backup')}: ${ok} ok, ${faulty} faulty${others}; ${count(faults, 'fault')}, ${count(notices, 'notice')}`,
     );
-    if (faulty > 0) process.exitCode = BAD_DATA_STATUS;
+    if (faulty > 0 || this.#isCatalogFaulty) process.exitCode = BAD_DATA_STATUS;
     else if (unread > 0) process.exitCode = this.#errorStatus;
   }
 

@@ -32,6 +32,12 @@ export interface HealOptions {
   log?: Logger;
 }
 
+/** Whether verify has found anything to take note of. */
+export function isToBeNoted({ losses, isIndexLost, ok }: VerifyReport): boolean {
+  const count = losses.guids.length + losses.uniqueids.length + losses.chunkOffsets.length;
+  return count > 0 || (isIndexLost && !ok);
+}
+
 /**
  * healBackup() for what verifyBackup() has found; undefined if there is nothing to take note of.
  *
@@ -41,10 +47,8 @@ export async function noteVerified(
   report: VerifyReport,
   options: Omit<HealOptions, 'losses' | 'dataPath'>,
 ): Promise<HealReport | undefined> {
-  const { losses, isIndexLost, ok, path } = report;
-  const count = losses.guids.length + losses.uniqueids.length + losses.chunkOffsets.length;
-  if (count === 0 && (ok || !isIndexLost)) return undefined;
-  return await healBackup({ ...options, dataPath: path, losses });
+  if (!isToBeNoted(report)) return undefined;
+  return await healBackup({ ...options, dataPath: report.path, losses: report.losses });
 }
 
 export interface HealReport extends NotedLosses {

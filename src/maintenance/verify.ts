@@ -34,6 +34,10 @@ export interface VerifyOptions {
   indexPath?: string;
   /** Wait for the lock. */
   wait?: boolean;
+  /**
+   * Only what can be told at once, whatever the size: index and file fit each other, and the last chunk is whole.
+   */
+  quick?: boolean;
   /** Threads for large backups; without them this thread does all. */
   pool?: VerifyPool;
   /** Gets every finding as it is made. */
@@ -68,6 +72,8 @@ export const MAX_FINDINGS = 1000;
 /** What is hashed and checked at a time: bytes of the file, and chunks at most where these are small. */
 const TASK_BYTES = 8 << 20;
 const MAX_CHUNKS_OF_TASK = 256;
+/** Chunks at the end of the index of which a quick look takes the last that is in the file. */
+const QUICK_CHUNKS = 100;
 /** What says that bytes of a chunk are not what they were, and not only that the index is wrong. */
 const DAMAGE: ReadonlySet<FindingCode> = new Set<FindingCode>([
   'CHUNK_CORRUPT',
@@ -98,7 +104,8 @@ export async function verifyBackup(options: VerifyOptions): Promise<VerifyReport
       return verification.report;
     }
     index.beginRead();
-    await verification.withIndex(index);
+    if (options.quick) verification.quickly(index);
+    else await verification.withIndex(index);
     return verification.report;
   } finally {
     index?.close();
@@ -157,19 +164,50 @@ class Verification {
       this.#add({ code: 'RECOVERY_PENDING', severity: 'notice', text });
     } else this.fault('INDEX_STALE', `the index cannot be read: ${reason}`);
     this.report.isIndexLost = true;
+    if (this.#options.quick) return;
     this.#unindexed(0, this.#file.sizeBytes, isCrashed ? 'crashed' : 'alone');
   }
 
-  async withIndex(index: BackupIndex): Promise<void> {
+  /** The end of the file: that is what a crash, a full disk or a copy that was cut short leaves wrong. */
+  quickly(index: BackupIndex): void {
+    const { fd, sizeBytes } = this.#file;
+    const state = index.state();
+    const last = this.#chunksInFile(index.lastChunks(QUICK_CHUNKS)).at(-1);
+    if (last === undefined) {
+      this.fault('INDEX_STALE', `the index knows no chunk of ${sizeBytes} bytes`);
+      return;
+    }
+    const known = damagedChunks(index);
+    const chunks = [{ chunkId: last.id, offset: last.offset, end: sizeBytes, isKnown: known.has(last.id) }];
+    const { dataPath } = this.#options;
+    const task = { dataPath, indexPath: this.indexPath, chunks, marks: Marks.of(index).memory };
+    const [report] = checkIndexedChunks(fd, index, task) as [ChunkReport];
+    this.#take(report, isMissingTrailer(state, sizeBytes));
+    this.#noteLosses(last, report);
+    if (report.end < sizeBytes) {
+      this.#unindexed(report.end, sizeBytes, state?.committedEnd === report.end ? 'pending' : 'between');
+    }
+    for (const finding of pendingHeals(index)) this.#add(finding);
+    this.#options.onProgress?.(sizeBytes);
+  }
+
+  /** Those that begin in the file; the others are reported. */
+  #chunksInFile(rows: readonly ChunkRow[]): ChunkRow[] {
     const { sizeBytes } = this.#file;
-    const marks = Marks.of(index);
-    const rows = index.chunks();
     const chunks = rows.filter((chunk) => chunk.offset < sizeBytes);
     for (const { id, offset } of rows.slice(chunks.length)) {
       const text = `the index has a chunk at ${offset}, but the file ends at ${sizeBytes}`;
       this.fault('CHUNK_MISSING', text, { chunk: id, fileOffset: offset });
       this.#lose('chunkOffsets', offset);
     }
+    return chunks;
+  }
+
+  async withIndex(index: BackupIndex): Promise<void> {
+    const { sizeBytes } = this.#file;
+    const marks = Marks.of(index);
+    const rows = index.chunks();
+    const chunks = this.#chunksInFile(rows);
     const state = index.state();
     const known = damagedChunks(index);
     const hashes = new FileHashes(this.#file.fd, sizeBytes, chunks, state);

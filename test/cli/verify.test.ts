@@ -36,6 +36,33 @@ test('verify prints each finding and a summary, and goes on with the next backup
   );
 });
 
+test('verify -A compares backups.db with the partitions', async () => {
+  using store = new BackupStore().enter();
+  fs.renameSync(store.erik, `${store.folder}/part/e/erik_000000`);
+  const { status, stdout, stderr } = await run(['verify', '-A', '-C', store.configFile]);
+  expect({ status, stderr }).toEqual({ status: 65, stderr: '' });
+  expect(stdout).toMatch(/^erik: fault FILE_MISSING: backups.db names .*erik_em7N7U, which does not exist$/m);
+  expect(stdout).toMatch(/^erik: fault FILE_NOT_IN_CATALOG: backups.db names no user for .*erik_000000$/m);
+  expect(stdout).toMatch(/\nverify carol: ok\n2 backups: 1 ok, 1 faulty; 2 faults, 0 notices\n$/);
+});
+
+test('verify --quick looks at the end, not at the rest', async () => {
+  using store = new BackupStore().enter();
+  damage(store.carol);
+  const quick = ['verify', '-u', 'carol', '--quick', '--dry-run', '-C', store.configFile];
+  expect(await run(quick)).toMatchObject({ status: 0 });
+  fs.truncateSync(store.carol, fs.statSync(store.carol).size - 20);
+  const { status, stdout } = await run(quick);
+  expect(status).toBe(65);
+  expect(stdout).toMatch(/^carol: fault CHUNK_UNFINISHED: chunk 8/m);
+});
+
+test('verify of a sound file needs no configuration', async () => {
+  using store = new BackupStore();
+  const args = ['verify', '-f', store.erik, '-C', `${store.folder}/nothing.conf`];
+  expect(await run(args)).toMatchObject({ status: 0, stderr: '' });
+});
+
 test('verify --json of files', async () => {
   using store = new BackupStore();
   damage(store.carol);
@@ -87,7 +114,16 @@ test('verify says which backups it could not read, and why', async () => {
   store.put('gone', `${store.folder}/part/g/gone_x1Y2z3`);
   const fd = fs.openSync(store.carol, 'r+');
   expect(tryLock(fd, 'exclusive')).toBe(true);
-  const { status, stdout, stderr } = await run(['verify', '-A', '--json', '-C', store.configFile]);
+  const { status, stdout, stderr } = await run([
+    'verify',
+    '-u',
+    'carol',
+    'erik',
+    'gone',
+    '--json',
+    '-C',
+    store.configFile,
+  ]);
   expect(status).toBe(75);
   expect(stderr).toContain(`csync-backup: LOCKED: cannot lock ${store.carol}: `);
   expect(stderr).toContain('csync-backup: NOT_FOUND: cannot open ');

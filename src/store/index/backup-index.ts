@@ -316,6 +316,12 @@ export class BackupIndex {
     return this.statement(`${SELECT_CHUNK} ORDER BY offset`).all() as ChunkRow[];
   }
 
+  /** The last `count` of them, in the order of the data file. */
+  lastChunks(count: number): ChunkRow[] {
+    const sql = `${SELECT_CHUNK} ORDER BY offset DESC LIMIT ?`;
+    return (this.statement(sql).all(count) as ChunkRow[]).reverse();
+  }
+
   chunk(id: number): ChunkRow | undefined {
     return this.statement(`${SELECT_CHUNK} WHERE id = ?`).get(id) as ChunkRow | undefined;
   }

@@ -36,6 +36,14 @@ export type FindingCode =
   | 'SEGMENT_START_WRONG'
   /** The index cannot be read, or says something else of the file as a whole. */
   | 'INDEX_STALE'
+  /** An entry of backups.db names a file that does not exist. */
+  | 'FILE_MISSING'
+  /** An entry of backups.db names a file that is on no partition of the configuration. */
+  | 'FILE_OUTSIDE'
+  /** Two entries of backups.db name one file. */
+  | 'FILE_SHARED'
+  /** A data file on a partition that no entry of backups.db names. */
+  | 'FILE_NOT_IN_CATALOG'
   /** The client is asked for this mailbox as a whole and has not sent it yet. */
   | 'HEAL_PENDING'
   /** The file goes on behind what is indexed, as a crash leaves it: the next opening indexes it. */
