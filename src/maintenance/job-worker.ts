@@ -24,6 +24,8 @@ const governor = governReads(endWithParent);
 // Only now, so that what they read is governed.
 const { runJob } = await import('./run-job.ts');
 
+// A terminal or systemd may send these to all processes of the server; the server decides when this one ends.
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => {});
 process.on('disconnect', () => process.exit(0));
 process.on('message', (request: JobRequest) => {
   governor.limit(request.bytesPerSecond);

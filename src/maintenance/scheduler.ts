@@ -247,7 +247,7 @@ export class Scheduler {
     this.#current = { job, sinceMs, done: running.then(() => {}) };
     const result = await running;
     this.#current = undefined;
-    if (this.#stopping && result.outcome === 'cancelled') return;
+    if (this.#stopping && (result.outcome === 'cancelled' || result.outcome === 'failed')) return;
     const nowMs = Date.now();
     const seconds = (nowMs - sinceMs) / 1000;
     this.#settle(job, result, nowMs);

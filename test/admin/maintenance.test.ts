@@ -161,9 +161,13 @@ test('ends with a server that is killed, and the next one begins clean', async (
 test('stops with the server', async () => {
   await ask(site, 'run-maintenance', { kind: 'verify', userids: ['large'] });
   await eventually(async () => (await maintenance()).running?.userid).toBe('large');
+  await eventually(() => reads(workerPid(), dataPathOf(site, 'large'))).toBe(true);
   const pid = workerPid()!;
+  // As systemd stops a service: all its processes are told, the server first or last.
+  process.kill(pid, 'SIGTERM');
   expect(await server.stop()).toBe(0);
   expect(isAlive(pid)).toBe(false);
+  expect(server.log.filter((line) => line.includes('maintenance of a backup failed'))).toEqual([]);
 });
 
 test('a verification by the period comes by itself', async () => {
