@@ -72,7 +72,7 @@ async function* answers(socket: net.Socket): AsyncGenerator<AdminAnswer & Fields
 /** Userids travel as the program keeps them, a character a byte. */
 function forPeople(key: string, value: unknown): unknown {
   if (/^(?:userid|after)$/.test(key) && typeof value === 'string') return printUserid(value);
-  if (/^(?:users|faulty)$/.test(key) && Array.isArray(value)) return value.map(printUserid);
+  if (/^(?:users|faulty|unknown)$/.test(key) && Array.isArray(value)) return value.map(printUserid);
   return value;
 }
 

@@ -17,6 +17,7 @@ interface RunFlags extends JsonFlag {
 }
 
 const STATUSES = [0, 64, 69, 77, 78];
+const BAD_DATA_STATUS = 65;
 
 export function newMaintenanceCommand(): Command {
   const command = new Command('maintenance').description(
@@ -57,8 +58,11 @@ function newRunCommand(): Command {
     .addOption(configOption())
     .option('-A, --all', 'for all backups')
     .option('-u, --user <userid...>', 'for those of these users')
-    .option('--json', 'one JSON object: kind, backups (how many)')
-    .addHelpText('after', helpText([['csync-backup maintenance run verify -A', 'all backups']], STATUSES))
+    .option('--json', 'one JSON object: kind, backups (how many), unknown (users without one)')
+    .addHelpText(
+      'after',
+      helpText([['csync-backup maintenance run verify -A', 'all backups']], [0, 64, 65, 69, 77, 78]),
+    )
     .action(runJob);
 }
 
@@ -92,4 +96,7 @@ async function runJob(kind: string, flags: RunFlags): Promise<void> {
   process.stdout.write(
     flags.json ? `${JSON.stringify(answer)}\n` : `${kind}: ${String(answer.backups)} backups to do\n`,
   );
+  const unknown = answer.unknown as string[];
+  for (const user of unknown) process.stderr.write(`csync-backup: NOT_FOUND: ${user} has no backup\n`);
+  if (unknown.length > 0) process.exitCode = BAD_DATA_STATUS;
 }

@@ -136,15 +136,26 @@ export class Scheduler {
     if (this.#current?.job.userid === userid) await this.#giveWay();
   }
 
-  /** Has these backups, or all of them, done as soon as may be. @returns how many that are */
-  async request(kind: JobKind, userids: readonly string[] | undefined): Promise<number> {
+  /**
+   * Has these backups, or all of them, done as soon as may be.
+   *
+   * @returns how many that are, and who of `userids` has none
+   */
+  async request(
+    kind: JobKind,
+    userids: readonly string[] | undefined,
+  ): Promise<{ backups: number; unknown: string[] }> {
     await this.#sweep(Date.now());
     const { state } = this.#o;
     const jobs = userids?.map((userid) => state.find(userid, kind)).filter((job) => job !== undefined);
     if (jobs === undefined) this.#beginRun(kind, Date.now());
     else this.#requested.push(...jobs.map((job) => ({ ...job, isForced: true })));
     this.#wake();
-    return jobs?.length ?? state.backups;
+    const found = new Set(jobs?.map(({ userid }) => userid));
+    return {
+      backups: jobs?.length ?? state.backups,
+      unknown: (userids ?? []).filter((userid) => !found.has(userid)),
+    };
   }
 
   /** Ends the job and the run that are going on. @returns the job */

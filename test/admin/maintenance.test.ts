@@ -61,7 +61,9 @@ function workerPid(): number | undefined {
 }
 
 test('verifies what it is told to, in a process of low priority, and says what it found', async () => {
-  expect((await site.cli(['maintenance', 'run', 'verify', '-u', 'anne', 'bob'])).status).toBe(0);
+  const run = await site.cli(['maintenance', 'run', 'verify', '-u', 'anne', 'bob', 'nobody']);
+  expect([run.status, run.stdout.toString()]).toEqual([65, 'verify: 2 backups to do\n']);
+  expect(run.stderr).toBe('csync-backup: NOT_FOUND: nobody has no backup\n');
   await eventually(() => jobs('ok')).toBe(2);
   const pid = workerPid()!;
   const nice = Number(readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]!.split(' ')[16]);

@@ -169,7 +169,7 @@ export function maintenanceCommands(
     'run-maintenance': async (_context, request) => {
       const kind = KINDS.find((one) => one === request.kind);
       if (kind === undefined) throw usage(request, 'kind', `it has to be one of ${KINDS.join(', ')}`);
-      return { kind, backups: await current().of(kind).request(kind, useridsOf(request)) };
+      return { kind, ...(await current().of(kind).request(kind, useridsOf(request))) };
     },
     'cancel-maintenance': async () => {
       const jobs = await current().cancel();
