@@ -3,7 +3,7 @@
  * and prepares the whole schema for each file that it opens, which costs ten times what there is to read.
  *
  * Format: https://www.sqlite.org/fileformat2.html. Only what Cyrus and we write is taken: a rollback journal that is
- * not there, UTF-8, no payload of a wanted column in overflow pages. For everything else the caller asks SQLite.
+ * not there, UTF-8, one file of moderate size. For everything else the caller asks SQLite.
  */
 import fs from 'node:fs';
 import { hasErrno } from '../../platform/errors.ts';
@@ -22,6 +22,7 @@ const ENCODING_AT = 56;
 const USER_VERSION_AT = 60;
 const LEGACY_VERSION = 1;
 const UTF_8 = 1;
+const PAGE_SIZES = [512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536];
 const INTERIOR = 5;
 const LEAF = 13;
 
@@ -42,6 +43,7 @@ export class TableFile {
     const declared = bytes.readUInt16BE(PAGE_SIZE_AT);
     this.#pageBytes = declared === 1 ? 65_536 : declared;
     this.#usableBytes = this.#pageBytes - bytes[RESERVED_AT]!;
+    if (!PAGE_SIZES.includes(this.#pageBytes)) throw new NotPlain();
     this.#walk(1, 4, (_, [type, name, , root]) => {
       if (type === 'table') this.#roots.set(String(name), Number(root));
     });
@@ -97,20 +99,21 @@ export class TableFile {
     root: number,
     columns: number,
     visit: (rowid: number, values: readonly TableValue[]) => void,
-    depth = 0,
+    // A damaged tree may have circles.
+    left = { pages: this.#bytes.length / this.#pageBytes },
   ): void {
     const bytes = this.#bytes;
     const start = (root - 1) * this.#pageBytes;
-    if (root < 1 || start + this.#pageBytes > bytes.length || depth > 20) throw new NotPlain();
+    if (root < 1 || start + this.#pageBytes > bytes.length || left.pages-- <= 0) throw new NotPlain();
     const header = root === 1 ? FILE_HEADER_BYTES : start;
     const type = bytes[header];
     const cells = bytes.readUInt16BE(header + 3);
     if (type === INTERIOR) {
       for (let i = 0; i < cells; i++) {
         const cell = start + bytes.readUInt16BE(header + 12 + 2 * i);
-        this.#walk(bytes.readUInt32BE(cell), columns, visit, depth + 1);
+        this.#walk(bytes.readUInt32BE(cell), columns, visit, left);
       }
-      this.#walk(bytes.readUInt32BE(header + 8), columns, visit, depth + 1);
+      this.#walk(bytes.readUInt32BE(header + 8), columns, visit, left);
       return;
     }
     if (type !== LEAF) throw new NotPlain();
@@ -120,9 +123,27 @@ export class TableFile {
       cursor.at = start + bytes.readUInt16BE(header + 8 + 2 * i);
       const payload = cursor.varint();
       const rowid = cursor.varint();
-      cursor.record(values, cursor.at + this.#localBytes(payload));
+      const local = this.#localBytes(payload);
+      if (local === payload) cursor.record(values, cursor.at + payload);
+      else new Cursor(this.#gather(cursor.at, local, payload)).record(values, payload);
       visit(rowid, values);
     }
+  }
+
+  /** A payload of which only `local` bytes stand in the leaf, at `at`; the others are in a chain of overflow pages. */
+  #gather(at: number, local: number, payload: number): Buffer {
+    const bytes = this.#bytes;
+    if (payload > bytes.length) throw new NotPlain();
+    const whole = Buffer.allocUnsafe(payload);
+    let filled = bytes.copy(whole, 0, at, at + local);
+    let page = bytes.readUInt32BE(at + local);
+    while (filled < payload) {
+      const start = (page - 1) * this.#pageBytes;
+      if (page < 1 || start + this.#pageBytes > bytes.length) throw new NotPlain();
+      filled += bytes.copy(whole, filled, start + 4, start + this.#usableBytes);
+      page = bytes.readUInt32BE(start);
+    }
+    return whole;
   }
 
   /** Bytes of a payload that stand in the leaf itself. */
@@ -156,7 +177,7 @@ class Cursor {
     throw new NotPlain(); // nine bytes: a negative number
   }
 
-  /** Decodes the record that begins here and has its bytes up to `end` in this page. */
+  /** Decodes the record that begins here and ends at `end`. */
   record(values: TableValue[], end: number): void {
     const headerStart = this.at;
     const headerEnd = headerStart + this.varint();

@@ -37,6 +37,7 @@ describe('tables straight from the file', () => {
     fc.integer({ min: -300, max: 300 }),
     fc.double({ noNaN: true, noDefaultInfinity: true, min: 0.5, max: 9.5 }),
     fc.string({ maxLength: 40, unit: fc.constantFrom(...'abcxyz 019') }),
+    fc.nat(2500).map((length) => 'long '.repeat(length / 5)),
   );
 
   test('are what SQLite reads, whatever was inserted and deleted', () => {
@@ -68,13 +69,23 @@ describe('tables straight from the file', () => {
     );
   });
 
-  test('a column in an overflow page is left to SQLite, those before it are not', () => {
-    const made = make('overflow', 512, (db) => {
-      db.prepare('INSERT INTO t(a, b, c) VALUES (1, ?, 2)').run('x'.repeat(3000));
-    });
-    const table = TableFile.read(made)!;
-    expect(rowsOf(table)).toBeUndefined();
-    expect(rowsOf(table, 2)).toEqual([[1, [null, 1]]]);
+  test('rows that go on in overflow pages are read too', () => {
+    const text = 'x'.repeat(3000);
+    for (const pageBytes of [512, 1024, 4096]) {
+      const made = make(`overflow-${pageBytes}`, pageBytes, (db) => {
+        db.prepare('INSERT INTO t(a, b, c) VALUES (1, ?, 2), (3, ?, ?)').run(text, 'short', text);
+        // The schema overflows as well, in pages as small as those of a compacted index.
+        db.exec(
+          `CREATE TABLE wide_${pageBytes}(${Array.from({ length: 90 }, (_, i) => `column${i}`).join(', ')})`,
+        );
+      });
+      const table = TableFile.read(made)!;
+      expect(rowsOf(table)).toEqual([
+        [1, [null, 1, text, 2]],
+        [2, [null, 3, 'short', text]],
+      ]);
+      expect(table.has(`wide_${pageBytes}`)).toBe(true);
+    }
   });
 
   test('a table that is not there is told from an empty one', () => {
@@ -109,6 +120,26 @@ describe('tables straight from the file', () => {
     writer.exec('ROLLBACK');
     writer.close();
     expect(rowsOf(TableFile.read(made)!)).toEqual([[1, [null, 1, null, null]]]);
+  });
+
+  test('a tree with a circle is left to SQLite', () => {
+    const made = make('circle', 512, (db) => {
+      const insert = db.prepare('INSERT INTO t(a, b) VALUES (?, ?)');
+      db.transaction(() => {
+        for (let i = 0; i < 2000; i++) insert.run(i, `row ${i}`);
+      })();
+    });
+    const db = new Database(made);
+    const root = db.prepare("SELECT rootpage FROM sqlite_master WHERE name = 't'").pluck().get() as number;
+    db.close();
+    const bytes = fs.readFileSync(made);
+    const page = (root - 1) * 512;
+    expect(bytes[page]).toBe(5); // an interior page
+    // Each of its children is the page itself.
+    for (let i = 0; i < bytes.readUInt16BE(page + 3); i++)
+      bytes.writeUInt32BE(root, page + bytes.readUInt16BE(page + 12 + 2 * i));
+    fs.writeFileSync(made, bytes);
+    expect(rowsOf(TableFile.read(made)!)).toBeUndefined();
   });
 
   test('damage never does more than hand over to SQLite', () => {
