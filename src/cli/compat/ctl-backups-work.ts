@@ -36,7 +36,9 @@ export class CtlWork {
       case 'reindex':
         return (target) => this.#reindex(target, print);
       default:
-        return async () => this.#unavailable();
+        return async () => {
+          throw notYet(this.#line.command);
+        };
     }
   }
 
@@ -83,17 +85,17 @@ export class CtlWork {
     if (damagedChunks + damagedMessages === 0) return 'ok';
     return `failed (${damagedChunks} chunks and ${damagedMessages} messages damaged, the rest is indexed)`;
   }
+}
 
-  #unavailable(): never {
-    const { command } = this.#line;
-    throw new BackupError({
-      code: 'UNAVAILABLE',
-      tried: 'run',
-      subject: command,
-      reason: 'this version cannot do that',
-      remedy: 'See csync-backup --help for what it can do',
-    });
-  }
+/** Of commands of which Cyrus has only the name, and ours no more yet. */
+export function notYet(command: string): BackupError {
+  return new BackupError({
+    code: 'UNAVAILABLE',
+    tried: 'run',
+    subject: command,
+    reason: 'this version cannot do that',
+    remedy: 'See csync-backup --help for what it can do',
+  });
 }
 
 function faults({ faults: count }: VerifyReport): string {

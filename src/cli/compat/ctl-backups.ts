@@ -10,7 +10,7 @@ import { LineWriter } from '../standard-output.ts';
 import { type CtlLine, parseCtlBackups } from './ctl-backups-line.ts';
 import { lockOne } from './ctl-backups-lock.ts';
 import { type CtlTarget, eachTarget } from './ctl-backups-targets.ts';
-import { CtlWork, type CtlWorker } from './ctl-backups-work.ts';
+import { CtlWork, type CtlWorker, notYet } from './ctl-backups-work.ts';
 import { cyrusWords, type Json, jsonObject, jsonText, localTime, Real, ratioText } from './text.ts';
 
 const OK = 0;
@@ -29,6 +29,8 @@ export async function ctlBackups(argv: readonly string[]): Promise<number> {
       return await run.stat();
     case 'lock':
       return await run.lock();
+    case 'reconstruct':
+      throw notYet(line.command);
     default:
       return await run.work(new CtlWork(line, config));
   }

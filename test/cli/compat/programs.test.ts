@@ -160,6 +160,7 @@ describe('programs with Cyrus’s command lines', () => {
     expect(usage).toMatchObject({ status: 64, stdout: '' });
     expect(usage.stderr).toContain('Usage:');
     expect(config.status).toBe(78);
+    expect(await ctl('reconstruct')).toMatchObject({ status: 69, stdout: '' });
     expect(help).toMatchObject({ status: 0, stderr: '' });
   });
 });
