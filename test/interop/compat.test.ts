@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -158,6 +158,32 @@ describe('ctl_backups and cyr_backup beside Cyrus’s own', () => {
       );
       const uniqueids = mailboxes.slice(1).map((line) => line.split(' ')[0]!);
       await compare(store(), 'cyr_backup', ['alice', 'show', 'mailboxes', ...uniqueids]);
+    });
+
+    test('ctl_backups reindex of a copy', async () => {
+      // bob.dot has no Sieve scripts, which Cyrus's reindex miscounts.
+      const original = store().files.get('bob.dot')!;
+      const copy = path.join(path.dirname(store().config), 'reindexed');
+      for (const line of ['-v reindex', 'reindex', '-j reindex', '-w reindex']) {
+        const said: string[] = [];
+        for (const program of [
+          store().cyrus,
+          (name: string, args: string[]) => ours(name, store().config, args),
+        ]) {
+          rmSync(`${copy}.index`, { force: true });
+          copyFileSync(original, copy);
+          cyrus.giveToCyrus(copy);
+          const done = await program('ctl_backups', [...line.split(' '), '-f', copy]);
+          // Cyrus finds one more chunk, where the file ends.
+          const beyond = `\nfound chunk at offset ${statSync(copy).size}\n\n`;
+          said.push(`${done.status}\n${done.stdout.toString().replace(beyond, '')}`);
+          const messages = await program('cyr_backup', ['-f', copy, 'list', 'messages']);
+          said.push(lines(messages.stdout.toString()).toSorted().join('\n'));
+        }
+        expect(said.slice(2), line).toEqual(said.slice(0, 2));
+      }
+      rmSync(copy);
+      rmSync(`${copy}.index`);
     });
 
     test('what is not there and what is no command line', async () => {
