@@ -48,6 +48,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./verify.ts')).newVerifyCommand(),
   },
   {
+    name: 'compact',
+    summary: 'drop what is past the retention and make backups small',
+    load: async () => (await import('./compact.ts')).newCompactCommand(),
+  },
+  {
     name: 'reindex',
     summary: 'make indexes anew from the data files',
     load: async () => (await import('./reindex.ts')).newReindexCommand(),

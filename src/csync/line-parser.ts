@@ -15,6 +15,8 @@ export interface LineStart {
   verb: string;
   /** Offset of the verb's first byte: the start of the command's text. */
   textOffset: number;
+  /** Offset of the value's first byte. */
+  valueOffset: number;
   /**
    * The parser lost its place before this line and found it again by its looks alone, so it may be text
    * inside a damaged message. True until the parser is reset.
@@ -229,6 +231,7 @@ export class LineParser {
       command: upperCase(command),
       verb: upperCase(verb),
       textOffset,
+      valueOffset: this.#offset + consumed,
       resynchronised: this.#resynchronised,
     });
     this.#sax.begin(this.#offset + consumed);

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import { hasErrno } from '../platform/errors.ts';
 import { lockAsync, lockHolder, tryLock, unlock } from '../platform/file-lock.ts';
 import { ioError } from '../platform/io-error.ts';
+import { settleSwap } from '../store/swap.ts';
 import { lockedError } from './locked-data.ts';
 
 export interface LockedFile {
@@ -23,7 +24,10 @@ export async function openLocked(path: string, wait: boolean): Promise<LockedFil
     try {
       if (wait) await lockAsync(fd, mode);
       else if (!tryLock(fd, mode)) throw lockedError(path, lockHolder(fd, mode));
-      if (isCurrent(fd, path)) return { fd, sizeBytes: fs.fstatSync(fd).size, close: () => close(fd) };
+      if (isCurrent(fd, path)) {
+        if (mode === 'exclusive') settleSwap(path);
+        return { fd, sizeBytes: fs.fstatSync(fd).size, close: () => close(fd) };
+      }
     } catch (error) {
       fs.closeSync(fd);
       throw error;

@@ -59,10 +59,9 @@ export async function reindexBackup(options: ReindexOptions): Promise<ReindexRep
 }
 
 async function rebuild(file: DataFile, options: ReindexOptions): Promise<ReindexReport> {
-  const { readers, keepPrevious, onProgress } = options;
+  const { readers, onProgress } = options;
   const rebuilt = await rebuildIndex(file, environment(options), {
     readers,
-    keepPrevious,
     onProgress: onProgress && ((bytes) => options.onProgress?.(bytes)),
   });
   const { index, damage } = rebuilt;
@@ -106,8 +105,13 @@ function report(file: DataFile, chunks: number, damage: Damage): ReindexReport {
 }
 
 /** What recovery needs, for a tool: figures are for the metrics of the server only. */
-export function environment(options: { engine: DeflateEngine; log?: Logger }): RecoveryEnvironment {
+export function environment(options: {
+  engine: DeflateEngine;
+  keepPrevious: boolean;
+  log?: Logger;
+}): RecoveryEnvironment {
   return {
+    config: { backupKeepPrevious: options.keepPrevious },
     engine: options.engine,
     bootTag: bootTag(),
     figures: new ShardFigures(),

@@ -1,5 +1,6 @@
 /** The threads that compress slabs. They keep no state between tasks, so any of them takes any slab. */
 import { Piscina } from 'piscina';
+import type { DeflateEffort } from '../platform/deflate.ts';
 import type { DeflateResult, DeflateTask } from './deflate-task.ts';
 import { workerFile } from './worker-file.ts';
 
@@ -7,6 +8,7 @@ export interface DeflatePoolOptions {
   memory: SharedArrayBuffer;
   threads: number;
   engine: 'auto' | 'isal' | 'zlib';
+  effort?: DeflateEffort;
   /** A thread died; its tasks have failed and another one takes its place. */
   onThreadError(error: unknown): void;
   onDone(task: DeflateTask, result: DeflateResult): void;
@@ -28,7 +30,7 @@ export class DeflatePool {
       concurrentTasksPerWorker: 1,
       atomics: 'disabled',
       recordTiming: false,
-      workerData: { memory: o.memory, engine: o.engine },
+      workerData: { memory: o.memory, engine: o.engine, effort: o.effort ?? 'ingest' },
     });
     this.#pool.on('error', o.onThreadError);
   }

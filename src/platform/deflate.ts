@@ -4,6 +4,15 @@ import { BackupError } from './errors.ts';
 import { addressOf, bind, loadLibrary } from './ffi.ts';
 import { loadLibdeflate } from './libdeflate.ts';
 
+/** What the time is worth: a client waits for `ingest`, nobody for `compact`. */
+export type DeflateEffort = 'ingest' | 'compact';
+
+/**
+ * Mixed mail (86 % of it incompressible), compared with one stream of zlib level 6: 0.9999 at 194 MB per CPU second
+ * with level 5, 0.9984 at 113 with 9, 0.9960 at 50 with 12, which is as small as DEFLATE gets it.
+ */
+const LIBDEFLATE_LEVEL: Record<DeflateEffort, number> = { ingest: 5, compact: 9 };
+
 export interface DeflateEngine {
   readonly name: 'isal' | 'zlib';
   /**
@@ -111,6 +120,7 @@ type CompressRun = (raw: Uint8Array, out: Uint8Array) => number;
 
 /** zlib level 6 is what backupd uses: what compresses must not become larger than its. */
 const zlibStrong: CompressRun = (raw, out) => zlibRun(raw, out, { level: 6 });
+const zlibStrongest: CompressRun = (raw, out) => zlibRun(raw, out, { level: 9, memLevel: 9 });
 const zlibQuick: CompressRun = (raw, out) => zlibRun(raw, out, { strategy: constants.Z_HUFFMAN_ONLY });
 
 /**
@@ -159,13 +169,17 @@ function splitting(name: DeflateEngine['name'], strong: CompressRun, quick: Comp
  *
  * @throws BackupError UNAVAILABLE when `isal` is asked for and cannot be loaded
  */
-export function loadDeflateEngine(choice: 'auto' | 'isal' | 'zlib'): DeflateEngine {
+export function loadDeflateEngine(
+  choice: 'auto' | 'isal' | 'zlib',
+  effort: DeflateEffort = 'ingest',
+): DeflateEngine {
   const isal = choice === 'zlib' ? undefined : loadIsal();
   if (isal) {
     const libdeflate = loadLibdeflate();
     const quick: CompressRun = (raw, out) => isal(raw, out, 2);
     // 0: it has no room to spare, that is, the run does not compress; isa-l then stores it.
-    const strong: CompressRun = (raw, out) => libdeflate?.(raw, out, 5) || quick(raw, out);
+    const strong: CompressRun = (raw, out) =>
+      libdeflate?.(raw, out, LIBDEFLATE_LEVEL[effort]) || quick(raw, out);
     return splitting('isal', libdeflate ? strong : zlibStrong, quick);
   }
   if (choice === 'isal') {
@@ -177,5 +191,5 @@ export function loadDeflateEngine(choice: 'auto' | 'isal' | 'zlib'): DeflateEngi
       remedy: "Install Debian's libisal2 and libdeflate0, or set backup_deflate_engine: auto",
     });
   }
-  return splitting('zlib', zlibStrong, zlibQuick);
+  return splitting('zlib', effort === 'compact' ? zlibStrongest : zlibStrong, zlibQuick);
 }

@@ -13,11 +13,13 @@ import { noteDamagedChunk } from './index/damage.ts';
 import { mailboxes } from './index/queries.ts';
 import { fromBlob } from './index/sql-text.ts';
 import type { ReadMember } from './member-source.ts';
-import { measureMember, replayMember } from './replay.ts';
+import { type DamagedMessage, measureMember, replayMember } from './replay.ts';
 import type { StoreEnvironment } from './store-environment.ts';
 
 /** What recovery needs of its surroundings. */
-export type RecoveryEnvironment = Pick<StoreEnvironment, 'engine' | 'bootTag' | 'figures' | 'log'>;
+export type RecoveryEnvironment = Pick<StoreEnvironment, 'engine' | 'bootTag' | 'figures' | 'log'> & {
+  config: Pick<StoreEnvironment['config'], 'backupKeepPrevious'>;
+};
 
 /** What of the data file could not be read. */
 export interface Damage {
@@ -72,7 +74,7 @@ export async function applyMembers(
       damage.chunks++;
     }
     const id = enterChunk(index, member, known, member.contentLength);
-    const damaged = replayMember(file.fd, member, member.contentLength, index, id, condensed);
+    const damaged = replayMember(file.fd, member, member.contentLength, index, id, { condensed });
     if (damaged.length > 0) noteDamage(file, member, damaged, damage, env);
     if (damaged.length > 0 || member.state !== 'complete')
       noteDamagedChunk(index, id, Math.floor(Date.now() / 1000));
@@ -97,10 +99,11 @@ function believableTime({ state, lastTime }: ScannedMember): number {
 function noteDamage(
   file: DataFile,
   { offset }: ScannedMember,
-  guids: string[],
+  damaged: readonly DamagedMessage[],
   damage: Damage,
   env: RecoveryEnvironment,
 ): void {
+  const guids = damaged.map(({ guid }) => guid);
   env.log.error(
     { path: file.path, offset, guids: guids.slice(0, 20), count: guids.length },
     'messages of the backup are not what their GUIDs say; they count as missing',
@@ -161,7 +164,8 @@ function afterMembers(end: number, fileSha1State: Uint8Array, lastTime: number):
   return { committedEnd: end, trailer: new Uint8Array(0), fileSha1State, lastTime };
 }
 
-function enterChunk(
+/** A row for the chunk, with its segment starts, if the index has none. */
+export function enterChunk(
   index: BackupIndex,
   member: ScannedMember,
   known: ReadonlyMap<number, number>,

@@ -29,8 +29,6 @@ export const NOTHING_INDEXED: IndexState = {
 export interface RebuildOptions {
   /** Threads that read ahead. */
   readers?: MemberReaders | undefined;
-  /** Keep the old index, with the time appended to its name. */
-  keepPrevious: boolean;
   /** Gets how many more bytes of the data file are indexed. */
   onProgress?: ((bytes: number) => void) | undefined;
 }
@@ -45,7 +43,7 @@ export interface RebuildOptions {
 export async function rebuildIndex(
   file: DataFile,
   env: RecoveryEnvironment,
-  options: RebuildOptions,
+  options: RebuildOptions = {},
 ): Promise<AppliedMembers & { index: BackupIndex }> {
   const fresh = `${file.indexPath}.rebuild`;
   removeIndex(fresh);
@@ -61,9 +59,10 @@ export async function rebuildIndex(
     } finally {
       index.close();
     }
+    giveTo(fresh, fs.fstatSync(file.fd));
     await syncPath(fresh);
     crashPoint('rebuild-synced');
-    keepPrevious(file.indexPath, options.keepPrevious);
+    keepPrevious(file.indexPath, env.config.backupKeepPrevious);
     fs.renameSync(fresh, file.indexPath);
     crashPoint('rebuild-renamed');
   } catch (error) {
@@ -102,6 +101,12 @@ function keepPrevious(indexPath: string, keep: boolean): void {
 export function removeIndex(indexPath: string): void {
   fs.rmSync(indexPath, { force: true });
   fs.rmSync(`${indexPath}-journal`, { force: true });
+}
+
+/** What root makes for a backup belongs to the backup's owner. */
+export function giveTo(path: string, owner: { uid: number; gid: number }): void {
+  const { uid, gid } = fs.statSync(path);
+  if (uid !== owner.uid || gid !== owner.gid) fs.chownSync(path, owner.uid, owner.gid);
 }
 
 /** Syncs a file that somebody else has written. */

@@ -15,6 +15,7 @@ import { scanMembers } from './chunk/scan.ts';
 import type { DataFile } from './data-file.ts';
 import { BackupIndex, type IndexState } from './index/backup-index.ts';
 import { rebuildIndex, removeIndex, syncPath } from './rebuild.ts';
+import { settleSwap } from './swap.ts';
 
 /** What opening needs of its surroundings. */
 export type OpenEnvironment = RecoveryEnvironment & { config: Pick<Config, 'backupKeepPrevious'> };
@@ -31,10 +32,12 @@ export async function openTrusted(
 ): Promise<TrustedFiles> {
   const size = file.size();
   if (size === 0) {
+    settleSwap(file.path);
     removeIndex(file.indexPath);
     const index = BackupIndex.open(file.indexPath, { create: true });
     return { file, index, fileSha1: ResumableSha1.create(), fileEnd: 0, lastTime: 0 };
   }
+  settleSwap(file.path);
   const opened = tryOpenIndex(file.indexPath);
   try {
     const state = opened?.state();
@@ -184,6 +187,6 @@ async function rebuild(file: DataFile, userid: string, env: OpenEnvironment): Pr
     { userid, path: file.path, sizeBytes: file.size() },
     'the index is missing or does not fit the data file; rebuilding it from the data file',
   );
-  const { index, state } = await rebuildIndex(file, env, { keepPrevious: env.config.backupKeepPrevious });
+  const { index, state } = await rebuildIndex(file, env);
   return trusted(file, index, state);
 }

@@ -1,7 +1,7 @@
 /** Brings an index up to date with members of the data file: what recovery and rebuilding have in common. */
 import { createHash, type Hash } from 'node:crypto';
 import type { FileHeader } from '../csync/file-header.ts';
-import { LineParser } from '../csync/line-parser.ts';
+import { LineParser, type LineStart } from '../csync/line-parser.ts';
 import { BackupError } from '../platform/errors.ts';
 import { LineReplay } from './apply-line.ts';
 import { readContent } from './chunk/reader.ts';
@@ -63,12 +63,25 @@ export function measureMember(fd: number, member: ScannedMember, limit: number):
   return result;
 }
 
+/** A message whose bytes are not what its GUID says. */
+export interface DamagedMessage {
+  guid: string;
+  /** Of its first byte in the chunk's content. */
+  contentOffset: number;
+}
+
+export interface ReplayOptions {
+  /** All of the content, if it was read already. */
+  condensed?: CondensedContent | undefined;
+  /** Gets the head of each line before it is applied. */
+  onLine?: (line: LineStart) => void;
+}
+
 /**
  * Applies the lines of a member, up to `limit` bytes of its content, to the index. A message whose bytes are not
  * what its GUID says is not entered: the backup does not have it.
  *
- * @param condensed all of the content, if it was read already
- * @returns GUIDs of the messages that were left out
+ * @returns the messages that were left out
  */
 export function replayMember(
   fd: number,
@@ -76,32 +89,49 @@ export function replayMember(
   limit: number,
   index: BackupIndex,
   chunkId: number,
-  condensed?: CondensedContent,
-): string[] {
-  const replay = new CheckedReplay(index, chunkId, condensed?.verdicts);
-  const parser = new LineParser(replay);
+  options: ReplayOptions = {},
+): DamagedMessage[] {
+  const replay = new CheckedReplay(index, chunkId, options);
+  feedMember(fd, member, limit, options.condensed, new LineParser(replay));
+  return replay.damaged;
+}
+
+/** Gives a parser the lines of a member, from what was read already or from the file. */
+export function feedMember(
+  fd: number,
+  member: ScannedMember,
+  limit: number,
+  condensed: CondensedContent | undefined,
+  parser: LineParser,
+): void {
   if (condensed === undefined) {
     feed(fd, member, limit, parser);
-  } else {
-    parser.reset(0);
-    pushCondensed(parser, condensed);
-    parser.end();
+    return;
   }
-  return replay.damaged;
+  parser.reset(0);
+  pushCondensed(parser, condensed);
+  parser.end();
 }
 
 /** Enters a message when its bytes have proved right. */
 class CheckedReplay extends LineReplay {
-  readonly damaged: string[] = [];
+  readonly damaged: DamagedMessage[] = [];
   readonly #verdicts: Uint8Array | undefined;
+  readonly #onLine: ((line: LineStart) => void) | undefined;
   #messages = 0;
   #held: { file: FileHeader; contentOffset: number } | undefined;
   #sha1: Hash | undefined;
 
-  /** @param verdicts of each message in order; without them the bytes are hashed */
-  constructor(index: BackupIndex, chunkId: number, verdicts: Uint8Array | undefined) {
+  /** With condensed content its verdicts hold, else the bytes are hashed. */
+  constructor(index: BackupIndex, chunkId: number, { condensed, onLine }: ReplayOptions) {
     super(index, chunkId);
-    this.#verdicts = verdicts;
+    this.#verdicts = condensed?.verdicts;
+    this.#onLine = onLine;
+  }
+
+  override lineStart(line: LineStart): void {
+    this.#onLine?.(line);
+    super.lineStart(line);
   }
 
   override file(file: FileHeader, contentOffset: number): void {
@@ -117,7 +147,7 @@ class CheckedReplay extends LineReplay {
     const { file, contentOffset } = this.#held!;
     const isGood = this.#verdicts?.[this.#messages++] === 1 || this.#sha1?.digest('hex') === file.guid;
     if (isGood) super.file(file, contentOffset);
-    else this.damaged.push(file.guid);
+    else this.damaged.push({ guid: file.guid, contentOffset });
   }
 }
 

@@ -32,7 +32,9 @@ function segmentOf(engine: DeflateEngine, raw: Uint8Array): Buffer {
 
 // Whatever is installed: isa-l with libdeflate, isa-l alone, or neither; node:zlib always.
 const engines = [
-  ...new Map((['auto', 'zlib'] as const).map(loadDeflateEngine).map((e) => [e.name, e])).values(),
+  ...new Map(
+    (['auto', 'zlib'] as const).map((choice) => loadDeflateEngine(choice)).map((e) => [e.name, e]),
+  ).values(),
 ];
 
 describe.each(engines)('deflateSegment of $name', (engine) => {

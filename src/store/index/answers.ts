@@ -140,7 +140,8 @@ function mailboxLine(mailbox: MailboxRow): Buffer {
   return line(`MAILBOX %(${mailboxFields(mailbox)})`);
 }
 
-function mailboxFields(mailbox: MailboxRow): string {
+/** `KEY value ...` of a MAILBOX, RECORDs apart. */
+export function mailboxFields(mailbox: MailboxRow): string {
   const crcs = mailbox.crcStale ? [null, null] : [mailbox.syncCrc, mailbox.syncCrcAnnot];
   const fields: [key: string, printed: string | null][] = [
     ['UNIQUEID', printString(mailbox.uniqueid)],
@@ -197,7 +198,8 @@ function* fullMailbox(index: BackupIndex, mailbox: MailboxRow): Generator<Buffer
   yield Buffer.from(`${piece}))\r\n`, 'latin1');
 }
 
-function recordText(record: RecordRow): string {
+/** One RECORD of a MAILBOX. */
+export function recordText(record: RecordRow): string {
   const flags = record.flags || '()';
   const shown =
     record.expunged === null ? flags : `(\\Expunged${flags === '()' ? ')' : ` ${flags.slice(1)}`}`;

@@ -15,6 +15,8 @@ import {
 export interface OpenOptions {
   /** Make it if it is missing or empty. */
   create?: boolean;
+  /** Page size of an index that is made, if it is known how much is to come. */
+  pageBytes?: number;
   /** Change nothing; missing tables look empty. */
   readonly?: boolean;
   /** Of pages, at most; for who looks up many rows of one index. */
@@ -42,7 +44,7 @@ export function openDatabase(path: string, options: OpenOptions): OpenedDatabase
   const readonly = options.readonly ?? false;
   let db: Database.Database | undefined;
   try {
-    if (options.create) createIfEmpty(path);
+    if (options.create) createIfEmpty(path, options.pageBytes ?? PAGE_BYTES);
     const header = readHeader(path);
     db = new Database(path, { readonly, fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
     // Rows refer only to rows that the same transaction or an earlier one has put there, so SQLite need not look.
@@ -116,17 +118,17 @@ const MAGIC = Buffer.from('SQLite format 3\0', 'latin1');
 /** An index without rows, byte for byte: to copy it costs a tenth of carrying out all that makes it. */
 let fresh: Buffer | undefined;
 
-function createIfEmpty(path: string): void {
+function createIfEmpty(path: string, pageBytes: number): void {
   if ((fs.statSync(path, { throwIfNoEntry: false })?.size ?? 0) > 0) return;
-  fresh ??= freshIndex();
+  if (pageBytes === PAGE_BYTES) fresh ??= freshIndex(pageBytes);
   // SQLite would create it readable for everybody.
-  fs.writeFileSync(path, fresh, { mode: 0o600 });
+  fs.writeFileSync(path, pageBytes === PAGE_BYTES ? fresh! : freshIndex(pageBytes), { mode: 0o600 });
 }
 
-function freshIndex(): Buffer {
+function freshIndex(pageBytes: number): Buffer {
   const db = new Database(':memory:');
   try {
-    db.pragma(`page_size = ${PAGE_BYTES}`);
+    db.pragma(`page_size = ${pageBytes}`);
     db.transaction(() => createTables(db))();
     return db.serialize();
   } finally {

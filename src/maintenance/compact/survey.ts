@@ -1,0 +1,216 @@
+/**
+ * The first pass of a compaction: replays the whole data file into a scratch index, of which a copy is taken where
+ * the retention begins, and notes what the second pass has to know of lines. The index beside the data file is not
+ * believed: what the compacted backup must say is what its lines say.
+ */
+import fs from 'node:fs';
+import { LineParser, type LineStart } from '../../csync/line-parser.ts';
+import { ResumableSha1 } from '../../platform/sha1.ts';
+import { enterChunk } from '../../store/apply-members.ts';
+import type { ScannedMember } from '../../store/chunk/scan.ts';
+import { BackupIndex } from '../../store/index/backup-index.ts';
+import { type MemberReaders, type ReadMember, readMembers } from '../../store/member-source.ts';
+import { feedMember, replayMember } from '../../store/replay.ts';
+import type { WorkPaths } from '../../store/swap.ts';
+import { type Retention, WindowReader } from './window.ts';
+
+/** A member of the old data file, as the second pass reads it. */
+export interface SourceChunk {
+  offset: number;
+  end: number;
+  /** Content that is to be believed. */
+  contentLength: number;
+  isDamaged: boolean;
+  /** Content offsets of lines that cannot be parsed. */
+  malformed: ReadonlySet<number>;
+  /** Content offsets of messages that are not what their GUIDs say. */
+  damagedMessages: ReadonlySet<number>;
+}
+
+/** A line of the old data file. */
+export interface LinePlace {
+  /** Of its chunk in the file. */
+  chunkOffset: number;
+  /** In the content. */
+  lineOffset: number;
+}
+
+export interface Survey {
+  chunks: SourceChunk[];
+  /** State at the end. */
+  before: BackupIndex;
+  /** State where the retention begins; undefined if no line is older. */
+  window: BackupIndex | undefined;
+  /** The first line inside the retention; undefined if all are, or none. */
+  boundary: LinePlace | undefined;
+  /** The line that says since when the user is gone, if it is older than the retention. */
+  unuser: LinePlace | undefined;
+  /** Seconds: of the first line, of the last one before the retention, and of the last one. */
+  firstTime: number;
+  lastTimeBefore: number;
+  lastTime: number;
+  damagedChunks: number;
+  damagedMessages: number;
+  close(): void;
+}
+
+export interface SurveyOptions {
+  fd: number;
+  /** What of the file is compacted: whole members. */
+  sizeBytes: number;
+  work: WorkPaths;
+  retention: Retention;
+  readers: MemberReaders | undefined;
+  onProgress: (bytes: number) => void;
+}
+
+export async function survey(options: SurveyOptions): Promise<Survey> {
+  const { fd, sizeBytes, work, readers, onProgress } = options;
+  const surveyor = new Surveyor(options);
+  try {
+    for await (const read of readMembers(fd, 0, sizeBytes, ResumableSha1.create(), readers)) {
+      surveyor.take(read);
+      onProgress(read.member.end - read.member.offset);
+    }
+    return surveyor.finish();
+  } catch (error) {
+    surveyor.close();
+    for (const file of [work.before, work.window]) fs.rmSync(file, { force: true });
+    throw error;
+  }
+}
+
+class Surveyor {
+  readonly #o: SurveyOptions;
+  readonly #index: BackupIndex;
+  readonly #chunks: SourceChunk[] = [];
+  #window: BackupIndex | undefined;
+  #windowReader: WindowReader | undefined;
+  #isInside: boolean;
+  /** The latest line that is older than the retention. */
+  #latest: LinePlace | undefined;
+  #boundary: LinePlace | undefined;
+  #unuserAt: number | undefined;
+  #unuser: LinePlace | undefined;
+  #firstTime = 0;
+  #lastTimeBefore = 0;
+  #lastTime = 0;
+  #damagedMessages = 0;
+
+  constructor(options: SurveyOptions) {
+    this.#o = options;
+    this.#isInside = options.retention.since === Number.NEGATIVE_INFINITY;
+    fs.rmSync(options.work.before, { force: true });
+    this.#index = BackupIndex.open(options.work.before, { create: true });
+    this.#index.allowSpill(false);
+    this.#index.begin();
+  }
+
+  take({ member, condensed }: ReadMember): void {
+    const id = enterChunk(this.#index, member, new Map(), member.contentLength);
+    const damaged = replayMember(this.#o.fd, member, member.contentLength, this.#index, id, {
+      condensed,
+      onLine: (line) => this.#line(line, member),
+    });
+    this.#index.endChunk(id, {
+      tsEnd: member.lastTime,
+      length: member.contentLength,
+      dataSha1: member.contentSha1,
+    });
+    if (this.#isInside && this.#windowReader !== undefined) {
+      feedMember(this.#o.fd, member, member.contentLength, condensed, this.#windowReader.newParser());
+    }
+    this.#damagedMessages += damaged.length;
+    const malformed = this.#malformed({ member, condensed });
+    this.#chunks.push({
+      offset: member.offset,
+      end: member.end,
+      contentLength: member.contentLength,
+      isDamaged: member.state !== 'complete' || malformed.size > 0 || damaged.length > 0,
+      malformed,
+      damagedMessages: new Set(damaged.map(({ contentOffset }) => contentOffset)),
+    });
+  }
+
+  /** Before the line is applied. */
+  #line({ time, offset: lineOffset }: LineStart, { offset: chunkOffset }: ScannedMember): void {
+    if (this.#firstTime === 0) this.#firstTime = time;
+    this.#lastTime = Math.max(this.#lastTime, time);
+    if (this.#isInside) return;
+    this.#noteUnuser();
+    if (time > this.#o.retention.since) {
+      this.#isInside = true;
+      if (this.#takeCopy()) this.#boundary = { chunkOffset, lineOffset };
+      return;
+    }
+    this.#lastTimeBefore = Math.max(this.#lastTimeBefore, time);
+    this.#latest = { chunkOffset, lineOffset };
+  }
+
+  /** Whether the line before said that the user is gone, or is back. */
+  #noteUnuser(): void {
+    const at = this.#index.unuserAt();
+    if (at === this.#unuserAt) return;
+    this.#unuserAt = at;
+    this.#unuser = at === undefined ? undefined : this.#latest;
+  }
+
+  /** What was applied so far is the state where the retention begins. False if that is nothing. */
+  #takeCopy(): boolean {
+    const { window } = this.#o.work;
+    if (this.#lastTimeBefore === 0) return false;
+    this.#index.commit();
+    fs.copyFileSync(this.#o.work.before, window);
+    this.#index.begin();
+    this.#window = BackupIndex.open(window);
+    this.#windowReader = new WindowReader(this.#o.retention, this.#window);
+    return true;
+  }
+
+  #malformed({ member, condensed }: ReadMember): Set<number> {
+    const offsets = new Set<number>();
+    if (member.malformedLines === 0 && member.lineEnd === member.contentLength) return offsets;
+    const ignore = (): void => {};
+    const parser = new LineParser({
+      lineStart: ignore,
+      lineEnd: ignore,
+      malformed: ({ offset }) => offsets.add(offset),
+      beginList: ignore,
+      beginKvlist: ignore,
+      end: ignore,
+      key: ignore,
+      scalar: ignore,
+      file: ignore,
+    });
+    feedMember(this.#o.fd, member, member.contentLength, condensed, parser);
+    return offsets;
+  }
+
+  finish(): Survey {
+    if (!this.#isInside) {
+      this.#noteUnuser();
+      this.#takeCopy();
+    }
+    this.#index.commit();
+    const chunks = this.#chunks;
+    return {
+      chunks,
+      before: this.#index,
+      window: this.#window,
+      boundary: this.#boundary,
+      unuser: this.#unuser,
+      firstTime: this.#firstTime,
+      lastTimeBefore: this.#lastTimeBefore,
+      lastTime: this.#lastTime,
+      damagedChunks: chunks.filter(({ isDamaged }) => isDamaged).length,
+      damagedMessages: this.#damagedMessages,
+      close: () => this.close(),
+    };
+  }
+
+  close(): void {
+    this.#window?.close();
+    if (this.#index.inTransaction) this.#index.rollback();
+    this.#index.close();
+  }
+}
