@@ -8,11 +8,16 @@ import {
 } from '../../src/maintenance/compact/compact.ts';
 import { differences } from '../../src/maintenance/compact/differences.ts';
 import { Retention } from '../../src/maintenance/compact/window.ts';
+import { WorkFiles } from '../../src/maintenance/compact/work-files.ts';
 import { reindexBackup } from '../../src/maintenance/reindex.ts';
+import { verifyBackup } from '../../src/maintenance/verify.ts';
 import { loadDeflateEngine } from '../../src/platform/deflate.ts';
+import { DataFile } from '../../src/store/data-file.ts';
 import { BackupIndex } from '../../src/store/index/backup-index.ts';
-import { readDataFile, type StoredLine } from '../support/data-file.ts';
-import { SampleBackup } from './backup-files.ts';
+import { stateText } from '../store/state-text.ts';
+import { StoreRig } from '../store/support/store-rig.ts';
+import { readDataFile, type StoredLine, storedMessages } from '../support/data-file.ts';
+import { guidOf, mailboxLine, messageLine, SampleBackup } from './backup-files.ts';
 import { FIRST_TIME, type History, history } from './compact-history.ts';
 
 const CONFIG: CompactOptions['config'] = {
@@ -114,7 +119,7 @@ async function checkHistory({ chunks, times }: History, place: number, settings 
   expectSame(before, linesOf(backup), last, since);
 }
 
-const numRuns = Number(process.env.COMPACT_RUNS ?? '40');
+const numRuns = Number(process.env.COMPACT_RUNS ?? '25');
 
 describe('compactBackup', () => {
   test('says at every moment inside the retention what the backup said before', {
@@ -124,5 +129,187 @@ describe('compactBackup', () => {
       fc.asyncProperty(history, fc.nat(1000), (h, place) => checkHistory(h, place)),
       { numRuns },
     );
+  });
+
+  test('drops an expired message and keeps everything else, history inside the retention too', async () => {
+    const [gone, kept, later] = ['long gone', 'still there', 'gone since'];
+    const records = [gone, kept, later].map((content, i) => ({ uid: i + 1, content }));
+    const [t0, t1, t2] = [FIRST_TIME, FIRST_TIME + 1000, FIRST_TIME + 5000];
+    const expunge = (uid: number) =>
+      `APPLY EXPUNGE %(MBOXNAME user.anne UNIQUEID id-user.anne UID (${uid}))\r\n`;
+    using backup = new SampleBackup([
+      [messageLine([gone, kept, later], t0), mailboxLine('user.anne', records, { time: t0 })],
+      [`${t1} ${expunge(1)}`],
+      [`${t2} ${expunge(3)}`],
+    ]);
+    const report = await compact(backup, { now: nowFor(t1 + 1), force: false });
+    expect(report).toMatchObject({ compacted: true, messages: 3, newMessages: 2, keptAll: null });
+    expect(report.work).toMatchObject({ expiredMessages: 1, expiredBytes: gone.length });
+    expect(backup.bytes().length).toBeLessThan(report.sizeBytes);
+    const stored = storedMessages(linesOf(backup)).map(({ guid }) => guid);
+    expect(stored).toEqual([kept, later].map(guidOf));
+    using before = stateAt(linesOf(backup), t2 - 1);
+    const live = 'SELECT uid FROM mailbox_message WHERE expunged IS NULL ORDER BY uid';
+    expect(before.index.statement(live, 'pluck').all()).toEqual([2, 3]);
+    // Nothing is left to do.
+    expect(await compact(backup, { now: nowFor(t1 + 1), force: false })).toMatchObject({ compacted: false });
+  });
+
+  test('combines and splits chunks as the limits say, and keeps segment starts', async () => {
+    const content = (i: number): string => `${i} `.repeat(4000);
+    const chunk = (i: number): (string | Uint8Array)[] => [
+      messageLine([content(i)]),
+      mailboxLine(`user.anne.F${i}`, [{ uid: 1, content: content(i) }]),
+    ];
+    using backup = new SampleBackup(Array.from({ length: 12 }, (_, i) => chunk(i)));
+    const before = stateText(backup.indexPath);
+    const now = nowFor(FIRST_TIME - 10);
+    const sizes = { backupCompactMinSizeBytes: 40_000, backupCompactMaxSizeBytes: 100_000 };
+    const combined = await compact(backup, { now, force: false, settings: sizes });
+    expect(combined.work.combine).toBeGreaterThan(5);
+    expect(combined.newChunks).toBeLessThan(6);
+    expect(stateText(backup.indexPath)).toBe(before);
+    const split = { backupCompactMinSizeBytes: 5000, backupCompactMaxSizeBytes: 12_000 };
+    const again = await compact(backup, { now, force: false, settings: split });
+    expect(again.work.split).toBeGreaterThan(0);
+    expect(again.newChunks).toBeGreaterThan(5);
+    expect(stateText(backup.indexPath)).toBe(before);
+    expect((await backup.verify()).findings).toEqual([]);
+  });
+
+  test('threshold, dry run and an unlimited retention change nothing', async () => {
+    const t = FIRST_TIME;
+    using backup = new SampleBackup([
+      [
+        messageLine(['a'], t),
+        mailboxLine('user.anne', [{ uid: 1, content: 'a', flags: '\\Expunged' }], { time: t }),
+      ],
+      [`${t + 1} APPLY SUB %(USERID anne MBOXNAME user.anne)\r\n`],
+    ]);
+    const bytes = backup.bytes();
+    const now = nowFor(t + 100);
+    const few = { backupCompactWorkThreshold: 5 };
+    expect(await compact(backup, { now, force: false, settings: few })).toMatchObject({ compacted: false });
+    expect(await compact(backup, { now, dryRun: true })).toMatchObject({ compacted: false, newChunks: null });
+    expect(backup.bytes().equals(bytes)).toBe(true);
+    const all = await compact(backup, { now, settings: { backupRetentionMs: 0 } });
+    expect(all).toMatchObject({ compacted: true, newMessages: 1, newChunks: 2 });
+  });
+
+  test('of a damaged chunk it keeps what can be read, its bytes beside the backup, and asks for the rest', async () => {
+    const lines = (i: number): (string | Uint8Array)[] => [
+      messageLine([`${i} `.repeat(3000)]),
+      mailboxLine(`user.anne.F${i}`, [{ uid: 1, content: `${i} `.repeat(3000) }]),
+    ];
+    using backup = new SampleBackup([0, 1, 2].map(lines));
+    const bytes = backup.bytes();
+    const index = BackupIndex.open(backup.indexPath, { readonly: true });
+    const [, second, third] = index.chunks();
+    index.close();
+    bytes.fill(0xaa, second!.offset + 40, third!.offset - 30);
+    backup.write(bytes);
+    const report = await compact(backup, { now: nowFor(FIRST_TIME + 10) });
+    expect(report).toMatchObject({ compacted: true, damagedChunks: 1, keptAll: null });
+    expect(fs.readFileSync(report.damagedPath!).equals(bytes.subarray(second!.offset, third!.offset))).toBe(
+      true,
+    );
+    expect(storedMessages(linesOf(backup))).toHaveLength(2);
+    const fresh = BackupIndex.open(backup.indexPath, { readonly: true });
+    const marks = fresh.statement('SELECT uniqueid FROM cb_heal ORDER BY 1', 'pluck').all();
+    fresh.close();
+    expect(marks).toEqual(['id-user.anne.F0', 'id-user.anne.F2']);
+    expect(linesOf(backup).filter(({ verb }) => verb === 'HEAL')).toHaveLength(2);
+    expect((await backup.verify()).codes).toEqual({ HEAL_PENDING: 2 });
+  });
+
+  test('keeps what it replaces if that is wanted', async () => {
+    using backup = new SampleBackup([
+      [messageLine(['a']), mailboxLine('user.anne', [{ uid: 1, content: 'a' }])],
+    ]);
+    const [data, index] = [backup.bytes(), fs.readFileSync(backup.indexPath)];
+    await compact(backup, { settings: { backupKeepPrevious: true } });
+    const names = fs
+      .readdirSync(backup.folder)
+      .filter((name) => /\.\d+$/.test(name))
+      .sort();
+    expect(names.map((name) => name.replace(/\d+$/, ''))).toEqual(['anne_x1Y2z3.', 'anne_x1Y2z3.index.']);
+    expect(fs.readFileSync(`${backup.folder}/${names[0]}`).equals(data)).toBe(true);
+    expect(fs.readFileSync(`${backup.folder}/${names[1]}`).equals(index)).toBe(true);
+  });
+
+  test('one that another compaction, or a session, has locked is left alone', async () => {
+    using backup = new SampleBackup([
+      [messageLine(['a']), mailboxLine('user.anne', [{ uid: 1, content: 'a' }])],
+    ]);
+    const holder = DataFile.open(backup.dataPath);
+    expect(holder.lock()).toBe(true);
+    await expect(compact(backup)).rejects.toMatchObject({ code: 'LOCKED' });
+    holder.close();
+    const work = WorkFiles.open(backup.dataPath, fs.statSync(backup.dataPath));
+    await expect(compact(backup)).rejects.toMatchObject({ code: 'LOCKED' });
+    expect(fs.existsSync(`${backup.dataPath}.new`)).toBe(true);
+    work.close();
+    expect(await compact(backup)).toMatchObject({ compacted: true });
+  });
+});
+
+describe('a compaction beside a server that goes on', () => {
+  test('takes over what is appended meanwhile, and messages that it counts on', async () => {
+    const [gone, kept] = ['long gone', 'still there'];
+    const t = FIRST_TIME;
+    const records = [gone, kept].map((content, i) => ({ uid: i + 1, content }));
+    using backup = new SampleBackup([
+      [messageLine([gone, kept], t), mailboxLine('user.anne', records, { time: t })],
+      [`${t + 1} APPLY EXPUNGE %(MBOXNAME user.anne UNIQUEID id-user.anne UID (1))\r\n`],
+    ]);
+    let appended = 0;
+    const report = await compact(backup, {
+      now: nowFor(t + 10),
+      onProgress: () => {
+        if (appended++ > 0) return;
+        // The message that is being dropped is copied to another mailbox: the server knows it and does not ask for it.
+        const copy = mailboxLine('user.anne.B', [{ uid: 7, content: gone }], { time: t + 20 });
+        backup.append([messageLine(['new'], t + 20), copy], true);
+        backup.append([mailboxLine('user.anne.C', [{ uid: 8, content: 'new' }], { time: t + 21 })], true);
+      },
+    });
+    expect(report.carriedOverBytes).toBeGreaterThan(100);
+    expect(report).toMatchObject({ compacted: true, keptAll: null, newMessages: 3 });
+    const guids = storedMessages(linesOf(backup)).map(({ guid }) => guid);
+    expect(guids.toSorted()).toEqual([gone, kept, 'new'].map(guidOf).toSorted());
+    expect(stateText(backup.indexPath)).not.toContain(' missing ');
+    expect((await backup.verify()).findings).toEqual([]);
+    const own = stateText(backup.indexPath);
+    await reindexBackup({
+      dataPath: backup.dataPath,
+      engine: loadDeflateEngine('auto'),
+      keepPrevious: false,
+    });
+    expect(stateText(backup.indexPath)).toBe(own);
+  });
+
+  test('is noticed by a shard that has the backup cached', async () => {
+    const rig = new StoreRig();
+    try {
+      await rig.message(1, 'anne', 'one');
+      await rig.mailbox(1, 'anne', 'user.anne', ['one']);
+      await rig.release(1);
+      const dataPath = rig.dataPath('anne');
+      const before = fs.statSync(dataPath).ino;
+      const report = await compactBackup({ dataPath, config: rig.config, force: true });
+      expect(report.compacted).toBe(true);
+      expect(fs.statSync(dataPath).ino).not.toBe(before);
+      await rig.message(2, 'anne', 'two');
+      expect((await rig.mailbox(2, 'anne', 'user.anne', ['one', 'two'])).code).toBe('OK');
+      await rig.release(2);
+      expect(storedMessages(readDataFile(dataPath)).map(({ guid }) => guid)).toEqual(
+        ['one', 'two'].map(guidOf),
+      );
+      expect(rig.figures.take().values.stale_backups_total).toBe(1);
+      expect((await verifyBackup({ dataPath })).findings).toEqual([]);
+    } finally {
+      await rig.shard.handle({ op: 'stop' });
+      rig.remove();
+    }
   });
 });

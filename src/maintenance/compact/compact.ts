@@ -60,6 +60,8 @@ export interface CompactOptions {
   readers?: MemberReaders;
   compressor?: PieceCompressor;
   log?: Logger;
+  /** Ends it before the swap; the backup is as it was then, and the signal's reason is thrown. */
+  signal?: AbortSignal;
   /** Milliseconds since 1970, to which the retention is compared; for tests. */
   now?: number;
   /** Gets how many more bytes of the data file are done. */
@@ -190,7 +192,7 @@ class Compaction {
       work: work.paths,
       retention,
       readers: this.#o.readers,
-      onProgress: (bytes) => this.#o.onProgress?.(bytes / 2),
+      onProgress: (bytes) => this.#progress(bytes / 2),
     });
     let index: BackupIndex | undefined;
     try {
@@ -205,7 +207,7 @@ class Compaction {
         userid: this.#userid,
         sizes: this.#sizes,
         output,
-        onProgress: (bytes) => this.#o.onProgress?.(bytes / 2),
+        onProgress: (bytes) => this.#progress(bytes / 2),
       });
       const different = differences(found.before, index, retention);
       if (different.length === 0) {
@@ -226,6 +228,11 @@ class Compaction {
     );
     fs.ftruncateSync(work.fd, 0);
     await this.#compact(work, sizeBytes, report, Number.NEGATIVE_INFINITY);
+  }
+
+  #progress(bytes: number): void {
+    this.#o.signal?.throwIfAborted();
+    this.#o.onProgress?.(bytes);
   }
 
   #newIndex({ paths }: WorkFiles, { before }: Survey): BackupIndex {
