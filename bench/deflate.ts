@@ -32,7 +32,9 @@ const sizes = new Map<string, number>();
 const deflated: Buffer[] = [];
 
 const engines = [
-  ...new Map((['auto', 'zlib'] as const).map((choice) => loadDeflateEngine(choice)).map((e) => [e.name, e])).values(),
+  ...new Map(
+    (['auto', 'zlib'] as const).map((choice) => loadDeflateEngine(choice)).map((e) => [e.name, e]),
+  ).values(),
 ];
 for (const engine of engines) {
   const name = `deflate ${engine.name}`;
