@@ -186,6 +186,28 @@ describe('ctl_backups and cyr_backup beside Cyrus’s own', () => {
       rmSync(`${copy}.index`);
     });
 
+    test('ctl_backups compact of a copy: done when it is told to, skipped where there is nothing to do', async () => {
+      const copy = path.join(path.dirname(store().config), 'compacted');
+      const said: string[] = [];
+      for (const program of [
+        store().cyrus,
+        (name: string, args: string[]) => ours(name, store().config, args),
+      ]) {
+        rmSync(`${copy}.index`, { force: true });
+        copyFileSync(store().files.get('bob.dot')!, copy);
+        copyFileSync(`${store().files.get('bob.dot')!}.index`, `${copy}.index`);
+        for (const file of [copy, `${copy}.index`]) cyrus.giveToCyrus(file);
+        for (const line of ['-F compact', 'compact', '-j compact', '-S compact']) {
+          const done = await program('ctl_backups', [...line.split(' '), '-f', copy, copy]);
+          said.push(`${line}: ${done.status}\n${done.stdout}`);
+        }
+      }
+      expect(said.slice(4)).toEqual(said.slice(0, 4));
+      expect(said[5]).toContain('skipped');
+      rmSync(copy);
+      rmSync(`${copy}.index`);
+    });
+
     test('what is not there and what is no command line', async () => {
       const quiet = { stderr: false };
       for (const line of [

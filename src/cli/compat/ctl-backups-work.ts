@@ -1,5 +1,7 @@
 /** The commands of ctl_backups that work on one backup after the other: compact, reindex, verify and the rest. */
 import type { Config } from '../../config/config.ts';
+import { compactBackup } from '../../maintenance/compact/compact.ts';
+import { PooledCompressor } from '../../maintenance/compact/compressors.ts';
 import { noteVerified } from '../../maintenance/heal.ts';
 import { MemberPool } from '../../maintenance/member-pool.ts';
 import { reindexBackup } from '../../maintenance/reindex.ts';
@@ -22,15 +24,19 @@ export class CtlWork {
   readonly #config: Config;
   readonly #verifyPool = new VerifyPool();
   readonly #readers = new MemberPool();
+  readonly #compressor: PooledCompressor;
 
   constructor(line: CtlLine, config: Config) {
     this.#line = line;
     this.#config = config;
+    this.#compressor = new PooledCompressor(config.deflateEngine);
   }
 
   /** `print` writes a line to standard output. */
   worker(print: (text: string) => void): CtlWorker {
     switch (this.#line.command) {
+      case 'compact':
+        return (target) => this.#compact(target, print);
       case 'verify':
         return (target) => this.#verify(target, print);
       case 'reindex':
@@ -44,8 +50,7 @@ export class CtlWork {
 
   /** Ends the threads. */
   async stop(): Promise<void> {
-    await this.#verifyPool.stop();
-    await this.#readers.stop();
+    await Promise.all([this.#verifyPool.stop(), this.#readers.stop(), this.#compressor.stop()]);
   }
 
   async #verify({ userid, path }: CtlTarget, print: (text: string) => void): Promise<string> {
@@ -66,6 +71,24 @@ export class CtlWork {
       wait: this.#line.wait,
     });
     return report.ok ? 'ok' : `failed (${faults(report)})`;
+  }
+
+  async #compact({ userid, path }: CtlTarget, print: (text: string) => void): Promise<string> {
+    const { force, wait, verbose } = this.#line;
+    const report = await compactBackup({
+      dataPath: path,
+      userid: userid === undefined ? undefined : useridOf(userid),
+      config: this.#config,
+      force,
+      wait,
+      readers: this.#readers,
+      compressor: this.#compressor,
+    });
+    if (!report.compacted) return 'skipped';
+    const { chunks, newChunks, messages, newMessages, damagedChunks, damagedPath, keptAll } = report;
+    if (verbose > 0) print(`${chunks} chunks to ${newChunks}, ${messages} messages to ${newMessages}`);
+    if (damagedChunks > 0) return `failed (${damagedChunks} damaged chunks, kept as ${damagedPath})`;
+    return keptAll === null ? 'ok' : `failed (nothing was dropped: ${keptAll})`;
   }
 
   async #reindex({ path }: CtlTarget, print: (text: string) => void): Promise<string> {

@@ -151,6 +151,16 @@ describe('programs with Cyrus’s command lines', () => {
     expect(list).toMatchObject({ status: 0, stderr: '' }); // its last chunk is well
   });
 
+  test('ctl_backups compact: ok, and skipped when there is nothing left to do', async () => {
+    using own = new BackupStore().enter();
+    const compact = (...args: string[]): Promise<Done> =>
+      run('ctl_backups', ['-C', own.configFile, ...args, 'compact', 'erik']);
+    const before = fs.statSync(own.erik).size;
+    expect(await compact('-F')).toMatchObject({ status: 0, stdout: 'compact erik: ok\n' });
+    expect(fs.statSync(own.erik).size).toBeLessThan(before);
+    expect(await compact()).toMatchObject({ status: 75, stdout: 'compact erik: skipped\n' });
+  });
+
   test.concurrent('wrong usage is 64, a wrong configuration 78, --help 0', async () => {
     const [usage, config, help] = await Promise.all([
       ctl('stat', '-A', 'carol'),
