@@ -1,4 +1,5 @@
 import type { PullServer } from './pull-values.ts';
+import type { DailyTime } from './schedule-values.ts';
 
 /** Where a listening socket is bound. */
 export interface ListenAddress {
@@ -89,6 +90,8 @@ export interface Config {
   backupCompactMaxSizeBytes: number;
   backupCompactWorkThreshold: number;
 
+  /** Local times of day at which the server compacts, in order; empty: never. */
+  compactAt: DailyTime[];
   /** Each backup is verified once in this time; 0: never. */
   verifyEveryMs: number;
   /** Bytes a second that maintenance in the server reads; 0: no limit. */

@@ -51,6 +51,7 @@ export function effectiveConfig(file: string, options: OptionValues, partitions:
     backupCompactMaxSizeBytes: options.backup_compact_maxsize,
     backupCompactWorkThreshold: options.backup_compact_work_threshold,
 
+    compactAt: options.backup_compact_at,
     verifyEveryMs: options.backup_verify_every,
     maintenanceRateBytes: options.backup_maintenance_rate,
 

@@ -7,7 +7,7 @@ import { availableParallelism, hostname } from 'node:os';
 import { addressOrOff, listenAddresses } from './addresses.ts';
 import { pullServers } from './pull-values.ts';
 import { mechanismList, passwordChecks } from './sasl-options.ts';
-import { durationOrOff } from './schedule-values.ts';
+import { dailyTimes, durationOrOff } from './schedule-values.ts';
 import {
   certificateFiles,
   changed,
@@ -217,6 +217,11 @@ export const OPTIONS = {
     'Number of chunks of a backup that must need compaction before it is compacted.',
   ),
 
+  backup_compact_at: option(
+    dailyTimes,
+    'off',
+    'When the running server compacts all backups: local times of day. Then no cron is needed.',
+  ),
   backup_verify_every: option(
     durationOrOff('d', MINUTE_MS),
     '30d',

@@ -4,6 +4,7 @@ import type { Config } from '../config/config.ts';
 import { SHARED_USERID } from '../csync/mailbox-name.ts';
 import { loadDeflateEngine } from '../platform/deflate.ts';
 import { BackupError } from '../platform/errors.ts';
+import { compactBackup } from './compact/compact.ts';
 import { noteVerified } from './heal.ts';
 import { emptyResult, type JobKind, type JobRequest, type JobResult } from './job.ts';
 import { configuredPuller, lastChangeMs, type Puller } from './pull.ts';
@@ -32,6 +33,14 @@ const JOBS: Partial<Record<JobKind, (request: JobRequest) => Promise<JobResult>>
     if (!ok)
       await noteVerified(report, { userid, engine: loadDeflateEngine(config.deflateEngine), wait: true });
     return { ...emptyResult(ok ? 'ok' : 'faulty'), faults, codes: { ...codes } };
+  },
+
+  async compact({ path, userid, config }) {
+    const report = await compactBackup({ dataPath: path, userid, config });
+    const { compacted, sizeBytes, indexBytes } = report;
+    if (!compacted) return emptyResult('unneeded');
+    const newBytes = (report.newSizeBytes ?? sizeBytes) + (report.newIndexBytes ?? indexBytes);
+    return { ...emptyResult('ok'), freedBytes: sizeBytes + indexBytes - newBytes };
   },
 
   async pull({ userid, path, config, doneMs, isForced }) {

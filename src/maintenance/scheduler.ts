@@ -124,11 +124,14 @@ export class Scheduler {
     };
   }
 
-  /** A client comes for this backup: the job on it is given up, unless it has given way too often already. */
+  /**
+   * A client comes for this backup: its verification is given up, unless it has given way too often already. A
+   * compaction need not be, as it has the lock for a moment only, and a pull is why the client comes.
+   */
   makeRoom(userid: string): Promise<void> | undefined {
-    if (this.#current?.job.userid !== userid || this.#o.state.triesOf(userid) >= 2 * PATIENCE)
-      return undefined;
-    return this.#giveWay();
+    const job = this.#current?.job;
+    if (job?.userid !== userid || job.kind !== 'verify') return undefined;
+    return this.#o.state.triesOf(userid) < 2 * PATIENCE ? this.#giveWay() : undefined;
   }
 
   /** The job on this backup is given up, however often it was. */

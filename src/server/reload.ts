@@ -5,6 +5,7 @@ import type { Config } from '../config/config.ts';
 const LIVE: ReadonlySet<keyof Config> = new Set<keyof Config>([
   'admins',
   'allowPlaintext',
+  'compactAt',
   'failedLoginPauseMs',
   'idleReleaseMs',
   'logLevel',

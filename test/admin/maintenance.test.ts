@@ -12,7 +12,7 @@ let server: BackupServer;
 const RATE = 2 << 20;
 
 beforeAll(async () => {
-  site = await BackupSite.create({ backup_maintenance_rate: '2M' });
+  site = await BackupSite.create({ backup_maintenance_rate: '2M', backup_compact_minsize: '1M' });
   server = await site.start();
   await push('large', 3_000_000);
   for (const user of ['anne', 'bob', 'eve']) await push(user, 100);
@@ -46,9 +46,9 @@ async function maintenance() {
   };
 }
 
-async function jobs(result: string): Promise<number> {
+async function jobs(result: string, job = 'verify'): Promise<number> {
   const text = await (await fetch(`http://127.0.0.1:${site.metricsPort}/metrics`)).text();
-  const pattern = `csync_backup_maintenance_jobs_total\\{job="verify",result="${result}"\\} (\\d+)`;
+  const pattern = `csync_backup_maintenance_jobs_total\\{job="${job}",result="${result}"\\} (\\d+)`;
   return Number(new RegExp(pattern).exec(text)?.[1] ?? 0);
 }
 
@@ -72,6 +72,21 @@ test('verifies what it is told to, in a process of low priority, and says what i
   const text = (await site.cli(['maintenance'])).stdout.toString();
   expect(text).toMatch(/^maintenance +running: nothing; at most 2.0M read per second$/m);
   expect(text).toMatch(/^verify +every 30d, next \S+; 4 backups: 2 never verified, 0 overdue, 0 faulty$/m);
+});
+
+test('compacts, in the middle of a session, and the session goes on', async () => {
+  const wire = await server.connect();
+  for (let i = 0; i < 3; i++) {
+    await wire.ok(`APPLY MAILBOX ${mailboxValue('user.cam', [], { HIGHESTMODSEQ: 5 + i })}`);
+    await wire.ok('RESTART');
+  }
+  await ask(site, 'run-maintenance', { kind: 'compact', userids: ['cam'] });
+  await eventually(() => jobs('ok', 'compact')).toBe(1);
+  await wire.ok(`APPLY MAILBOX ${mailboxValue('user.cam.Sent', [])}`);
+  await wire.ok('RESTART');
+  await expect.poll(() => verified(site, 'cam')).toBe('0 faults, 0 notices');
+  expect((await wire.ok('GET USER cam')).lines).toHaveLength(2);
+  wire.destroy();
 });
 
 test('reports a damaged backup in the log, as a metric and in the status', async () => {
@@ -144,21 +159,39 @@ test('can be cancelled, and goes on beside tools that are run by hand', async ()
   expect(await verified(site, 'large')).toBe('0 faults, 0 notices');
 });
 
-test('ends with a server that is killed, and the next one begins clean', async () => {
-  await ask(site, 'run-maintenance', { kind: 'verify', userids: ['large'] });
-  await eventually(async () => (await maintenance()).running?.userid).toBe('large');
-  const pid = workerPid()!;
-  await server.kill();
-  const killed = performance.now();
-  await eventually(() => isAlive(pid)).toBe(false);
-  // Long before the verification would have ended.
-  expect(performance.now() - killed).toBeLessThan(1500);
-  server = await site.start();
-  expect(await maintenance()).toMatchObject({ running: null, verify: { backups: 4, neverVerified: 0 } });
-  const wire = await server.connect();
-  expect((await wire.command('GET USER large')).kind).toBe('OK');
-  wire.destroy();
-});
+test.each(['verify', 'compact'])(
+  '%s ends with a server that is killed, and the next one begins clean',
+  async (kind) => {
+    // A small second chunk, which compaction puts together with the first.
+    const before = await server.connect();
+    await before.ok(`APPLY MAILBOX ${mailboxValue(`user.large.${kind}`, [])}`);
+    await before.ok('EXIT');
+    before.destroy();
+    await expect.poll(() => verified(site, 'large')).toBe('0 faults, 0 notices');
+    await ask(site, 'run-maintenance', { kind, userids: ['large'] });
+    await eventually(() => reads(workerPid(), dataPathOf(site, 'large'))).toBe(true);
+    const pid = workerPid()!;
+    await server.kill();
+    const killed = performance.now();
+    await eventually(() => isAlive(pid)).toBe(false);
+    // Long before the work would have ended.
+    expect(performance.now() - killed).toBeLessThan(1500);
+    server = await site.start();
+    expect(await maintenance()).toMatchObject({ running: null, verify: { backups: 5, neverVerified: 1 } });
+    const wire = await server.connect();
+    expect((await wire.command('GET USER large')).kind).toBe('OK');
+    await wire.ok('EXIT');
+    wire.destroy();
+    await expect.poll(() => verified(site, 'large')).toBe('0 faults, 0 notices');
+    const name = path.basename(dataPathOf(site, 'large'));
+    const folder = path.dirname(dataPathOf(site, 'large'));
+    expect(
+      readdirSync(folder)
+        .filter((one) => one.startsWith(name))
+        .sort(),
+    ).toEqual([name, `${name}.index`]);
+  },
+);
 
 test('stops with the server', async () => {
   await ask(site, 'run-maintenance', { kind: 'verify', userids: ['large'] });
@@ -173,7 +206,7 @@ test('stops with the server', async () => {
 });
 
 test('a verification by the period comes by itself', async () => {
-  site.configure({ backup_verify_every: '1m', backup_maintenance_rate: '2M' });
+  site.configure({ backup_verify_every: '1m', backup_maintenance_rate: '2M', backup_compact_minsize: '1M' });
   const state = new Database(path.join(site.dir, 'conf', 'csync-backup.maintenance'));
   state.prepare("UPDATE note SET value = value - 60000 WHERE name = 'last-verify'").run();
   state.close();

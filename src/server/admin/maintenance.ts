@@ -3,6 +3,7 @@ import path from 'node:path';
 import type { Job, JobKind, JobResult } from '../../maintenance/job.ts';
 import { JobProcess } from '../../maintenance/job-process.ts';
 import { MaintenanceState } from '../../maintenance/maintenance-state.ts';
+import { nextDaily } from '../../maintenance/schedule.ts';
 import { type PeriodicWork, Scheduler, type SchedulerStatus } from '../../maintenance/scheduler.ts';
 import { BackupError } from '../../platform/errors.ts';
 import { ioError } from '../../platform/io-error.ts';
@@ -16,7 +17,9 @@ const MAINTENANCE_FILE = 'csync-backup.maintenance';
 const PULL_FILE = 'csync-backup.pull';
 
 /** What runs over all backups at times of day. */
-const MAINTENANCE_RUNS: readonly PeriodicWork[] = [];
+const MAINTENANCE_RUNS: readonly PeriodicWork[] = [
+  { kind: 'compact', next: ({ compactAt }, nowMs) => nextDaily(compactAt, nowMs) },
+];
 const PULL_RUNS: readonly PeriodicWork[] = [
   {
     kind: 'pull',
@@ -24,7 +27,7 @@ const PULL_RUNS: readonly PeriodicWork[] = [
       pullEveryMs === 0 ? undefined : Math.max(nowMs, (lastMs ?? 0) + pullEveryMs),
   },
 ];
-const KINDS: readonly JobKind[] = ['verify', 'pull'];
+const KINDS: readonly JobKind[] = ['verify', 'compact', 'pull'];
 const MAX_USERS = 10_000;
 
 type Server = Pick<ServerContext, 'config' | 'metrics' | 'log'>;
