@@ -120,7 +120,10 @@ const program = new Command('bench:peer')
   .description("Measure our server against Cyrus's backupd (needs root and Debian's cyrus-imapd).")
   .option('--quick', 'small sizes, about a minute')
   .addOption(new Option('--only <side>', 'one of the two').choices(['ours', 'peer']))
-  .option('--scenario <name...>', 'only these: push-1 push-4 update turns crowd listing verify verify-chunks')
+  .option(
+    '--scenario <name...>',
+    'only these: push-1 push-4 update turns crowd listing verify reindex compact verify-chunks',
+  )
   .option('--tolerate <times>', 'fail only where a target is missed by more than this factor', '1')
   .option('--json <file>', 'write all figures there')
   .option('--keep', 'leave the data of the servers behind')

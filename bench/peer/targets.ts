@@ -85,6 +85,16 @@ export function compare(sizes: Sizes, ours: Figures | undefined, peer: Figures |
     row('verify', 'MB/s', 'verify', 'megabytesPerSecond', 'more', timesBetter(12)),
     row('CPU, verify', 's/GB', 'verify', 'cpuSecondsPerGigabyte', 'less'),
     memory('verify', 'verify'),
+    row('reindex', 'MB/s', 'reindex', 'megabytesPerSecond', 'more', timesBetter(8)),
+    row('CPU, reindex', 's/GB', 'reindex', 'cpuSecondsPerGigabyte', 'less'),
+    memory('reindex', 'reindex'),
+    row('compact', 'MB/s', 'compact', 'megabytesPerSecond', 'more', timesBetter(6)),
+    row('CPU, compact', 's/GB', 'compact', 'cpuSecondsPerGigabyte', 'less'),
+    memory('compact', 'compact'),
+    row('stored, compacted', 'MB', 'compact', 'megabytesAfter', 'less', {
+      text: '<= 0.95 of it',
+      shortBy: (ours, peer) => (peer === undefined ? undefined : ours / (0.95 * peer)),
+    }),
     ...sizes.chunks.counts.map((count, i) =>
       row(
         `verify, ${count} chunks`,

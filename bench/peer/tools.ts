@@ -3,7 +3,16 @@
  * makes of one user's mail, and Cyrus's configuration is added to its own.
  */
 import { spawn } from 'node:child_process';
-import { appendFileSync, chmodSync, chownSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import path from 'node:path';
 import { BackupError } from '../../src/platform/errors.ts';
 import type { LoadProcess } from '../load/process.ts';
@@ -18,6 +27,8 @@ const USER = 'big';
 
 export interface ToolScenario {
   name: string;
+  /** It changes the files: each run gets a copy, and how large that is afterwards is a figure. */
+  changes?: boolean;
   /** Arguments of `csync-backup`, and of Cyrus's `ctl_backups`, for this data file. */
   ours(file: string): string[];
   peer(file: string): string[];
@@ -25,6 +36,18 @@ export interface ToolScenario {
 
 export const TOOLS: readonly ToolScenario[] = [
   { name: 'verify', ours: (file) => ['verify', '-f', file], peer: (file) => ['verify', '-f', file] },
+  {
+    name: 'reindex',
+    changes: true,
+    ours: (file) => ['reindex', '-f', file],
+    peer: (file) => ['reindex', '-f', file],
+  },
+  {
+    name: 'compact',
+    changes: true,
+    ours: (file) => ['compact', '--force', '-f', file],
+    peer: (file) => ['-F', 'compact', '-f', file],
+  },
 ];
 
 /** A store with one large backup that both can read. */
@@ -65,7 +88,9 @@ export class ToolStore {
     if (side === 'peer') this.#shareWithCyrus();
     const runs: ToolRun[] = [];
     for (let i = 0; i < (side === 'ours' ? OUR_RUNS : 1); i++) {
-      runs.push(side === 'ours' ? await this.#ours(tool) : await this.#peer(tool));
+      const file = tool.changes ? this.#copy(side) : this.dataFile;
+      const run = side === 'ours' ? await this.#ours(tool, file) : await this.#peer(tool, file);
+      runs.push(tool.changes ? { ...run, afterBytes: sizeOfBackup(file) } : run);
     }
     const best = runs.reduce((a, b) => (b.elapsedMs < a.elapsedMs ? b : a));
     const { megabytes } = this;
@@ -76,6 +101,7 @@ export class ToolStore {
         megabytesPerSecond: megabytes / (best.elapsedMs / 1e3),
         cpuSecondsPerGigabyte: best.cpuSeconds / (megabytes / 1e3),
         peakMegabytes: Math.max(...runs.map(({ peakBytes }) => peakBytes)) / 1e6,
+        ...(best.afterBytes !== undefined && { megabytesAfter: best.afterBytes / 1e6 }),
       },
     };
   }
@@ -84,13 +110,27 @@ export class ToolStore {
     rmSync(this.dir, { recursive: true, force: true });
   }
 
-  #ours(tool: ToolScenario): Promise<ToolRun> {
-    return runTool(process.execPath, [LAUNCH, ...tool.ours(this.dataFile), '-C', this.#config], {});
+  /** A copy of the backup, instead of the one before. */
+  #copy(side: 'ours' | 'peer'): string {
+    const folder = path.join(this.dir, 'copy');
+    rmSync(folder, { recursive: true, force: true });
+    mkdirSync(folder);
+    const file = path.join(folder, path.basename(this.dataFile));
+    for (const suffix of ['', '.index']) copyFileSync(this.dataFile + suffix, file + suffix);
+    if (side === 'peer') {
+      const { uid, gid } = cyrusUser();
+      for (const name of [folder, file, `${file}.index`]) chownSync(name, uid, gid);
+    }
+    return file;
   }
 
-  #peer(tool: ToolScenario): Promise<ToolRun> {
+  #ours(tool: ToolScenario, file: string): Promise<ToolRun> {
+    return runTool(process.execPath, [LAUNCH, ...tool.ours(file), '-C', this.#config], {});
+  }
+
+  #peer(tool: ToolScenario, file: string): Promise<ToolRun> {
     const { uid, gid } = cyrusUser();
-    return runTool(path.join(BIN, 'ctl_backups'), ['-C', this.#config, ...tool.peer(this.dataFile)], {
+    return runTool(path.join(BIN, 'ctl_backups'), ['-C', this.#config, ...tool.peer(file)], {
       uid,
       gid,
     });
@@ -123,6 +163,12 @@ interface ToolRun {
   elapsedMs: number;
   cpuSeconds: number;
   peakBytes: number;
+  /** Of data file and index, where the tool changes them. */
+  afterBytes?: number;
+}
+
+function sizeOfBackup(file: string): number {
+  return statSync(file).size + statSync(`${file}.index`).size;
 }
 
 async function runTool(

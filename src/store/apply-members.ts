@@ -56,12 +56,15 @@ export async function applyMembers(
   let state = before;
   const damage: Damage = { chunks: 0, guids: [] };
   let needsTrailer = false;
+  /** The last whole one: whoever comes next has its bytes hashed already. */
+  let latest: ScannedMember | undefined;
   const size = file.size();
   for await (const { member, condensed } of members) {
     if (member.end === size && isTorn(file.fd, member)) {
       const finished = finishLast(file, index, member, known, state, damage, env);
       needsTrailer = finished !== undefined;
       state = finished ?? afterMembers(member.offset, member.fileSha1State, state.lastTime);
+      latest = undefined;
       await fdatasync(file.fd);
       break;
     }
@@ -83,8 +86,12 @@ export async function applyMembers(
       length: member.contentLength,
       dataSha1: member.contentSha1,
     });
-    const sha1 = hashRange(file.fd, member.offset, member.end, ResumableSha1.load(member.fileSha1State));
-    state = afterMembers(member.end, sha1.save(), Math.max(state.lastTime, believableTime(member)));
+    latest = member;
+    state = afterMembers(member.end, member.fileSha1State, Math.max(state.lastTime, believableTime(member)));
+  }
+  if (latest !== undefined) {
+    const sha1 = ResumableSha1.load(latest.fileSha1State);
+    state.fileSha1State = hashRange(file.fd, latest.offset, latest.end, sha1).save();
   }
   markDamage(index, damage);
   index.setState(state);

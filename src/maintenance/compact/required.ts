@@ -67,9 +67,10 @@ const LIVE_CHUNKS = `SELECT b.last_chunk_id FROM mailbox b WHERE ${INSIDE_MAILBO
   UNION SELECT last_chunk_id FROM subscription WHERE unsubscribed IS NULL OR unsubscribed > :since
   UNION SELECT last_chunk_id FROM seen
   UNION SELECT chunk_id FROM sieve WHERE deleted IS NULL OR deleted > :since`;
+/** Sets, and no look-ups for each message: there is no index by message. */
 const EXPIRED = `SELECT m.chunk_id, count(*), sum(m.size) FROM message m
-  WHERE NOT EXISTS (SELECT 1 FROM mailbox_message r JOIN mailbox b ON b.id = r.mailbox_id
-      WHERE r.message_id = m.id AND ${INSIDE_RECORD} AND ${INSIDE_MAILBOX})
-    AND NOT EXISTS (SELECT 1 FROM cb_record r JOIN mailbox b ON b.id = r.mailbox_id
-      WHERE r.guid = m.guid AND ${INSIDE_RECORD} AND ${INSIDE_MAILBOX})
+  WHERE m.id NOT IN (SELECT r.message_id FROM mailbox_message r JOIN mailbox b ON b.id = r.mailbox_id
+      WHERE ${INSIDE_RECORD} AND ${INSIDE_MAILBOX})
+    AND m.guid NOT IN (SELECT r.guid FROM cb_record r JOIN mailbox b ON b.id = r.mailbox_id
+      WHERE ${INSIDE_RECORD} AND ${INSIDE_MAILBOX})
   GROUP BY m.chunk_id`;
