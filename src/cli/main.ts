@@ -58,6 +58,21 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./reindex.ts')).newReindexCommand(),
   },
   {
+    name: 'move',
+    summary: 'bring backups to another partition',
+    load: async () => (await import('./move.ts')).newMoveCommand(),
+  },
+  {
+    name: 'rename',
+    summary: 'give the backup of a user to another userid',
+    load: async () => (await import('./rename.ts')).newRenameCommand(),
+  },
+  {
+    name: 'delete',
+    summary: 'delete backups, and undo that until their retention is over',
+    load: async () => (await import('./delete.ts')).newDeleteCommand(),
+  },
+  {
     name: 'show',
     summary: 'show the chunks, mailboxes and messages of a backup',
     load: async () => (await import('./show.ts')).newShowCommand(),

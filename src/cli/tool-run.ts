@@ -9,8 +9,8 @@ const BAD_DATA_STATUS = 65;
 
 export type ToolResult = 'ok' | 'bad-data';
 
-export class ToolRun {
-  readonly #backups: readonly SelectedBackup[];
+export class ToolRun<T extends SelectedBackup = SelectedBackup> {
+  readonly #backups: readonly T[];
   readonly #json: boolean;
   readonly #progress: Progress;
   #current: { userid: string | null; path: string } = { userid: null, path: '' };
@@ -19,7 +19,7 @@ export class ToolRun {
   #bad = 0;
   #errorStatus = 0;
 
-  constructor(backups: readonly SelectedBackup[], json: boolean) {
+  constructor(backups: readonly T[], json: boolean) {
     this.#backups = backups;
     this.#json = json;
     this.#progress = new Progress(backups.reduce((sum, { path }) => sum + sizeOf(path), 0));
@@ -27,7 +27,7 @@ export class ToolRun {
 
   /** One after the other; an error is reported and does not keep the others from their turn. */
   async each(
-    work: (backup: SelectedBackup, name: string, progress: (bytes: number) => void) => Promise<ToolResult>,
+    work: (backup: T, name: string, progress: (bytes: number) => void) => Promise<ToolResult>,
   ): Promise<void> {
     for (const backup of this.#backups) {
       const name = backup.userid === undefined ? backup.path : printUserid(backup.userid);

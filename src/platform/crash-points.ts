@@ -61,7 +61,46 @@ export const MAINTENANCE_CRASH_POINTS = [
   'compact-done',
 ] as const;
 
-export type CrashPoint = (typeof CRASH_POINTS)[number] | (typeof MAINTENANCE_CRASH_POINTS)[number];
+/** Every step of moving, renaming and deleting a backup and of making the catalog anew, in their order. */
+export const STORE_CRASH_POINTS = [
+  /** The copy of the data file is complete, checked and synced in the staging folder of the other partition. */
+  'move-data-copied',
+  /** Its index is complete and synced in its final place. */
+  'move-index-copied',
+  /** The old data file has a second name in the staging folder of its partition. */
+  'move-marked',
+  /** The copy is the backup: catalog and names are on disk, the old files are still there. */
+  'move-switched',
+  /** The old data file has lost its name. */
+  'move-old-unlinked',
+  /** All that belonged to it is gone but the second name. */
+  'move-old-gone',
+  /** The backup belongs to the new userid, its mailboxes have the old names. */
+  'rename-catalog',
+  /** The RENAME lines are in the data file and its index. */
+  'rename-lines',
+  /** The backup is under its %DELETED. key. */
+  'delete-aside',
+  /** The data file of a backup that is being removed is in the staging folder. */
+  'delete-staged',
+  /** It is not in the catalog any more. */
+  'delete-catalog',
+  /** Its data file is removed. */
+  'delete-unlinked',
+  /** The deleted backup is under its userid again. */
+  'undelete-catalog',
+  /** The new catalog is complete and synced beside the old one. */
+  'reconstruct-written',
+  /** The old catalog has its second name. */
+  'reconstruct-kept',
+  /** The new catalog has taken its place. */
+  'reconstruct-renamed',
+] as const;
+
+export type CrashPoint =
+  | (typeof CRASH_POINTS)[number]
+  | (typeof MAINTENANCE_CRASH_POINTS)[number]
+  | (typeof STORE_CRASH_POINTS)[number];
 
 const wanted = parse(process.env.CSYNC_BACKUP_CRASH_AT);
 const when = process.env.CSYNC_BACKUP_CRASH_WHEN;
@@ -78,7 +117,7 @@ export function crashPoint(name: CrashPoint): void {
 function parse(text: string | undefined): { name: CrashPoint; pass: number } | undefined {
   if (text === undefined || text === '') return undefined;
   const [name, pass] = text.split(':');
-  const known = [...CRASH_POINTS, ...MAINTENANCE_CRASH_POINTS];
+  const known = [...CRASH_POINTS, ...MAINTENANCE_CRASH_POINTS, ...STORE_CRASH_POINTS];
   const point = known.find((candidate) => candidate === name);
   if (point === undefined || !/^[1-9]\d*$/.test(pass ?? '1')) {
     throw new Error(`CSYNC_BACKUP_CRASH_AT=${text}: allowed is one of ${known.join(' ')}, with :N`);

@@ -43,7 +43,8 @@ export class BackupShelf {
     if (open?.session !== undefined) return 'busy';
     const dataPath = this.#env.catalog.get(userid);
     if (open !== undefined) {
-      const result = open.file.path === dataPath ? open.relock(session) : 'stale';
+      let result = open.file.path === dataPath ? open.relock(session) : 'stale';
+      if (result === 'locked' && this.#env.catalog.get(userid) !== dataPath) result = 'stale';
       if (result === 'busy') return 'busy';
       if (result === 'locked') {
         open.wasUsedAgain = true;
@@ -53,7 +54,9 @@ export class BackupShelf {
       this.forget(open);
     }
     if (dataPath === undefined && !create) return undefined;
-    const file = dataPath === undefined ? chooseDataFile(userid, this.#env.config) : lockCurrent(dataPath);
+    const file =
+      dataPath === undefined ? chooseDataFile(userid, this.#env.config) : this.#lockNamed(userid, dataPath);
+    if (file === 'moved') return await this.lock(userid, session, create);
     if (file === undefined) return 'busy';
     let backup: Backup;
     try {
@@ -65,6 +68,20 @@ export class BackupShelf {
     backup.session = session;
     this.#open.set(userid, backup);
     return backup;
+  }
+
+  /** Undefined if it is locked; `moved` if the catalog has come to name another file meanwhile, or none. */
+  #lockNamed(userid: string, dataPath: string): DataFile | 'moved' | undefined {
+    let file: DataFile | undefined;
+    try {
+      file = lockCurrent(dataPath);
+    } catch (error) {
+      if (this.#env.catalog.get(userid) !== dataPath) return 'moved';
+      throw error;
+    }
+    if (file === undefined || this.#env.catalog.get(userid) === dataPath) return file;
+    file.close();
+    return 'moved';
   }
 
   /** The backup under this catalog key if its files are open. */

@@ -13,9 +13,8 @@ import { syncDirectorySync } from '../platform/durable.ts';
 import { BackupError, hasErrno } from '../platform/errors.ts';
 import { tryLock, unlock } from '../platform/file-lock.ts';
 import type { Catalog } from './catalog.ts';
-import { useridOfDataFile } from './partition.ts';
 
-const STAGING_FOLDER = '.staging';
+export const STAGING_FOLDER = '.staging';
 
 /** An open data file. `path` is its place in the hash folder even while it is still staged. */
 export class DataFile {
@@ -154,7 +153,7 @@ export function indexPathOf(dataPath: string): string {
 }
 
 /** `PARTITION/H/NAME` -> `PARTITION/.staging/NAME`. */
-function stagedPathOf(finalPath: string): string {
+export function stagedPathOf(finalPath: string): string {
   return path.join(path.dirname(path.dirname(finalPath)), STAGING_FOLDER, path.basename(finalPath));
 }
 
@@ -162,49 +161,4 @@ function makeFolder(folder: string): void {
   if (fs.existsSync(folder)) return;
   fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
   syncDirectorySync(path.dirname(folder));
-}
-
-/**
- * Clears a partition's staging folder after a crash: what the catalog names is published, the rest removed.
- *
- * @returns how many files were published and removed.
- */
-export function sweepStaging(
-  partitionPath: string,
-  hashFolderOf: (userid: string) => string,
-  catalog: Catalog,
-): { published: number; removed: number } {
-  const result = { published: 0, removed: 0 };
-  const folder = path.join(partitionPath, STAGING_FOLDER);
-  let names: string[];
-  try {
-    names = fs.readdirSync(folder);
-  } catch (error) {
-    if (hasErrno(error, 'ENOENT')) return result;
-    throw error;
-  }
-  for (const name of names) {
-    const userid = useridOfDataFile(name);
-    const finalPath = path.join(partitionPath, hashFolderOf(userid ?? ''), name);
-    if (userid !== undefined && catalog.get(userid) === finalPath) {
-      fs.closeSync(DataFile.open(finalPath).fd);
-      result.published++;
-    } else if (removeAbandoned(path.join(folder, name), finalPath)) {
-      result.removed++;
-    }
-  }
-  return result;
-}
-
-/** Removes a staged file and its index unless a living process has it locked. */
-function removeAbandoned(staged: string, finalPath: string): boolean {
-  const fd = fs.openSync(staged, 'r+');
-  try {
-    if (!tryLock(fd, 'exclusive')) return false;
-    fs.rmSync(staged, { force: true });
-    fs.rmSync(indexPathOf(finalPath), { force: true });
-    return true;
-  } finally {
-    fs.closeSync(fd);
-  }
 }

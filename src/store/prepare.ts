@@ -4,8 +4,8 @@ import path from 'node:path';
 import type { Config } from '../config/config.ts';
 import { hasErrno } from '../platform/errors.ts';
 import { Catalog } from './catalog.ts';
-import { sweepStaging } from './data-file.ts';
 import { hashFolder } from './partition.ts';
+import { sweepStaging } from './sweep-staging.ts';
 
 export interface PreparedStore {
   /** New backups whose publication was finished. */

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Config, PartitionConfig, PartitionSelectMode } from '../../src/config/config.ts';
 import { Catalog } from '../../src/store/catalog.ts';
-import { DataFile, sweepStaging } from '../../src/store/data-file.ts';
+import { DataFile } from '../../src/store/data-file.ts';
 import {
   choosePartition,
   dataFilePath,
@@ -15,6 +15,7 @@ import {
   type PartitionUsage,
   useridOfDataFile,
 } from '../../src/store/partition.ts';
+import { sweepStaging } from '../../src/store/sweep-staging.ts';
 
 /** Bytes available and in all, by name. */
 type Disks = Record<string, [availableBytes: number, totalBytes: number] | 'broken'>;
