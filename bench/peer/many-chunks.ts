@@ -15,7 +15,7 @@ import { mailboxStep, messageSteps } from '../load/session.ts';
 import type { Measured } from './scenarios.ts';
 
 /** A new mailbox now and then: the checksum of one takes the longer the more records it has. */
-const CHUNKS_OF_MAILBOX = 50;
+const MESSAGES_OF_MAILBOX = 100;
 const COMMAND = 'APPLY ';
 
 /** Milliseconds for each megabyte of the data file, at each number of chunks. */
@@ -52,13 +52,15 @@ async function writeBackup(dataPath: string, chunks: number, contentBytes: numbe
   const fd = openSync(dataPath, 'wx+', 0o600);
   let fileSha1 = ResumableSha1.create();
   let fileEnd = 0;
+  let mailboxes = 0;
   let mailbox = new GeneratedMailbox(random, 'many', '', 1_700_000_000);
   for (let at = 0; at < chunks; at++) {
-    if (at % CHUNKS_OF_MAILBOX === 0)
-      mailbox = new GeneratedMailbox(random, 'many', `f${at}`, 1_700_000_000 + at);
     const writer = new ChunkWriter({ fd, fileEnd, fileSha1, engine, bootTag });
     while (writer.contentLength < contentBytes / chunks) {
       const message = mail.text(4000);
+      if (mailbox.lastUid === MESSAGES_OF_MAILBOX) {
+        mailbox = new GeneratedMailbox(random, 'many', `f${++mailboxes}`, 1_700_000_000 + mailboxes);
+      }
       const steps = [...messageSteps([message]), mailboxStep(mailbox, [mailbox.append(message)])];
       for (const { bytes } of steps) {
         writer.appendRaw(Buffer.from(`1700000000 ${COMMAND}`));

@@ -3,6 +3,7 @@
  * next sync of its mailboxes brings again what is lost. Nothing is removed from the data file.
  */
 import fs from 'node:fs';
+import path from 'node:path';
 import type { Logger } from 'pino';
 import { bootTag } from '../platform/boot.ts';
 import { crashPoint } from '../platform/crash-points.ts';
@@ -11,10 +12,12 @@ import { createLogger } from '../platform/log.ts';
 import type { ResumableSha1 } from '../platform/sha1.ts';
 import type { TrustedFiles } from '../store/backup.ts';
 import { DiskSync } from '../store/disk-sync.ts';
+import { ownerOf } from '../store/former-users.ts';
 import { type Losses, type NotedLosses, noteLosses } from '../store/heal.ts';
 import { mailboxesUnderHeal } from '../store/index/damage.ts';
 import { rebaseHashes } from '../store/index/rebase.ts';
 import { OpenChunk } from '../store/open-chunk.ts';
+import { useridOfDataFile } from '../store/partition.ts';
 import { openTrusted } from '../store/recovery.ts';
 import { ShardFigures } from '../store/shard-figures.ts';
 import { openLockedData } from './locked-data.ts';
@@ -84,6 +87,7 @@ export async function healBackup(options: HealOptions): Promise<HealReport> {
       {
         fd: file.fd,
         path: dataPath,
+        userid: ownerOf(options.userid ?? useridOfDataFile(path.basename(dataPath)) ?? ''),
         index,
         ensureChunk: () => {
           chunk ??= new OpenChunk({

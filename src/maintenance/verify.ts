@@ -25,6 +25,7 @@ import type { Finding, FindingCode } from '../store/verify/finding.ts';
 import { Marks } from '../store/verify/marks.ts';
 import { type LockedFile, openLocked } from './locked-file.ts';
 import { FileHashes } from './verify-hashes.ts';
+import { type FoundLosses, LossCollector } from './verify-losses.ts';
 import type { VerifyPool } from './verify-pool.ts';
 import { type CheckedChunk, missingRows, pendingHeals } from './verify-rows.ts';
 
@@ -62,7 +63,7 @@ export interface VerifyReport {
   /** Messages in the data file, each time that they are stored. */
   messages: number;
   /** What is lost by damage that was not known: for healBackup(). */
-  losses: { guids: string[]; uniqueids: string[]; chunkOffsets: number[] };
+  losses: FoundLosses;
   /** The index cannot be read: the next opening for writing makes it anew. */
   isIndexLost: boolean;
 }
@@ -74,14 +75,6 @@ const TASK_BYTES = 8 << 20;
 const MAX_CHUNKS_OF_TASK = 256;
 /** Chunks at the end of the index of which a quick look takes the last that is in the file. */
 const QUICK_CHUNKS = 100;
-/** What says that bytes of a chunk are not what they were, and not only that the index is wrong. */
-const DAMAGE: ReadonlySet<FindingCode> = new Set<FindingCode>([
-  'CHUNK_CORRUPT',
-  'CHUNK_CRC_WRONG',
-  'CHUNK_MISSING',
-  'CHUNK_UNFINISHED',
-  'MESSAGE_DAMAGED',
-]);
 
 /**
  * @throws BackupError LOCKED, NOT_FOUND, PERMISSION_DENIED or IO_ERROR when the data file cannot be read; whatever
@@ -118,6 +111,7 @@ class Verification {
   readonly indexPath: string;
   readonly #options: VerifyOptions;
   readonly #file: LockedFile;
+  readonly #losses = new LossCollector();
 
   constructor(options: VerifyOptions, file: LockedFile) {
     this.#options = options;
@@ -134,7 +128,7 @@ class Verification {
       contentBytes: 0,
       chunks: 0,
       messages: 0,
-      losses: { guids: [], uniqueids: [], chunkOffsets: [] },
+      losses: { guids: [], uniqueids: [], chunkOffsets: [], copies: [] },
       isIndexLost: false,
     };
   }
@@ -183,11 +177,12 @@ class Verification {
     const task = { dataPath, indexPath: this.indexPath, chunks, marks: Marks.of(index).memory };
     const [report] = checkIndexedChunks(fd, index, task) as [ChunkReport];
     this.#take(report, isMissingTrailer(state, sizeBytes));
-    this.#noteLosses(last, report);
+    this.#losses.takeChunk(last, report);
     if (report.end < sizeBytes) {
       this.#unindexed(report.end, sizeBytes, state?.committedEnd === report.end ? 'pending' : 'between');
     }
     for (const finding of pendingHeals(index)) this.#add(finding);
+    this.report.losses = this.#losses.found;
     this.#options.onProgress?.(sizeBytes);
   }
 
@@ -195,10 +190,11 @@ class Verification {
   #chunksInFile(rows: readonly ChunkRow[]): ChunkRow[] {
     const { sizeBytes } = this.#file;
     const chunks = rows.filter((chunk) => chunk.offset < sizeBytes);
-    for (const { id, offset } of rows.slice(chunks.length)) {
+    for (const row of rows.slice(chunks.length)) {
+      const { id, offset } = row;
       const text = `the index has a chunk at ${offset}, but the file ends at ${sizeBytes}`;
       this.fault('CHUNK_MISSING', text, { chunk: id, fileOffset: offset });
-      this.#lose('chunkOffsets', offset);
+      this.#losses.takeMissing(row);
     }
     return chunks;
   }
@@ -219,12 +215,12 @@ class Verification {
       if (end < chunk.offset) this.#unindexed(end, chunk.offset, isKnown ? 'known' : 'between');
       isKnown = known.has(chunk.id);
       this.#take(report, isMissingTrailer(state, sizeBytes) && next === sizeBytes);
-      this.#noteLosses(chunk, report);
-      if (report.firstTime > 0 && report.firstTime < lastTime && !this.#damaged.has(chunk.id)) {
+      this.#losses.takeChunk(chunk, report);
+      if (report.firstTime > 0 && report.firstTime < lastTime && !this.#losses.isDamaged(chunk.id)) {
         const text = `its first line is of ${report.firstTime}, older than one of ${lastTime} before it`;
         this.fault('TIME_BACKWARDS', text, { chunk: chunk.id, fileOffset: chunk.offset });
       }
-      if (!this.#damaged.has(chunk.id)) lastTime = Math.max(lastTime, report.lastTime);
+      if (!this.#losses.isDamaged(chunk.id)) lastTime = Math.max(lastTime, report.lastTime);
       this.#options.onProgress?.(next - chunk.offset);
       end = Math.max(end, report.end);
       const { renames, renamed } = report;
@@ -239,13 +235,14 @@ class Verification {
     }
     for (const finding of await hashes.finish()) {
       this.#add({ severity: 'fault', ...finding });
-      this.#noteChangedFile(chunks, known);
+      this.#losses.takeChangedFile(chunks, known);
     }
     for (const finding of missingRows(index, marks, checked, known)) {
-      this.#noteMissing(finding, rows);
+      this.#losses.takeMissingRow(finding, rows);
       this.#add(finding);
     }
     for (const finding of pendingHeals(index)) this.#add(finding);
+    this.report.losses = this.#losses.found;
   }
 
   /** In the order of the file, by threads that are a few tasks ahead; the hashes of the file keep pace with them. */
@@ -299,46 +296,6 @@ class Verification {
     }
     return tasks;
   }
-
-  /** What of a damaged chunk is to be taken note of. */
-  #noteLosses(chunk: ChunkRow, { findings, lost }: ChunkReport): void {
-    const damage = findings.filter(({ code }) => DAMAGE.has(code));
-    if (damage.length === 0) return;
-    this.#damaged.set(chunk.id, chunk.offset);
-    // Of a chunk that is known to be damaged only what is new.
-    if (damage.some(({ severity }) => severity === 'fault')) this.#lose('chunkOffsets', chunk.offset);
-    for (const guid of lost) this.#lose('guids', guid);
-  }
-
-  /** Rows that were not found because their chunk is damaged; others are faults of the index. */
-  #noteMissing({ code, severity, chunk, guid, uniqueid }: Finding, rows: readonly ChunkRow[]): void {
-    if (severity !== 'fault' || chunk === undefined) return;
-    const offset = this.#damaged.get(chunk);
-    if (offset === undefined && rows.some(({ id }) => id === chunk)) return;
-    if (offset !== undefined) this.#lose('chunkOffsets', offset);
-    if (code === 'MESSAGE_MISSING' && guid !== undefined) this.#lose('guids', guid);
-    else if (uniqueid !== undefined) this.#lose('uniqueids', uniqueid);
-  }
-
-  /** Only more of a chunk has changed that is known to be damaged, and nothing that the backup needs. */
-  #noteChangedFile(chunks: readonly ChunkRow[], known: ReadonlyMap<number, number>): void {
-    const chunk = chunks.find(({ id }) => known.has(id));
-    if (chunk !== undefined && this.#lost.chunkOffsets.size === 0) this.#lose('chunkOffsets', chunk.offset);
-  }
-
-  #lose<K extends keyof VerifyReport['losses']>(what: K, value: VerifyReport['losses'][K][number]): void {
-    const seen = this.#lost[what] as Set<unknown>;
-    if (seen.has(value)) return;
-    seen.add(value);
-    (this.report.losses[what] as unknown[]).push(value);
-  }
-  readonly #lost = {
-    guids: new Set<string>(),
-    uniqueids: new Set<string>(),
-    chunkOffsets: new Set<number>(),
-  };
-  /** Offsets of damaged chunks by id. */
-  readonly #damaged = new Map<number, number>();
 
   #take(report: ChunkReport, trailerIsPending: boolean): void {
     this.report.chunks++;

@@ -9,7 +9,7 @@ import { hashRange, type ScannedMember } from './chunk/scan.ts';
 import { ChunkWriter } from './chunk/writer.ts';
 import type { DataFile } from './data-file.ts';
 import type { BackupIndex, IndexState } from './index/backup-index.ts';
-import { noteDamagedChunk } from './index/damage.ts';
+import { damagedChunks, mailboxesLacking, noteDamagedChunk } from './index/damage.ts';
 import { mailboxes } from './index/queries.ts';
 import { fromBlob } from './index/sql-text.ts';
 import type { ReadMember } from './member-source.ts';
@@ -55,6 +55,9 @@ export async function applyMembers(
 ): Promise<AppliedMembers> {
   let state = before;
   const damage: Damage = { chunks: 0, guids: [] };
+  /** Chunks that are not whole, and whole ones in which messages are damaged. */
+  const torn: number[] = [];
+  const hit: number[] = [];
   let needsTrailer = false;
   /** The last whole one: whoever comes next has its bytes hashed already. */
   let latest: ScannedMember | undefined;
@@ -79,8 +82,8 @@ export async function applyMembers(
     const id = enterChunk(index, member, known, member.contentLength);
     const damaged = replayMember(file.fd, member, member.contentLength, index, id, { condensed });
     if (damaged.length > 0) noteDamage(file, member, damaged, damage, env);
-    if (damaged.length > 0 || member.state !== 'complete')
-      noteDamagedChunk(index, id, Math.floor(Date.now() / 1000));
+    if (member.state !== 'complete') torn.push(id);
+    else if (damaged.length > 0) hit.push(id);
     index.endChunk(id, {
       tsEnd: member.lastTime,
       length: member.contentLength,
@@ -93,7 +96,11 @@ export async function applyMembers(
     const sha1 = ResumableSha1.load(latest.fileSha1State);
     state.fileSha1State = hashRange(file.fd, latest.offset, latest.end, sha1).save();
   }
-  markDamage(index, damage);
+  // What a DAMAGE note behind it speaks of was looked into: it says what was lost, and what of it has come since.
+  const noted = damagedChunks(index);
+  markDamage(index, { ...damage, chunks: torn.filter((id) => !noted.has(id)).length });
+  if (torn.length > 0) for (const uniqueid of mailboxesLacking(index)) index.markForHeal(uniqueid, []);
+  for (const id of [...torn, ...hit]) noteDamagedChunk(index, id, Math.floor(Date.now() / 1000));
   index.setState(state);
   return { state, needsTrailer, damage };
 }

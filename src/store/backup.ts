@@ -9,7 +9,9 @@ import { BackupError, hasErrno } from '../platform/errors.ts';
 import type { ResumableSha1 } from '../platform/sha1.ts';
 import { readContent } from './chunk/reader.ts';
 import type { DataFile } from './data-file.ts';
+import { ownerOf } from './former-users.ts';
 import { noteLosses } from './heal.ts';
+
 import type { BackupIndex } from './index/backup-index.ts';
 import { OpenChunk } from './open-chunk.ts';
 import type { StoreEnvironment } from './store-environment.ts';
@@ -166,6 +168,7 @@ export class Backup {
       {
         fd,
         path,
+        userid: ownerOf(this.userid),
         index: this.index,
         ensureChunk: () => this.ensureChunk(),
         commit: () => this.commit(),

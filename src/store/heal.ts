@@ -3,13 +3,17 @@
  * healing). What is noted stands in the data file first, like every other change: a DAMAGE note for each chunk and
  * a HEAL note for each mailbox that is to be sent again.
  */
+import { createHash } from 'node:crypto';
 import { printString } from '../csync/encoder.ts';
 import { BackupError } from '../platform/errors.ts';
-import type { BackupIndex, MessageLocation } from './index/backup-index.ts';
+import { readContent } from './chunk/reader.ts';
+import type { BackupIndex, MessageLocation, NewMessage } from './index/backup-index.ts';
 import { loseMessage, mailboxesUnderHeal, mailboxesWith, noteDamagedChunk } from './index/damage.ts';
 import { mailboxByUniqueid } from './index/queries.ts';
 import { writeNote } from './notes.ts';
 import type { OpenChunk } from './open-chunk.ts';
+import { restateSmall } from './restate.ts';
+import { scriptText } from './script-text.ts';
 import { readMessage } from './stored-message.ts';
 
 export interface Losses {
@@ -19,6 +23,17 @@ export interface Losses {
   uniqueids: readonly string[];
   /** Offsets of chunks in which something is damaged. */
   chunkOffsets: readonly number[];
+  /** Where sound copies of some of the messages lie. */
+  copies?: readonly CopyPlace[];
+}
+
+/** Place of a message in the content of a chunk. */
+export interface CopyPlace {
+  guid: string;
+  chunkId: number;
+  lineOffset: number;
+  contentOffset: number;
+  size: number;
 }
 
 export interface NotedLosses {
@@ -34,6 +49,7 @@ export interface NotedLosses {
 export interface HealTarget {
   fd: number;
   path: string;
+  userid: string;
   index: BackupIndex;
   /** Nothing is pending in it. */
   ensureChunk(): OpenChunk;
@@ -52,12 +68,13 @@ export async function noteLosses(target: HealTarget, losses: Losses): Promise<No
   for (const location of lost.values()) {
     if (location !== undefined) offsets.set(location.chunk.id, location.chunk.offset);
   }
+  const copies = readableCopies(target, losses.copies ?? [], lost);
   const marks = marksFor(index, lost.keys(), losses.uniqueids);
   const noted: NotedLosses = { guids: [...lost.keys()], uniqueids: [...marks.keys()], chunks: 0 };
   const known = index.chunks().filter(({ id }) => offsets.has(id));
   // Chunks that are named have new damage; the note makes the file longer, too, by which whoever has it cached sees
   // that somebody else has changed the backup.
-  if (known.length + lost.size + marks.size === 0) return noted;
+  if (known.length + lost.size + marks.size + copies.length === 0) return noted;
 
   const chunk = target.ensureChunk();
   for (const { id, offset, tsStart } of known) {
@@ -72,9 +89,12 @@ export async function noteLosses(target: HealTarget, losses: Losses): Promise<No
     const value = `%(UNIQUEID ${printString(uniqueid)})`;
     writeNote(chunk, 'HEAL', { bytes: Buffer.from(value, 'latin1') });
   }
+  const ids = known.map(({ id }) => id);
+  restateSmall(index, chunk, target.userid, ids, (script) => isScriptReadable(target, script));
   await chunk.syncStart(); // the index may grow out of its cache
   for (const { id } of known) if (noteDamagedChunk(index, id, chunk.peekLine().time)) noted.chunks++;
   for (const guid of lost.keys()) loseMessage(index, guid);
+  for (const copy of copies) index.addMessage(copy);
   for (const [uniqueid, guids] of marks) index.markForHeal(uniqueid, guids);
   await target.commit();
   return noted;
@@ -105,6 +125,39 @@ export function isReadable(
       // Only whether it comes to its end matters.
     }
     return true;
+  } catch (error) {
+    if (error instanceof BackupError && error.code === 'CHUNK_CORRUPT') return false;
+    throw error;
+  }
+}
+
+/** Those that can be read, which are not lost then. */
+function readableCopies(
+  { fd, path, index }: HealTarget,
+  places: readonly CopyPlace[],
+  lost: Map<string, MessageLocation | undefined>,
+): NewMessage[] {
+  const copies: NewMessage[] = [];
+  for (const place of places) {
+    const at = lost.get(place.guid);
+    const chunk = index.chunk(place.chunkId);
+    if (at === undefined || chunk === undefined) continue;
+    if (!isReadable(fd, index, { ...at, ...place, chunk }, path)) continue;
+    copies.push({ ...place, partition: at.partition });
+    lost.delete(place.guid);
+  }
+  return copies;
+}
+
+function isScriptReadable(
+  { fd, path, index }: HealTarget,
+  { chunkId, lineOffset, guid }: { chunkId: number; lineOffset: number; guid: string },
+): boolean {
+  const { offset } = index.chunk(chunkId)!;
+  const place = { offset, start: index.segmentBefore(chunkId, lineOffset), path };
+  try {
+    const text = scriptText(readContent(fd, place, lineOffset), lineOffset);
+    return text !== undefined && createHash('sha1').update(text).digest('hex') === guid;
   } catch (error) {
     if (error instanceof BackupError && error.code === 'CHUNK_CORRUPT') return false;
     throw error;

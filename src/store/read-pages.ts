@@ -1,10 +1,9 @@
 /** GET answers in pages, so that neither thread holds a whole answer. */
-import type { ScalarView } from '../csync/dlist-sax.ts';
 import { printString } from '../csync/encoder.ts';
-import { LineParser } from '../csync/line-parser.ts';
 import type { ReadQuery, ShardReply } from '../pipeline/messages.ts';
 import type { Backup } from './backup.ts';
 import { answer, sieveLine } from './index/answers.ts';
+import { scriptText } from './script-text.ts';
 
 /** A page is at least this long, unless it is the last. */
 const PAGE_BYTES = 256 * 1024;
@@ -47,36 +46,10 @@ function messagePieces(backup: Backup, guid: string): Iterable<Uint8Array> | und
   })();
 }
 
-/** A script's text is only in the data file: its SIEVE line is parsed for it. */
 function sievePieces(backup: Backup, filename: string): Iterable<Uint8Array> | undefined {
   const script = backup.index.findSieve(filename);
   if (script === undefined) return undefined;
-  let key = '';
-  let content: Buffer | undefined;
-  let isComplete = false;
-  const nothing = () => {};
-  const parser = new LineParser({
-    lineStart: nothing,
-    beginList: nothing,
-    beginKvlist: nothing,
-    end: nothing,
-    file: nothing,
-    malformed: nothing,
-    lineEnd: () => {
-      isComplete = true;
-    },
-    key: (name) => {
-      key = name;
-    },
-    scalar: (value: ScalarView) => {
-      if (key === 'CONTENT') content ??= value.copy();
-    },
-  });
-  parser.reset(script.lineOffset);
-  for (const block of backup.content(script.chunk, script.lineOffset)) {
-    parser.push(block);
-    if (isComplete) break;
-  }
+  const content = scriptText(backup.content(script.chunk, script.lineOffset), script.lineOffset);
   if (content === undefined) return undefined;
   return [sieveLine(backup.userid, { filename, lastUpdate: script.lastUpdate }, content)];
 }

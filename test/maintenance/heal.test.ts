@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { noteVerified } from '../../src/maintenance/heal.ts';
+import { reindexBackup } from '../../src/maintenance/reindex.ts';
 import type { VerifyReport } from '../../src/maintenance/verify.ts';
 import { loadDeflateEngine } from '../../src/platform/deflate.ts';
 import { BackupIndex } from '../../src/store/index/backup-index.ts';
@@ -66,6 +67,7 @@ describe('what verify finds lost is noted', () => {
       chunkOffsets: [0],
       guids: [guidOf(A), guidOf(B)],
       uniqueids: ['id-user.anne', 'id-user.anne.Old'],
+      copies: [],
     });
     expect(await note(report)).toEqual({
       guids: [guidOf(A), guidOf(B)],
@@ -123,6 +125,79 @@ describe('what verify finds lost is noted', () => {
     expect(faults(await backup.verify())).toEqual([]);
   });
 
+  it('is not asked for again by a rebuild, once it has come', async () => {
+    using backup = sample();
+    const [, second] = chunkOffsets(backup) as [number, number, number];
+    edit(backup, (bytes) => bytes.fill(0, 0, second));
+    await note(await backup.verify());
+    const time = 2_000_000_000;
+    backup.append(
+      [
+        messageLine([A, B], time),
+        mailboxLine('user.anne', [{ uid: 1, content: A }], { time }),
+        mailboxLine('user.anne.Old', [{ uid: 1, content: B }], { time }),
+      ],
+      true,
+    );
+    fs.rmSync(backup.indexPath);
+    await reindexBackup({ dataPath: backup.dataPath, engine, keepPrevious: false });
+    withIndex(backup, (index) => {
+      expect([...mailboxesUnderHeal(index)]).toEqual([]);
+      expect(index.missing([guidOf(A), guidOf(B), guidOf(C)])).toEqual([]);
+    });
+    const report = await backup.verify();
+    expect(report.ok).toBe(true);
+    expect(codesOf(report.findings)).not.toContain('HEAL_PENDING');
+  });
+
+  it('reads a message from an older place that is sound, and asks nobody for it', async () => {
+    using backup = new SampleBackup([
+      [messageLine([A]), mailboxLine('user.anne', [{ uid: 1, content: A }])],
+      [messageLine([A, B]), mailboxLine('user.anne.Old', [{ uid: 1, content: B }])],
+    ]);
+    const [, second] = chunkOffsets(backup) as [number, number];
+    edit(backup, (bytes) => bytes.fill(0, second + 40, second + 80));
+    const noted = await note(await backup.verify());
+    expect(noted).toMatchObject({ guids: [guidOf(B)], uniqueids: ['id-user.anne.Old'] });
+    withIndex(backup, (index) => {
+      expect(index.missing([guidOf(A), guidOf(B)])).toEqual([guidOf(B)]);
+      expect(index.findMessage(guidOf(A))!.chunk.offset).toBe(0);
+    });
+    expect(faults(await backup.verify())).toEqual([]);
+  });
+
+  it('says again what the index knows and no mailbox says; a script is to be sent again', async () => {
+    const time = 1_700_000_000;
+    using backup = new SampleBackup([
+      [
+        `${time} APPLY SUB %(USERID anne MBOXNAME user.anne)\r\n`,
+        `${time} APPLY SUB %(USERID anne MBOXNAME user.anne.Old)\r\n`,
+        `${time} APPLY UNSUB %(USERID anne MBOXNAME user.anne.Old)\r\n`,
+        `${time} APPLY SEEN %(USERID anne UNIQUEID abc LASTREAD 1 LASTUID 2 LASTCHANGE 3 SEENUIDS 1:2)\r\n`,
+        `${time} APPLY SIEVE %(USERID anne FILENAME x LAST_UPDATE 5 CONTENT {5}\r\nkeep;)\r\n`,
+        `${time} APPLY RESERVE %(NOTE QUOTA VALUE %(ROOT user.anne STORAGE 1000))\r\n`,
+        `${time} APPLY RESERVE %(NOTE ACTIVATE_SIEVE VALUE %(USERID anne FILENAME x.bc))\r\n`,
+      ],
+      [`${time} APPLY SUB %(USERID anne MBOXNAME user.anne.Sent)\r\n`],
+    ]);
+    const kinds = /^(subscription|seen|quota|state) /;
+    const state = () =>
+      stateText(backup.indexPath)
+        .split('\n')
+        .filter((row) => kinds.test(row))
+        .map((row) => row.replace(/\d{10}/g, 'TIME'));
+    const before = state();
+    expect(before).toHaveLength(6);
+    const [, second] = chunkOffsets(backup) as [number, number];
+    edit(backup, (bytes) => bytes.fill(0, 0, second));
+    await note(await backup.verify());
+    expect(state()).toEqual(before);
+    fs.rmSync(backup.indexPath);
+    await reindexBackup({ dataPath: backup.dataPath, engine, keepPrevious: false });
+    expect(state()).toEqual(before);
+    withIndex(backup, (index) => expect(index.findSieve('x')).toBeUndefined());
+  });
+
   it('does not hide new damage, neither in that chunk nor elsewhere', async () => {
     using backup = sample();
     const [, second, third] = chunkOffsets(backup) as [number, number, number];
@@ -149,7 +224,7 @@ describe('what verify finds lost is noted', () => {
     backup.sql("UPDATE chunk SET data_sha1 = 'x' WHERE id = 1; UPDATE message SET offset = 30 WHERE id = 1");
     const report = await backup.verify();
     expect(codesOf(report.findings)).toEqual(['CHUNK_SHA1_WRONG', 'MESSAGE_MISSING']);
-    expect(report.losses).toEqual({ chunkOffsets: [], guids: [], uniqueids: [] });
+    expect(report.losses).toEqual({ chunkOffsets: [], guids: [], uniqueids: [], copies: [] });
     expect(await note(report)).toBeUndefined();
   });
 

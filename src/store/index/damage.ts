@@ -27,7 +27,8 @@ export function noteDamagedChunk(index: BackupIndex, chunkId: number, time: numb
 
 /** The chunk that begins there and then. A DAMAGE note names it so, since ids and hashes change with the index. */
 export function chunkAt(index: BackupIndex, offset: number, tsStart: number): number | undefined {
-  const sql = 'SELECT id FROM chunk WHERE offset = ? AND ts_start = ?';
+  // An index that was made anew knows no time of a chunk without a line that can be read.
+  const sql = 'SELECT id FROM chunk WHERE offset = ? AND ts_start IN (?, 0)';
   return index.statement(sql, 'pluck').get(offset, tsStart) as number | undefined;
 }
 
@@ -60,6 +61,16 @@ const WHO_NAMES = `SELECT CAST(b.uniqueid AS BLOB) FROM mailbox b WHERE b.delete
       WHERE m.guid = ? AND r.expunged IS NULL
     UNION SELECT mailbox_id FROM cb_record WHERE guid = ? AND expunged IS NULL AND replaced = 0)
   ORDER BY b.id`;
+
+/** UNIQUEIDs of the mailboxes not under heal that name live messages which the backup lacks. */
+export function mailboxesLacking(index: BackupIndex): string[] {
+  return (index.statement(WHO_LACKS, 'pluck').all() as Buffer[]).map((name) => fromBlob(name));
+}
+
+const WHO_LACKS = `SELECT DISTINCT CAST(b.uniqueid AS BLOB) FROM cb_record r JOIN mailbox b ON b.id = r.mailbox_id
+  WHERE r.expunged IS NULL AND r.replaced = 0 AND b.deleted IS NULL
+    AND NOT EXISTS (SELECT 1 FROM message m WHERE m.guid = r.guid)
+    AND NOT EXISTS (SELECT 1 FROM cb_heal h WHERE h.uniqueid = b.uniqueid)`;
 
 /** UNIQUEIDs of the mailboxes that clients shall send again, and how many messages were missing in each (0: unknown). */
 export function mailboxesUnderHeal(index: BackupIndex): Map<string, number> {

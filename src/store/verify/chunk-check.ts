@@ -5,7 +5,7 @@ import type { SegmentStart } from '../chunk/writer.ts';
 import type { BackupIndex, ChunkRow } from '../index/backup-index.ts';
 import { placesAreCurrent } from '../stored-message.ts';
 import { type Finding, FindingList } from './finding.ts';
-import { LineChecker, type RenameLine } from './line-checker.ts';
+import { LineChecker, type MessageCopy, type RenameLine } from './line-checker.ts';
 import type { RenamedState } from './mailbox-checker.ts';
 import { type MarkMemory, Marks, TentativeMarks } from './marks.ts';
 import { type MemberResult, readMember, readSoundMember } from './member-content.ts';
@@ -25,6 +25,8 @@ export interface ChunkReport {
   renamed: RenamedState[];
   /** GUIDs of messages that the index has in this chunk and that it may be unable to give back. */
   lost: string[];
+  /** Sound messages in it that the index reads from another place. */
+  copies: MessageCopy[];
 }
 
 /** For the connection to the index: each message and record is looked up, in no order that the index has. */
@@ -174,6 +176,7 @@ class ContentCheck {
       renames: this.#checker.renames,
       renamed: this.#checker.renamed,
       lost: this.#checker.lost,
+      copies: this.#checker.copies,
     };
   }
 }

@@ -21,6 +21,9 @@ export interface RenameLine {
   uidvalidity: string | undefined;
 }
 
+/** A message that is stored elsewhere too: where this copy lies in the chunk's content. */
+export type MessageCopy = [guid: string, lineOffset: number, contentOffset: number, size: number];
+
 export class LineChecker implements LineEvents {
   messages = 0;
   lines = 0;
@@ -30,6 +33,8 @@ export class LineChecker implements LineEvents {
   readonly renames: RenameLine[] = [];
   /** GUIDs of messages that are not what the index means by them, at the place where it looks for them. */
   readonly lost: string[] = [];
+  /** Sound messages that the index reads from another place. */
+  readonly copies: MessageCopy[] = [];
   readonly #index: BackupIndex | undefined;
   readonly #chunkId: number | undefined;
   readonly #marks: MarkSet | undefined;
@@ -147,6 +152,8 @@ export class LineChecker implements LineEvents {
       this.#findings.add('MESSAGE_NOT_INDEXED', `message ${guid} is not in the index`, { lineOffset, guid });
     }
     // One that was stored again is read from its newer place; this is the older.
+    if (row !== undefined && !isMeant && actual === guid)
+      this.copies.push([guid, lineOffset, contentOffset, size]);
     if (isMeant) this.#compareRow(row, guid, lineOffset, contentOffset, size);
   }
 
