@@ -23,9 +23,10 @@ export interface JobRequest extends Job {
 
 /**
  * `ok`: done and all is well; `faulty`: the backup is damaged; `busy`: somebody has it locked; `gone`: there is no such
- * file (any more); `unneeded`: there was nothing to do; `failed`: it could not be done; `cancelled`: by us, nothing is changed.
+ * file (any more); `unneeded`: there was nothing to do; `removed`: it was a deleted one whose
+ * retention is over; `failed`: it could not be done; `cancelled`: by us, nothing is changed.
  */
-export type JobOutcome = 'ok' | 'faulty' | 'unneeded' | 'busy' | 'gone' | 'failed' | 'cancelled';
+export type JobOutcome = 'ok' | 'faulty' | 'unneeded' | 'removed' | 'busy' | 'gone' | 'failed' | 'cancelled';
 
 export interface JobResult {
   outcome: JobOutcome;

@@ -4,7 +4,9 @@ import type { Config } from '../config/config.ts';
 import { SHARED_USERID } from '../csync/mailbox-name.ts';
 import { loadDeflateEngine } from '../platform/deflate.ts';
 import { BackupError } from '../platform/errors.ts';
+import { Catalog } from '../store/catalog.ts';
 import { compactBackup } from './compact/compact.ts';
+import { isExpired, parseDeletedKey, removeBackup } from './delete.ts';
 import { noteVerified } from './heal.ts';
 import { emptyResult, type JobKind, type JobRequest, type JobResult } from './job.ts';
 import { configuredPuller, lastChangeMs, type Puller } from './pull.ts';
@@ -36,6 +38,8 @@ const JOBS: Partial<Record<JobKind, (request: JobRequest) => Promise<JobResult>>
   },
 
   async compact({ path, userid, config }) {
+    const removedBytes = await removeIfExpired(userid, path, config);
+    if (removedBytes !== undefined) return { ...emptyResult('removed'), freedBytes: removedBytes };
     const report = await compactBackup({ dataPath: path, userid, config });
     const { compacted, sizeBytes, indexBytes } = report;
     if (!compacted) return emptyResult('unneeded');
@@ -54,6 +58,22 @@ const JOBS: Partial<Record<JobKind, (request: JobRequest) => Promise<JobResult>>
     return emptyResult('failed', { code: result.code ?? 'UNAVAILABLE', text });
   },
 };
+
+/** @returns bytes that are free now; undefined for a backup that is to be kept */
+async function removeIfExpired(key: string, dataPath: string, config: Config): Promise<number | undefined> {
+  const parsed = parseDeletedKey(key);
+  if (parsed === undefined) return undefined;
+  const catalog = new Catalog(config.backupDbPath);
+  try {
+    const isOver = isExpired(
+      { key, dataPath, ...parsed },
+      { catalog, retentionMs: config.backupRetentionMs },
+    );
+    return isOver ? await removeBackup({ catalog, userid: key, dataPath }) : undefined;
+  } finally {
+    catalog.close();
+  }
+}
 
 /** Its connections stay open from one job to the next. */
 let puller: { of: string; puller: Puller } | undefined;

@@ -36,8 +36,6 @@ export interface PeriodicWork {
    * @param lastMs when the last one was begun; undefined if there was none
    */
   next(config: Config, nowMs: number, lastMs: number | undefined): number | undefined;
-  /** Done once at the end of a run. */
-  afterwards?(): Promise<void>;
 }
 
 export interface SchedulerOptions {
@@ -223,7 +221,7 @@ export class Scheduler {
       if (this.#sweptMs === 0) await this.#sweep(nowMs);
       const job = this.#run.next(nowMs, isInUse);
       if (job !== undefined) return job;
-      if (this.#run.isOver) await this.#endRun(nowMs);
+      if (this.#run.isOver) this.#endRun(nowMs);
     }
     return this.#nextVerification(nowMs);
   }
@@ -268,7 +266,8 @@ export class Scheduler {
     this.#o.onResult(job, result, seconds);
     this.#areCountsOld = true;
     const line = { ...facts(job), ...result, seconds };
-    if (result.outcome === 'faulty') log.error(line, 'maintenance found a damaged backup');
+    if (result.outcome === 'removed') log.info(line, 'a deleted backup whose retention is over was removed');
+    else if (result.outcome === 'faulty') log.error(line, 'maintenance found a damaged backup');
     else if (result.outcome === 'failed') {
       // A server that is down makes all fail, and one line says as much as a thousand.
       const failed = this.#run?.countFailed() ?? 0;
@@ -281,7 +280,7 @@ export class Scheduler {
     const { state } = this.#o;
     const run = this.#run?.kind === job.kind ? this.#run : undefined;
     const isInTheWay = result.outcome === 'busy' || result.outcome === 'cancelled';
-    if (result.outcome === 'gone') state.forget(job.userid);
+    if (result.outcome === 'gone' || result.outcome === 'removed') state.forget(job.userid);
     else if (isInTheWay) state.postpone(job.userid, nowMs + RETRY_MS);
     else if (result.outcome === 'failed') state.postpone(job.userid, nowMs + FAILED_RETRY_MS);
     else if (job.kind === 'verify') {
@@ -322,10 +321,9 @@ export class Scheduler {
     log.info({ kind, backups: state.backups }, 'a run of maintenance begins');
   }
 
-  async #endRun(nowMs: number): Promise<void> {
+  #endRun(nowMs: number): void {
     const run = this.#run!;
     this.#run = undefined;
-    await this.#o.runs.find(({ kind }) => kind === run.kind)?.afterwards?.();
     run.end();
     this.#o.state.succeeded(run.kind, nowMs);
     const seconds = (nowMs - run.startedMs) / 1000;

@@ -1,8 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, readlinkSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Catalog } from '../../src/store/catalog.ts';
 import { mailboxValue } from '../store/support/store-rig.ts';
 import { ask, askRaw, dataPathOf, socketOf, verified } from '../support/admin.ts';
 import { type BackupServer, BackupSite } from '../support/backup-server.ts';
@@ -87,6 +88,33 @@ test('compacts, in the middle of a session, and the session goes on', async () =
   await expect.poll(() => verified(site, 'cam')).toBe('0 faults, 0 notices');
   expect((await wire.ok('GET USER cam')).lines).toHaveLength(2);
   wire.destroy();
+});
+
+test('compaction removes deleted backups whose retention is over, and no others', async () => {
+  const keys = [
+    '%DELETED.old.5F000000',
+    `%DELETED.new.${Math.floor(Date.now() / 1000)
+      .toString(16)
+      .toUpperCase()}`,
+  ];
+  await push('old', 100);
+  await push('new', 100);
+  const catalog = new Catalog(path.join(site.dir, 'conf', 'backups.db'));
+  catalog.rename('old', keys[0]!);
+  catalog.rename('new', keys[1]!);
+  const files = keys.map((key) => catalog.get(key)!);
+  await ask(site, 'run-maintenance', { kind: 'compact', userids: keys });
+  await eventually(() => jobs('removed', 'compact')).toBe(1);
+  await eventually(() => jobs('unneeded', 'compact')).toBe(1);
+  expect(keys.map((key) => catalog.get(key))).toEqual([undefined, files[1]]);
+  expect(files.map((file) => [existsSync(file), existsSync(`${file}.index`)])).toEqual([
+    [false, false],
+    [true, true],
+  ]);
+  const line = server.log.find((one) => one.includes('whose retention is over was removed'));
+  expect(JSON.parse(line!)).toMatchObject({ level: 30, userid: keys[0] });
+  catalog.delete(keys[1]!);
+  catalog.close();
 });
 
 test('reports a damaged backup in the log, as a metric and in the status', async () => {

@@ -1,6 +1,6 @@
 /** The scheduler of maintenance in the server: what it works on, its metrics, and its admin commands. */
 import path from 'node:path';
-import type { Job, JobKind, JobResult } from '../../maintenance/job.ts';
+import type { Job, JobKind, JobOutcome, JobResult } from '../../maintenance/job.ts';
 import { JobProcess } from '../../maintenance/job-process.ts';
 import { MaintenanceState } from '../../maintenance/maintenance-state.ts';
 import { nextDaily } from '../../maintenance/schedule.ts';
@@ -141,10 +141,12 @@ function* entriesOf(dbPath: string): Generator<[userid: string, path: string]> {
   }
 }
 
+const DEALT_WITH: ReadonlySet<JobOutcome> = new Set<JobOutcome>(['ok', 'faulty', 'removed']);
+
 function count({ metrics }: Server, { kind: job }: Job, result: JobResult, seconds: number): void {
   metrics.maintenanceJobs.inc({ job, result: result.outcome });
   metrics.maintenanceFaults.inc(result.faults);
-  if (result.outcome !== 'ok' && result.outcome !== 'faulty') return;
+  if (!DEALT_WITH.has(result.outcome)) return;
   metrics.maintenanceSeconds.observe({ job }, seconds);
   metrics.maintenanceBytes.inc({ job }, result.sizeBytes);
   metrics.maintenanceFreed.inc({ job }, Math.max(0, result.freedBytes));
