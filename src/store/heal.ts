@@ -77,11 +77,13 @@ export async function noteLosses(target: HealTarget, losses: Losses): Promise<No
   if (known.length + lost.size + marks.size + copies.length === 0) return noted;
 
   const chunk = target.ensureChunk();
+  const starts = index.chunks().map(({ offset }) => offset); // that of the notes is the last
   for (const { id, offset, tsStart } of known) {
+    const end = starts[starts.indexOf(offset) + 1];
     const guids = [...lost].filter(([, location]) => location?.chunk.id === id).map(([guid]) => guid);
     for (let at = 0; at === 0 || at < guids.length; at += MAX_GUIDS_OF_NOTE) {
       const some = guids.slice(at, at + MAX_GUIDS_OF_NOTE).join(',');
-      const value = `%(OFFSET ${offset} START ${tsStart} GUIDS "${some}")`;
+      const value = `%(OFFSET ${offset} END ${end} START ${tsStart} GUIDS "${some}")`;
       writeNote(chunk, 'DAMAGE', { bytes: Buffer.from(value, 'latin1') });
     }
   }

@@ -25,11 +25,19 @@ export function noteDamagedChunk(index: BackupIndex, chunkId: number, time: numb
   return true;
 }
 
-/** The chunk that begins there and then. A DAMAGE note names it so, since ids and hashes change with the index. */
-export function chunkAt(index: BackupIndex, offset: number, tsStart: number): number | undefined {
+/**
+ * The chunk that lies there in the file and whose first line is of this time. A DAMAGE note names it so, since ids and
+ * hashes change with the index; where compaction has moved chunks nothing fits.
+ */
+export function chunkAt(
+  index: BackupIndex,
+  place: { offset: number; end: number; tsStart: number },
+): number | undefined {
   // An index that was made anew knows no time of a chunk without a line that can be read.
-  const sql = 'SELECT id FROM chunk WHERE offset = ? AND ts_start IN (?, 0)';
-  return index.statement(sql, 'pluck').get(offset, tsStart) as number | undefined;
+  const sql = `SELECT id FROM chunk WHERE offset = ? AND ts_start IN (?, 0)
+    AND EXISTS (SELECT 1 FROM chunk WHERE offset = ?)`;
+  const { offset, end, tsStart } = place;
+  return index.statement(sql, 'pluck').get(offset, tsStart, end) as number | undefined;
 }
 
 /**

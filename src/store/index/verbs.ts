@@ -312,10 +312,13 @@ function heal({ index, line }: VerbContext): boolean | Rejection {
 /** Our own note that a chunk was found damaged, and that these messages of it are lost. */
 function damage({ index, line, time }: VerbContext): boolean | Rejection {
   const offset = number(line, 'OFFSET');
-  const start = number(line, 'START');
-  if (offset === undefined || start === undefined) return badParameters('OFFSET or START is missing');
+  const end = number(line, 'END');
+  const tsStart = number(line, 'START');
+  if (offset === undefined || end === undefined || tsStart === undefined) {
+    return badParameters('OFFSET, END or START is missing');
+  }
   // Compaction moves chunks: what the note speaks of is no longer there then.
-  const chunkId = chunkAt(index, offset, start);
+  const chunkId = chunkAt(index, { offset, end, tsStart });
   if (chunkId === undefined) return false;
   let changed = noteDamagedChunk(index, chunkId, time);
   for (const guid of (line.fields.get('GUIDS') ?? '').split(',')) {
