@@ -1,12 +1,15 @@
 /** `csync-backup dump`: a message or the content of a chunk, as it is stored. */
 import { Command } from 'commander';
+import { loadConfig } from '../config/load.ts';
+import { healBackup } from '../maintenance/heal.ts';
+import { loadDeflateEngine } from '../platform/deflate.ts';
 import { BackupError } from '../platform/errors.ts';
 import { readContent } from '../store/chunk/reader.ts';
 import { readMessage } from '../store/stored-message.ts';
 import { type ConfigFlag, configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
 import { withBackup } from './open-backup.ts';
-import { selectBackup } from './select-backups.ts';
+import { type SelectedBackup, selectBackup } from './select-backups.ts';
 import { writeToStandardOutput } from './standard-output.ts';
 
 interface DumpFlags extends ConfigFlag {
@@ -52,11 +55,42 @@ const EXAMPLES = [
 async function dumpMessage(argument: string, flags: DumpFlags): Promise<void> {
   if (!GUID.test(argument)) throw badArgument(argument, 'it is no GUID, which has 40 hex digits');
   const guid = argument.toLowerCase();
-  await withBackup(selectBackup(flags).path, async ({ fd, index, path }) => {
-    const location = index.findMessage(guid);
-    if (location === undefined) throw notThere(`message ${guid}`, path);
-    await writeToStandardOutput(readMessage(fd, index, location, path));
-  });
+  const selected = selectBackup(flags);
+  let isOurs = false;
+  try {
+    await withBackup(selected.path, async ({ fd, index, path }) => {
+      isOurs = index.state() !== undefined;
+      const location = index.findMessage(guid);
+      if (location === undefined) throw notThere(`message ${guid}`, path);
+      await writeToStandardOutput(readMessage(fd, index, location, path));
+    });
+  } catch (error) {
+    const isDamaged = error instanceof BackupError && error.code === 'CHUNK_CORRUPT';
+    // A file that was named by its path may be a copy, and one that Cyrus keeps is not ours to write to.
+    if (isDamaged && isOurs && flags.file === undefined) await noteDamage(selected, guid, flags);
+    throw error;
+  }
+}
+
+/** Has the message sent again, unless somebody else is at work on the backup. */
+async function noteDamage({ userid, path }: SelectedBackup, guid: string, flags: DumpFlags): Promise<void> {
+  const { deflateEngine } = loadConfig({ file: flags.config });
+  const losses = { guids: [guid], uniqueids: [], chunkOffsets: [] };
+  try {
+    const { guids } = await healBackup({
+      dataPath: path,
+      userid,
+      losses,
+      engine: loadDeflateEngine(deflateEngine),
+    });
+    if (guids.length === 0) return;
+    process.stderr.write(
+      'csync-backup: noted: the mail server sends this message again when its mailbox syncs next\n',
+    );
+  } catch (error) {
+    if (!(error instanceof BackupError)) throw error;
+    process.stderr.write(`csync-backup: not noted: ${error.code}: ${error.message}\n`);
+  }
 }
 
 async function dumpChunk(argument: string, flags: DumpFlags): Promise<void> {

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import zlib from 'node:zlib';
 import { expect, test } from 'vitest';
+import { guidOf, mailboxLine, messageLine, SampleBackup } from '../maintenance/backup-files.ts';
 import { BackupStore, FIXTURES } from './backup-store.ts';
 import { run } from './run.ts';
 
@@ -38,6 +39,28 @@ test('dump says that a message is damaged', async () => {
   expect(stderr).toMatch(
     /^csync-backup: CHUNK_CORRUPT: cannot read the chunk at 0 of .*: its stream is damaged at byte/,
   );
+});
+
+test('a damaged message of a backup of ours is noted, so that it comes again', async () => {
+  using store = new BackupStore();
+  using backup = new SampleBackup([
+    [messageLine(['one\r\n']), mailboxLine('user.anne', [{ uid: 1, content: 'one\r\n' }])],
+  ]);
+  const file = `${store.folder}/part/a/anne_x1Y2z3`;
+  fs.mkdirSync(path.dirname(file));
+  const bytes = backup.bytes();
+  bytes.fill(0, 60, 120);
+  fs.writeFileSync(file, bytes);
+  fs.copyFileSync(backup.indexPath, `${file}.index`);
+  store.put('anne', file);
+  const dump = ['dump', 'message', guidOf('one\r\n'), '-u', 'anne', '-C', store.configFile];
+  const first = await run(dump);
+  expect(first.status).toBe(65);
+  expect(first.stderr).toContain('CHUNK_CORRUPT');
+  expect(first.stderr).toContain('noted: the mail server sends this message again');
+  expect((await run(dump)).stderr).toContain('NOT_FOUND');
+  const { stdout } = await run(['verify', '-u', 'anne', '--dry-run', '-C', store.configFile]);
+  expect(stdout).toContain('HEAL_PENDING');
 });
 
 test.each([
