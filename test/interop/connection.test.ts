@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type BackupServer, BackupSite, run } from '../support/backup-server.ts';
+import { type BackupServer, BackupSite, freePort, run } from '../support/backup-server.ts';
 import { CsyncWire } from '../support/wire.ts';
 import { CyrusSite } from './harness/cyrus.ts';
 import { seedUser } from './harness/mail.ts';
@@ -102,6 +102,34 @@ describe('how Debian’s sync_client connects', () => {
       );
       check.destroy();
     });
+  });
+
+  test('TLS from the first byte, with COMPRESS inside it', async () => {
+    const [plainPort, tlsPort] = [await freePort(), await freePort()];
+    const listen = `127.0.0.1:${plainPort} 127.0.0.1:${tlsPort}/tls`;
+    const site = await BackupSite.create({ ...(await certificate()), backup_listen: listen });
+    const server = await site.start();
+    try {
+      const options = { backup_sync_host: `127.0.0.1:${tlsPort}/tls` };
+      await cyrus.sync(['-u', 'alice'], { port: tlsPort, options });
+      const began = performance.now();
+      await cyrus.sync(['-u', 'alice'], { port: tlsPort, options });
+      // It first tries IMAP, which must not cost it the ten seconds that it would wait for an answer.
+      expect(performance.now() - began).toBeLessThan(9000);
+      const check = await CsyncWire.connect(tlsPort, { tls: true });
+      await check.login();
+      const { lines } = await check.ok('GET USER alice');
+      expect(lines.filter((line) => line.startsWith('* MAILBOX'))).toHaveLength(6);
+      check.destroy();
+      const ended = server.log.filter((line) => line.includes('"session ended"'));
+      expect(ended.map((line) => JSON.parse(line)).slice(0, 2)).toMatchObject([
+        { tls: true, compressed: true },
+        { tls: true, compressed: true },
+      ]);
+    } finally {
+      await server.kill();
+      site.remove();
+    }
   });
 
   test('a client that tries IMAP first loses no ten seconds', () =>
