@@ -73,6 +73,16 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./delete.ts')).newDeleteCommand(),
   },
   {
+    name: 'reconstruct',
+    summary: 'make backups.db anew from the partitions',
+    load: async () => (await import('./reconstruct.ts')).newReconstructCommand(),
+  },
+  {
+    name: 'doctor',
+    summary: 'say what is wrong with a configuration or a backup, and what to do',
+    load: async () => (await import('./doctor.ts')).newDoctorCommand(),
+  },
+  {
     name: 'show',
     summary: 'show the chunks, mailboxes and messages of a backup',
     load: async () => (await import('./show.ts')).newShowCommand(),

@@ -16,13 +16,21 @@ export function checkpointPays(reader: TwoskipReader): boolean {
   return currentSize > SMALLEST_REWRITE_BYTES && currentSize > REWRITE_FACTOR * repackSize;
 }
 
+/** Records in the order of their keys, that can be gone through twice; a TwoskipReader is one. */
+export interface RecordSource {
+  readonly header: { recordCount: number; generation: number };
+  /** For messages. */
+  readonly file: { path: string };
+  records(): Iterable<{ key: Uint8Array; value: Uint8Array }>;
+}
+
 /**
  * Writes the live records in order into an empty file, which is complete and on disk on return. In memory are
  * their levels and offsets only (some 30 bytes each).
  *
  * @throws BackupError CATALOG_CORRUPT
  */
-export function writeCheckpoint(reader: TwoskipReader, target: TwoskipFile, random = Math.random): void {
+export function writeCheckpoint(reader: RecordSource, target: TwoskipFile, random = Math.random): void {
   const count = reader.header.recordCount;
   const levels = new Uint8Array(count);
   const offsets = new Float64Array(count);
@@ -97,7 +105,7 @@ export function writeCheckpoint(reader: TwoskipReader, target: TwoskipFile, rand
   target.sync();
 }
 
-function miscounted(reader: TwoskipReader): unknown {
+function miscounted(reader: RecordSource): unknown {
   const reason = `its list is not of the ${reader.header.recordCount} records that the header says`;
   return catalogCorrupt(reader.file.path, reason);
 }

@@ -1,0 +1,173 @@
+/** doctor: one backup: whether it is at rest, who has it, what is known to be wrong with it. Reads only. */
+import fs from 'node:fs';
+import path from 'node:path';
+import { BackupError } from '../platform/errors.ts';
+import { lockHolder } from '../platform/file-lock.ts';
+import { companions } from '../store/companions.ts';
+import { indexPathOf, stagedPathOf } from '../store/data-file.ts';
+import { BackupIndex } from '../store/index/backup-index.ts';
+import { damagedChunks, mailboxesUnderHeal } from '../store/index/damage.ts';
+import { bytesText, type DoctorCheck, error, ok, warn } from './doctor-check.ts';
+
+const DAY_SECONDS = 86_400;
+
+export function* examineBackup(dataPath: string): Generator<DoctorCheck, void> {
+  const stat = fs.statSync(dataPath, { throwIfNoEntry: false });
+  if (stat === undefined) {
+    if (fs.existsSync(stagedPathOf(dataPath))) {
+      yield ok(
+        'backup',
+        'file',
+        `${dataPath} is still in the staging folder; whoever opens it finishes that`,
+      );
+      return;
+    }
+    const remedy = 'Mount its partition, or put the file back from a copy';
+    yield error('backup', 'file', `${dataPath} does not exist`, remedy);
+    return;
+  }
+  yield ok('backup', 'file', `${dataPath} has ${bytesText(stat.size)}`);
+  yield lock(dataPath);
+  yield* index(dataPath, stat.size);
+  for (const { path: beside, kind } of companions(dataPath)) {
+    if (kind === 'index' || beside.endsWith('-journal')) continue;
+    const remedy =
+      kind === 'kept'
+        ? 'Remove it when you need it no more'
+        : 'If nothing is running on the backup, run csync-backup reindex';
+    yield warn(
+      'backup',
+      'beside',
+      `${beside} lies beside it (${bytesText(fs.statSync(beside).size)})`,
+      remedy,
+    );
+  }
+}
+
+function lock(dataPath: string): DoctorCheck {
+  const fd = fs.openSync(dataPath, 'r');
+  try {
+    const holder = lockHolder(fd, 'shared');
+    if (holder === undefined) return ok('backup', 'lock', 'nobody has it locked');
+    const pid = holder || holderByDescriptors(fs.fstatSync(fd));
+    const who =
+      pid === undefined ? 'a process that this user may not see' : `process ${pid} (${commandOf(pid)})`;
+    return ok('backup', 'lock', `${who} has it locked`);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/** Of open-file-description locks the kernel names no process: it is one that has the file open with a lock on it. */
+function holderByDescriptors({ ino, dev }: fs.Stats): number | undefined {
+  for (const pid of fs
+    .readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)) {
+    try {
+      for (const fd of fs.readdirSync(`/proc/${pid}/fd`)) {
+        const open = fs.statSync(`/proc/${pid}/fd/${fd}`, { throwIfNoEntry: false });
+        if (open?.ino !== ino || open.dev !== dev) continue;
+        if (fs.readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8').includes('lock:')) return Number(pid);
+      }
+    } catch {
+      // Ended meanwhile, or somebody else's.
+    }
+  }
+  return undefined;
+}
+
+function commandOf(pid: number): string {
+  try {
+    const [program = '', ...rest] = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+    return [path.basename(program), ...rest].join(' ').trim().slice(0, 80);
+  } catch {
+    return 'it has ended';
+  }
+}
+
+function* index(dataPath: string, size: number): Generator<DoctorCheck, void> {
+  let opened: BackupIndex | undefined;
+  try {
+    opened = BackupIndex.open(indexPathOf(dataPath), { readonly: true });
+    yield* state(opened, size);
+    yield* damage(opened);
+  } catch (cause) {
+    const code =
+      cause instanceof BackupError ? (cause.cause as { code?: string } | undefined)?.code : undefined;
+    if (code === 'SQLITE_READONLY_ROLLBACK') {
+      yield ok(
+        'backup',
+        'index',
+        'the index is in the middle of a change, or was when its program died: the next opening recovers it',
+      );
+      return;
+    }
+    const reason = cause instanceof BackupError ? cause.reason : String(cause);
+    if (size === 0) yield ok('backup', 'index', 'nothing is stored in it yet');
+    else
+      yield warn(
+        'backup',
+        'index',
+        `the index cannot be used (${reason})`,
+        'Nothing is lost: the next sync makes it anew, or csync-backup reindex now',
+      );
+  } finally {
+    opened?.close();
+  }
+}
+
+function* state(opened: BackupIndex, size: number): Generator<DoctorCheck, void> {
+  const known = opened.state();
+  if (known === undefined) {
+    yield ok(
+      'backup',
+      'index',
+      "the index is Cyrus's; it is made anew when the server first opens the backup",
+    );
+    return;
+  }
+  const { committedEnd, lastTime } = known;
+  if (committedEnd === size)
+    yield ok('backup', 'index', `at rest: the index describes all ${opened.chunks().length} chunks`);
+  else if (committedEnd < size) {
+    const text = `${bytesText(size - committedEnd)} are not indexed yet: a session is at it, or was killed, or another program has appended`;
+    yield ok('backup', 'index', `${text}; the next opening takes them in`);
+  } else {
+    const text = `the data file is ${bytesText(committedEnd - size)} shorter than its index says`;
+    yield error(
+      'backup',
+      'index',
+      text,
+      'csync-backup verify says what is lost; the next sync brings it again',
+    );
+  }
+  const days = Math.floor((Date.now() / 1000 - lastTime) / DAY_SECONDS);
+  if (lastTime > 0)
+    yield ok(
+      'backup',
+      'updated',
+      `last line of ${new Date(lastTime * 1000).toISOString()}, ${days} days ago`,
+    );
+  const unuserAt = opened.unuserAt();
+  if (unuserAt !== undefined) {
+    yield ok(
+      'backup',
+      'user',
+      `the mail server deleted the user at ${new Date(unuserAt * 1000).toISOString()}`,
+    );
+  }
+}
+
+function* damage(opened: BackupIndex): Generator<DoctorCheck, void> {
+  const chunks = damagedChunks(opened);
+  const heal = mailboxesUnderHeal(opened);
+  if (chunks.size > 0) {
+    const text = `${chunks.size} chunks are known to be damaged (${[...chunks.keys()].slice(0, 5).join(', ')})`;
+    yield warn('backup', 'damage', text, 'csync-backup verify says what is lost in them and not healed');
+  }
+  if (heal.size > 0) {
+    const text = `${heal.size} mailboxes are to be sent again by the mail server`;
+    yield warn('backup', 'heal', text, 'sync_client -u USER on the mail server, or wait for its next sync');
+  }
+  if (chunks.size + heal.size === 0) yield ok('backup', 'damage', 'no damage is known');
+}
