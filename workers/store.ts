@@ -16,14 +16,22 @@ const { config, shard, memory } = workerData as {
   memory: SharedArrayBuffer;
 };
 
+const figures = new ShardFigures();
+const log = createLogger(config.logLevel, { shard });
 const environment = {
   config,
-  catalog: new Catalog(config.backupDbPath),
+  catalog: new Catalog(config.backupDbPath, (failure) => {
+    figures.count('catalog_checkpoint_failures_total');
+    log.warn(
+      { err: failure, code: failure.code },
+      'backups.db cannot be put in order; it is whole, but grows',
+    );
+  }),
   engine: loadDeflateEngine(config.deflateEngine),
   bootTag: bootTag(),
   disk: new DiskSync(),
-  figures: new ShardFigures(),
-  log: createLogger(config.logLevel, { shard }),
+  figures,
+  log,
 };
 const store = new Shard(environment, memory, `shard${shard}`);
 

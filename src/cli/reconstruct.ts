@@ -48,7 +48,7 @@ export function newReconstructCommand(): Command {
     .action(runReconstruct);
 }
 
-async function runReconstruct(flags: ReconstructFlags): Promise<void> {
+export async function runReconstruct(flags: ReconstructFlags): Promise<void> {
   const config = loadConfig({ file: flags.config });
   const out = new LineWriter();
   let shownAt = 0;

@@ -137,6 +137,10 @@ export const SHARD_FIGURES: Record<string, ShardFigure> = {
     help: 'Cached backups that another program had changed meanwhile.',
   },
   damaged_chunks_total: { type: 'counter', help: 'Chunks found damaged.' },
+  catalog_checkpoint_failures_total: {
+    type: 'counter',
+    help: 'Times that backups.db could not be put in order.',
+  },
   locks_refused_total: { type: 'counter', help: 'Requests refused as somebody else held the lock.' },
   failures_total: { type: 'counter', help: 'Requests that failed.' },
   heals_requested_total: { type: 'counter', help: 'Mailboxes that clients were asked to send again.' },

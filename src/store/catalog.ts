@@ -48,8 +48,12 @@ export class Catalog {
   #seen: Stats | undefined;
   #checkpointFailure: BackupError | undefined;
 
-  constructor(file: string) {
+  readonly #checkpointFailed: (failure: BackupError) => void;
+
+  /** @param checkpointFailed called when the file cannot be put in order; nothing is lost by that */
+  constructor(file: string, checkpointFailed: (failure: BackupError) => void = () => {}) {
     this.path = file;
+    this.#checkpointFailed = checkpointFailed;
   }
 
   /** Why the last checkpoint failed: the catalog is whole, but longer than it need be. */
@@ -279,7 +283,12 @@ export class Catalog {
     } catch (error) {
       // What the caller wanted is committed; only the tidying failed, and it is tried again at the next change.
       this.#checkpointFailure = ioError(error, 'rewrite the catalog', this.path);
-      rmSync(name, { force: true });
+      this.#checkpointFailed(this.#checkpointFailure);
+      try {
+        rmSync(name, { force: true });
+      } catch {
+        // The next attempt removes it, or says again that it cannot.
+      }
     }
   }
 }

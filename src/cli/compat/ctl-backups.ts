@@ -6,11 +6,12 @@ import type { Config } from '../../config/config.ts';
 import { loadConfig } from '../../config/load.ts';
 import { retentionStart, statBackups } from '../../maintenance/stat-pool.ts';
 import { BackupError } from '../../platform/errors.ts';
+import { runReconstruct } from '../reconstruct.ts';
 import { LineWriter } from '../standard-output.ts';
 import { type CtlLine, parseCtlBackups } from './ctl-backups-line.ts';
 import { lockOne } from './ctl-backups-lock.ts';
 import { type CtlTarget, eachTarget } from './ctl-backups-targets.ts';
-import { CtlWork, type CtlWorker, notYet } from './ctl-backups-work.ts';
+import { CtlWork, type CtlWorker } from './ctl-backups-work.ts';
 import { cyrusWords, type Json, jsonObject, jsonText, localTime, Real, ratioText } from './text.ts';
 
 const OK = 0;
@@ -30,7 +31,8 @@ export async function ctlBackups(argv: readonly string[]): Promise<number> {
     case 'lock':
       return await run.lock();
     case 'reconstruct':
-      throw notYet(line.command);
+      await runReconstruct({ config: line.config, apply: true });
+      return Number(process.exitCode ?? OK);
     default:
       return await run.work(new CtlWork(line, config));
   }

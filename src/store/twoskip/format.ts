@@ -203,6 +203,6 @@ export function catalogCorrupt(file: string, reason: string, offset?: number): B
     tried: 'read the catalog',
     subject: file,
     reason: offset === undefined ? reason : `${reason} (at offset ${offset})`,
-    remedy: 'Put it back from a copy: it only says which file is whose, and the data files hold all the rest',
+    remedy: 'It only says which file is whose: csync-backup reconstruct makes it anew from the data files',
   });
 }
