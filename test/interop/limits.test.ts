@@ -1,0 +1,200 @@
+/**
+ * What needs much of a machine, or root: a message of 2 GB, 10,000 connections, a disk that is really full. No Cyrus is
+ * involved; CI runs it with the tests that need root too.
+ */
+import { spawnSync } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { BackupSite, ROOT, run } from '../support/backup-server.ts';
+import { message, Random } from '../support/random.ts';
+import type { CsyncWire } from '../support/wire.ts';
+
+const MB = 1_000_000;
+
+function mailbox(user: string, records: { uid: number; guid: string; size: number }[]): string {
+  const last = records.at(-1)!.uid;
+  const list = records.map(
+    ({ uid, guid, size }) =>
+      `%(UID ${uid} MODSEQ ${uid + 1} LAST_UPDATED 1 FLAGS () INTERNALDATE 1 SIZE ${size} GUID ${guid})`,
+  );
+  return (
+    `APPLY MAILBOX %(UNIQUEID id-${user} MBOXNAME user.${user} SYNC_CRC 0 SYNC_CRC_ANNOT 0 LAST_UID ${last} ` +
+    `HIGHESTMODSEQ ${last + 1} RECENTUID 0 RECENTTIME 0 LAST_APPENDDATE 0 POP3_LAST_LOGIN 0 POP3_SHOW_AFTER 0 ` +
+    `UIDVALIDITY 5 PARTITION default ACL "" OPTIONS P RECORD (${list.join(' ')}))`
+  );
+}
+
+/** Pushes one message with its MAILBOX; returns the kinds of the answers to both, or of the first that is not OK. */
+async function push(wire: CsyncWire, user: string, uid: number, bytes: Buffer): Promise<string[]> {
+  const guid = createHash('sha1').update(bytes).digest('hex');
+  const asked = await wire.command(`GET USER ${user}`);
+  if (asked.kind !== 'OK') return [asked.kind];
+  const sent = await wire.command(`APPLY MESSAGE (%{default ${guid} ${bytes.length}}\r\n`, bytes, ')');
+  if (sent.kind !== 'OK') return [sent.kind];
+  const named = await wire.command(mailbox(user, [{ uid, guid, size: bytes.length }]));
+  return [sent.kind, named.kind];
+}
+
+describe('limits', () => {
+  test('a message of 2 GB at a ceiling of 256 MB', async () => {
+    const site = await BackupSite.create({
+      backup_memory_limit: '256M',
+      backup_max_message_size: '2000000000',
+    });
+    const server = await site.start();
+    try {
+      // Random blocks with a counter: nothing to compress, and cheap to make.
+      const block = randomBytes(MB);
+      const blockOf = (i: number): Buffer => {
+        const copy = Buffer.from(block);
+        copy.writeUInt32BE(i, 0);
+        return copy;
+      };
+      const hash = createHash('sha1');
+      for (let i = 0; i < 2000; i++) hash.update(blockOf(i));
+      const guid = hash.digest('hex');
+      const wire = await server.connect();
+      await wire.ok('GET USER anne');
+      wire.send(`APPLY MESSAGE (%{default ${guid} ${2000 * MB}}\r\n`);
+      for (let i = 0; i < 2000; i++) {
+        if (!wire.socket.write(blockOf(i))) await once(wire.socket, 'drain');
+      }
+      expect((await wire.command(')')).kind).toBe('OK');
+      await wire.ok(mailbox('anne', [{ uid: 1, guid, size: 2000 * MB }]));
+      await wire.ok('RESTART');
+      const peak = server.peakMemoryBytes() / MB;
+      console.log(`peak memory of the server: ${peak.toFixed(0)} MB`);
+      expect(peak).toBeLessThan(300);
+
+      // One byte more than is allowed is refused, and costs nobody anything.
+      const over = await server.connect();
+      await over.ok('GET USER bob');
+      over.send(`APPLY MESSAGE (%{default ${guid} ${2000 * MB + 1}}\r\n`);
+      const refused = await over.read().catch(() => undefined);
+      expect(refused?.kind ?? 'closed').not.toBe('OK');
+      over.destroy();
+      expect(await push(wire, 'carol', 1, Buffer.from('small'))).toEqual(['OK', 'OK']);
+      wire.destroy();
+      expect(await server.stop()).toBe(0);
+
+      const launch = path.join(ROOT, 'src/cli/launch.cjs');
+      const dump = `'${process.execPath}' '${launch}' dump message ${guid} -u anne -C '${site.configFile}' | sha1sum`;
+      expect((await run('sh', ['-c', dump])).stdout.toString()).toContain(guid);
+      expect((await site.cli(['verify', '-A'])).status).toBe(0);
+    } finally {
+      await server.kill();
+      site.remove();
+    }
+  }, 180_000);
+
+  test('10,000 idle connections', async () => {
+    const site = await BackupSite.create({ backup_memory_limit: '128M' });
+    const server = await site.start();
+    const sockets: net.Socket[] = [];
+    try {
+      const wire = await server.connect();
+      await push(wire, 'anne', 1, message(new Random('before'), 3000));
+      const before = server.peakMemoryBytes();
+      let greeted = 0;
+      // From several addresses, as each has 28,000 ports; a few hundred at a time, as clients that start after an outage.
+      for (let batch = 0; batch < 40; batch++) {
+        await Promise.all(
+          Array.from({ length: 250 }, async () => {
+            const localAddress = `127.0.0.${2 + (batch % 8)}`;
+            const socket = net.connect({ port: site.port, host: '127.0.0.1', localAddress });
+            sockets.push(socket);
+            await once(socket, 'data');
+            greeted++;
+          }),
+        );
+      }
+      expect(greeted).toBe(10_000);
+      for (let uid = 2; uid < 12; uid++)
+        expect(await push(wire, 'anne', uid, message(new Random(`m${uid}`), 3000))).toEqual(['OK', 'OK']);
+      expect(await server.metric('csync_backup_sessions')).toBe(10_001);
+      const perConnection = (server.peakMemoryBytes() - before) / 10_000;
+      console.log(`each idle connection takes ${(perConnection / 1000).toFixed(1)} kB`);
+      expect(perConnection).toBeLessThan(20_000);
+      wire.destroy();
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      await server.kill();
+      site.remove();
+    }
+  }, 120_000);
+
+  test('a disk that is really full costs nothing that was acknowledged, and heals when there is room', async () => {
+    const dir = mkdtempSync(path.join(tmpdir(), 'csync-backup-full-'));
+    const mounted: string[] = [];
+    const mount = (name: string, kilobytes: number): string => {
+      const target = path.join(dir, name);
+      mkdirSync(target, { mode: 0o700 });
+      const done = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${kilobytes}k,mode=0700`, 'tmpfs', target]);
+      if (done.status !== 0) throw new Error(`mount: ${done.stderr}`);
+      mounted.push(target);
+      return target;
+    };
+    let site: BackupSite | undefined;
+    let server: Awaited<ReturnType<BackupSite['start']>> | undefined;
+    try {
+      const partition = mount('partition', 16_000);
+      const conf = mount('conf', 400);
+      site = await BackupSite.create({ 'backuppartition-default': partition, configdirectory: conf });
+      server = await site.start();
+      const wire = await server.connect();
+      const acknowledged: { user: string; guid: string }[] = [];
+      const store = async (user: string, uid: number, bytes: Buffer): Promise<boolean> => {
+        const kinds = await push(wire, user, uid, bytes);
+        expect(kinds.every((kind) => kind === 'OK' || kind === 'NO IMAP_MAILBOX_LOCKED')).toBe(true);
+        await wire.ok('RESTART');
+        const isStored = kinds.join() === 'OK,OK';
+        if (isStored) acknowledged.push({ user, guid: createHash('sha1').update(bytes).digest('hex') });
+        return isStored;
+      };
+
+      // The partition fills up while messages come: large ones, then small ones into what is left.
+      const filler = path.join(partition, 'filler');
+      writeFileSync(filler, randomBytes(10 * MB));
+      let refused = 0;
+      for (let uid = 1; uid <= 12; uid++) if (!(await store('anne', uid, randomBytes(MB)))) refused++;
+      for (let uid = 20; uid <= 200; uid++) if (!(await store('anne', uid, randomBytes(8000)))) refused++;
+      if (!(await store('new', 1, randomBytes(9000)))) refused++;
+      expect(refused).toBeGreaterThan(10);
+      expect(acknowledged.length).toBeGreaterThan(3);
+      expect(server.log.some((line) => line.includes('"NO_SPACE"') || line.includes('ENOSPC'))).toBe(true);
+      expect(await server.metric('csync_backup_store_failures_total')).toBeGreaterThan(0);
+      rmSync(filler);
+      expect(await store('anne', 300, randomBytes(MB))).toBe(true);
+
+      // The same for the folder of backups.db: no new users then, and the others go on.
+      const block = path.join(conf, 'filler');
+      spawnSync('dd', ['if=/dev/zero', `of=${block}`, 'bs=1k']);
+      expect(statSync(block).size).toBeGreaterThan(0);
+      let newUsers = 0;
+      for (let i = 0; i < 60; i++) if (await store(`user${i}`, 1, Buffer.from(`of ${i}`))) newUsers++;
+      expect(newUsers).toBeLessThan(60);
+      expect(await store('anne', 301, Buffer.from('still'))).toBe(true);
+      rmSync(block);
+      for (let i = 0; i < 60; i++) expect(await store(`user${i}`, 2, Buffer.from(`again ${i}`))).toBe(true);
+
+      wire.destroy();
+      expect(await server.stop()).toBe(0);
+      expect((await site.cli(['verify', '-A'])).stdout.toString()).not.toContain('fault ');
+      // Verify has read all of them; these are also found by their names.
+      for (const { user, guid } of acknowledged.filter((_, i) => i % 6 === 0)) {
+        const { stdout } = await site.cli(['dump', 'message', guid, '-u', user]);
+        expect(createHash('sha1').update(stdout).digest('hex')).toBe(guid);
+      }
+    } finally {
+      await server?.kill();
+      for (const target of mounted) spawnSync('umount', ['-l', target]);
+      site?.remove();
+      rmSync(dir, { recursive: true, force: true });
+    }
+  }, 180_000);
+});
