@@ -184,7 +184,7 @@ export const OPTIONS = {
   partition_select_usage_reinit: option(
     integer(0, INT_MAX),
     '0',
-    'Number of new users after which free space is measured again; 0 for never.',
+    'Number of new users after which free space is measured again; 0: when the figures are a minute old.',
   ),
 
   backup_db: option(oneOf('twoskip'), 'twoskip', 'Format of backups.db.'),

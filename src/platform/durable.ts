@@ -8,6 +8,7 @@ import {
   fdatasync as fdatasyncCallback,
   fsync as fsyncCallback,
   fsyncSync,
+  mkdirSync,
   open,
   openSync,
   renameSync,
@@ -44,6 +45,16 @@ export function syncDirectorySync(directory: string): void {
     fsyncSync(fd);
   } finally {
     closeSync(fd);
+  }
+}
+
+/** Makes a directory and what is missing above it; the names of all that were made are on disk on return. */
+export function makeDirectorySync(directory: string, mode: number): void {
+  const first = mkdirSync(directory, { recursive: true, mode });
+  if (first === undefined) return;
+  for (let made = directory; ; made = path.dirname(made)) {
+    syncDirectorySync(path.dirname(made));
+    if (made === first) return;
   }
 }
 

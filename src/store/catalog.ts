@@ -5,14 +5,13 @@ import {
   fchownSync,
   fdatasyncSync,
   fstatSync,
-  mkdirSync,
   renameSync,
   rmSync,
   type Stats,
   statSync,
 } from 'node:fs';
 import path from 'node:path';
-import { syncDirectorySync } from '../platform/durable.ts';
+import { makeDirectorySync, syncDirectorySync } from '../platform/durable.ts';
 import { BackupError, hasErrno } from '../platform/errors.ts';
 import { type LockMode, lockHolder, lockSync, unlock } from '../platform/file-lock.ts';
 import { ioError } from '../platform/io-error.ts';
@@ -238,7 +237,7 @@ export class Catalog {
       if (mode === 'shared' && hasErrno(error, 'ENOENT')) return undefined;
       if (mode === 'shared' && unwritable) return (this.#file = new DiskFile(this.path, constants.O_RDONLY));
       if (!hasErrno(error, 'ENOENT')) throw error;
-      mkdirSync(path.dirname(this.path), { recursive: true, mode: 0o700 });
+      makeDirectorySync(path.dirname(this.path), 0o700);
       this.#file = new DiskFile(this.path, constants.O_RDWR | constants.O_CREAT);
       syncDirectorySync(path.dirname(this.path));
     }

@@ -9,7 +9,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { crashPoint } from '../platform/crash-points.ts';
-import { syncDirectorySync } from '../platform/durable.ts';
+import { makeDirectorySync, syncDirectorySync } from '../platform/durable.ts';
 import { BackupError, hasErrno } from '../platform/errors.ts';
 import { tryLock, unlock } from '../platform/file-lock.ts';
 import type { Catalog } from './catalog.ts';
@@ -77,8 +77,9 @@ export class DataFile {
   /** Creates an empty staged file; throws with errno EEXIST if the name is taken (choose another). */
   static create(finalPath: string): DataFile {
     const staged = stagedPathOf(finalPath);
-    fs.mkdirSync(path.dirname(staged), { recursive: true, mode: 0o700 });
-    makeFolder(path.dirname(finalPath));
+    // Whoever finds the catalog naming a file that was never moved looks into these after a power failure.
+    makeDirectorySync(path.dirname(staged), 0o700);
+    makeDirectorySync(path.dirname(finalPath), 0o700);
     if (fs.existsSync(finalPath)) {
       throw Object.assign(new Error(`${finalPath} exists`), { code: 'EEXIST' });
     }
@@ -155,10 +156,4 @@ export function indexPathOf(dataPath: string): string {
 /** `PARTITION/H/NAME` -> `PARTITION/.staging/NAME`. */
 export function stagedPathOf(finalPath: string): string {
   return path.join(path.dirname(path.dirname(finalPath)), STAGING_FOLDER, path.basename(finalPath));
-}
-
-function makeFolder(folder: string): void {
-  if (fs.existsSync(folder)) return;
-  fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
-  syncDirectorySync(path.dirname(folder));
 }

@@ -27,6 +27,9 @@ interface Candidate {
   availablePercent: number;
 }
 
+/** With partition_select_usage_reinit 0. */
+const USAGE_LIFETIME_MS = 60_000;
+
 /** Characters of the random part of names, as mkstemp(3) takes them. */
 const NAME_CHARACTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
 const RANDOM_CHARACTERS = 6;
@@ -44,7 +47,8 @@ const DELTA_PERCENT = 0.5;
  * - `freespace-percent-weighted-delta`: weighted by what is free beyond the fullest one, so that all become as full.
  *
  * partition_select_exclude leaves partitions out; those in use beyond partition_select_soft_usage_limit are left
- * out while there are others. Usage is looked up once and then after every partition_select_usage_reinit choices.
+ * out while there are others. Usage is looked up once and then after every partition_select_usage_reinit choices;
+ * with 0 of these, which in Cyrus is once for each of its short-lived processes, when it is a minute old.
  * A partition whose filesystem gives no figures is left out (Cyrus then chooses among all at random).
  */
 export class PartitionSelector {
@@ -53,18 +57,28 @@ export class PartitionSelector {
   readonly #random: () => number;
   #weights: { partition: PartitionConfig; weight: number }[] | undefined;
   #choices = 0;
+  #measuredMs = 0;
+  readonly #now: () => number;
 
-  constructor(config: SelectConfig, usageOf = filesystemUsage, random: () => number = Math.random) {
+  constructor(
+    config: SelectConfig,
+    usageOf = filesystemUsage,
+    random: () => number = Math.random,
+    now: () => number = () => performance.now(),
+  ) {
     this.#config = config;
     this.#usageOf = usageOf;
     this.#random = random;
+    this.#now = now;
   }
 
   /** @throws BackupError UNAVAILABLE when there is none to choose from */
   choose(): PartitionConfig {
     const { partitionSelectUsageReinit: reinit } = this.#config;
-    if (reinit > 0 && this.#choices >= reinit) this.#weights = undefined;
+    const isOld = reinit > 0 ? this.#choices >= reinit : this.#now() - this.#measuredMs >= USAGE_LIFETIME_MS;
+    if (isOld) this.#weights = undefined;
     if (!this.#weights) {
+      this.#measuredMs = this.#now();
       this.#weights = this.#weigh();
       this.#choices = 0;
     }

@@ -10,6 +10,7 @@ import { slabText } from '../pipeline/slabs.ts';
 import { crashPoint } from '../platform/crash-points.ts';
 import { LineFeed } from './apply-line.ts';
 import type { Backup } from './backup.ts';
+import type { Rejection } from './index/outcome.ts';
 import {
   appendStagedMessages,
   eachBlock,
@@ -83,7 +84,7 @@ export class StateCommand implements Command {
       }
       const text = outcome.type === 'reject' ? { bytes: Buffer.alloc(0) } : this.#spoolStream();
       this.abort();
-      if (outcome.type === 'reject') return { code: outcome.code, text: outcome.text };
+      if (outcome.type === 'reject') return await this.#reject(outcome);
       return await this.#applyAndWrite(text, false, outcome.type === 'ok');
     }
     return await this.#applyAndWrite(this.#spooled ?? { bytes: this.#small! }, false, true);
@@ -140,7 +141,7 @@ export class StateCommand implements Command {
       this.#waiting = text;
       return { code: 'NEED', text: '', guids: outcome.guids };
     }
-    if (outcome.type === 'reject') return { code: outcome.code, text: outcome.text };
+    if (outcome.type === 'reject') return await this.#reject(outcome);
     const strangers = chunk.pending.strangers();
     if (strangers.length > 0 && mayMove) {
       this.#undoApply();
@@ -158,6 +159,17 @@ export class StateCommand implements Command {
       eachBlock(text, (block) => chunk.appendText(block));
     }
     return await this.#commit();
+  }
+
+  async #reject({ code, text, heal }: Rejection): Promise<ShardReply> {
+    if (heal !== undefined) {
+      await this.#markForHeal(heal, []);
+      this.#env.log.warn(
+        { userid: this.#backup.userid, uniqueid: heal },
+        'a mailbox is other than the mail server believes; the client is asked to send all of it again',
+      );
+    }
+    return { code, text };
   }
 
   /** Leaves the savepoint open if the outcome is ok, else undone. */
@@ -191,12 +203,7 @@ export class StateCommand implements Command {
    * answers to GET, makes the client send all of it again (see docs/architecture.md, healing).
    */
   async #askForAll(uniqueid: string, guids: readonly string[]): Promise<ShardReply> {
-    const chunk = this.#backup.ensureChunk();
-    chunk.rollbackToCommitted(); // the client sends these again, too
-    this.#backup.index.markForHeal(uniqueid, guids);
-    writeNote(chunk, 'HEAL', { bytes: Buffer.from(`%(UNIQUEID ${printString(uniqueid)})`, 'latin1') });
-    await this.#backup.commit();
-    this.#env.figures.count('heals_requested_total');
+    await this.#markForHeal(uniqueid, guids);
     this.#env.log.warn(
       { userid: this.#backup.userid, uniqueid, missing: guids.length },
       'the backup lacks messages of a mailbox; the client is asked to send all of it again',
@@ -205,6 +212,15 @@ export class StateCommand implements Command {
       code: 'IMAP_SYNC_CHECKSUM',
       text: `${guids.length} messages of this mailbox are not in the backup, send it again`,
     };
+  }
+
+  async #markForHeal(uniqueid: string, guids: readonly string[]): Promise<void> {
+    const chunk = this.#backup.ensureChunk();
+    chunk.rollbackToCommitted(); // the client sends these again, too
+    this.#backup.index.markForHeal(uniqueid, guids);
+    writeNote(chunk, 'HEAL', { bytes: Buffer.from(`%(UNIQUEID ${printString(uniqueid)})`, 'latin1') });
+    await this.#backup.commit();
+    this.#env.figures.count('heals_requested_total');
   }
 
   #reportHealed(): void {

@@ -119,18 +119,27 @@ describe('PartitionSelector', () => {
     );
   });
 
-  test('figures are looked up again after as many choices as configured, or never', () => {
+  test('figures are looked up again after as many choices as configured, or after a minute', () => {
     for (const [reinit, expected] of [
       [3, 4],
-      [0, 1],
+      [0, 3],
     ] as const) {
       let looked = 0;
+      let seconds = 0;
       const config = configOf({ a: [1, 2] }, 'freespace-most', { partitionSelectUsageReinit: reinit });
-      const selector = new PartitionSelector(config, () => {
-        looked++;
-        return { availableBytes: 1, totalBytes: 2 };
-      });
-      for (let i = 0; i < 12; i++) selector.choose();
+      const selector = new PartitionSelector(
+        config,
+        () => {
+          looked++;
+          return { availableBytes: 1, totalBytes: 2 };
+        },
+        Math.random,
+        () => seconds * 1000,
+      );
+      for (let i = 0; i < 12; i++) {
+        selector.choose();
+        seconds += 13;
+      }
       expect(looked).toBe(expected);
     }
   });

@@ -44,6 +44,17 @@ test('a damaged catalog is found before the first client comes, with the way out
   expect(error.remedy).toContain('csync-backup reconstruct');
 });
 
+test('a catalog that names nothing does not go with backups that are there', () => {
+  using store = new SmallStore();
+  const anne = store.add('anne');
+  fs.rmSync(store.config.backupDbPath);
+  const error = refusal(store);
+  expect(error).toMatchObject({ code: 'CATALOG_CORRUPT', reason: expect.stringContaining(anne) as string });
+  expect(error.remedy).toContain('csync-backup reconstruct');
+  store.catalog.put('anne', anne);
+  prepareStore(store.config);
+});
+
 test('a staging folder that is none names itself', () => {
   using store = new SmallStore();
   fs.rmdirSync(`${store.folder}/staging`);

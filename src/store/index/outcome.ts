@@ -24,6 +24,8 @@ export interface Rejection {
   code: ReplyCode;
   /** For people. */
   text: string;
+  /** UNIQUEID of a mailbox that is other than the client believes, and is to be sent as a whole. */
+  heal?: string;
 }
 
 /** More missing messages than this are only counted: a whole resend is then the way anyhow. */

@@ -5,7 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import type { Config } from '../../../src/config/config.ts';
 import { loadConfig } from '../../../src/config/load.ts';
-import type { MessageRef, ShardReply, StoredVerb } from '../../../src/pipeline/messages.ts';
+import type { MessageRef, ReadQuery, ShardReply, StoredVerb } from '../../../src/pipeline/messages.ts';
 import { createSlabMemory, slabDeflated, slabText } from '../../../src/pipeline/slabs.ts';
 import { bootTag } from '../../../src/platform/boot.ts';
 import { crc32 } from '../../../src/platform/crc32.ts';
@@ -155,11 +155,7 @@ export class StoreRig {
   }
 
   /** All pages of GET USER as text. */
-  async read(
-    session: number,
-    userid: string,
-    query: { what: 'USER' } | { what: 'FULLMAILBOX'; mboxname: string },
-  ) {
+  async read(session: number, userid: string, query: ReadQuery) {
     let text = '';
     let cursor: number | undefined;
     do {
