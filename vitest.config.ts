@@ -5,6 +5,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     exclude: ['test/interop/**'],
     pool: 'forks',
+    // Much of it waits for processes and disks: with as few as vitest takes on two cores half the time would be idle.
+    maxWorkers: 2,
     testTimeout: 30_000,
   },
 });

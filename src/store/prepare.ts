@@ -6,6 +6,7 @@ import { SHARED_USERID } from '../pipeline/messages.ts';
 import { BackupError, hasErrno } from '../platform/errors.ts';
 import { ioError } from '../platform/io-error.ts';
 import { Catalog } from './catalog.ts';
+import { splitCompanion } from './companions.ts';
 import { STAGING_FOLDER } from './data-file.ts';
 import { hashFolder, useridOfDataFile } from './partition.ts';
 import { sweepStaging } from './sweep-staging.ts';
@@ -93,7 +94,10 @@ function firstBackup({ partitions }: Config): string | undefined {
     for (const folder of fs.readdirSync(partition.path, { withFileTypes: true })) {
       if (!folder.isDirectory() || folder.name === STAGING_FOLDER) continue;
       const place = path.join(partition.path, folder.name);
-      const name = fs.readdirSync(place).find((one) => useridOfDataFile(one) !== undefined);
+      // The index of a new backup stands in its place before the data file does.
+      const name = fs
+        .readdirSync(place)
+        .find((one) => splitCompanion(one) === undefined && useridOfDataFile(one) !== undefined);
       if (name !== undefined && fs.statSync(path.join(place, name)).size > 0) return path.join(place, name);
     }
   }

@@ -56,11 +56,11 @@ describe('operations on the store, beside Cyrus’s programs', () => {
     const moved = (await listed()).get('alice')!;
     expect(moved).not.toBe(from);
     await allVerify();
-    const stored = await server.metric('csync_backup_messages_stored_total');
+    const stored = await server.metric('csync_backup_messages_received_total');
     await change(cyrus, 'alice', 'new');
     await sync('-u', 'alice');
     expect((await listed()).get('alice')).toBe(moved);
-    expect((await server.metric('csync_backup_messages_stored_total')) - stored).toBeLessThan(5);
+    expect((await server.metric('csync_backup_messages_received_total')) - stored).toBeLessThan(5);
     await allVerify();
   });
 

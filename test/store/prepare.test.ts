@@ -55,6 +55,15 @@ test('a catalog that names nothing does not go with backups that are there', () 
   prepareStore(store.config);
 });
 
+test('an index alone is no backup: a kill before the first commit ever leaves one', () => {
+  using store = new SmallStore();
+  const anne = store.add('anne');
+  fs.rmSync(store.config.backupDbPath);
+  fs.rmSync(anne);
+  expect(fs.existsSync(`${anne}.index`)).toBe(true);
+  prepareStore(store.config);
+});
+
 test('a staging folder that is none names itself', () => {
   using store = new SmallStore();
   fs.rmdirSync(`${store.folder}/staging`);
