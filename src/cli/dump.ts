@@ -5,10 +5,10 @@ import { healBackup } from '../maintenance/heal.ts';
 import { loadDeflateEngine } from '../platform/deflate.ts';
 import { BackupError } from '../platform/errors.ts';
 import { readContent } from '../store/chunk/reader.ts';
+import { withBackup } from '../store/open-backup.ts';
 import { readMessage } from '../store/stored-message.ts';
 import { type ConfigFlag, configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
-import { withBackup } from './open-backup.ts';
 import { type SelectedBackup, selectBackup } from './select-backups.ts';
 import { writeToStandardOutput } from './standard-output.ts';
 

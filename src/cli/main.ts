@@ -93,6 +93,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./dump.ts')).newDumpCommand(),
   },
   {
+    name: 'restore',
+    summary: 'give mail back, to wherever it is wanted',
+    load: async () => (await import('./restore/restore.ts')).newRestoreCommand(),
+  },
+  {
     name: 'status',
     summary: 'show what the running server is doing',
     load: async () => (await import('./status.ts')).newStatusCommand(),

@@ -2,8 +2,8 @@
 import type { Config } from '../config/config.ts';
 import { toAdmin } from '../csync/mailbox-name.ts';
 import { BackupError } from '../platform/errors.ts';
+import type { OpenBackup } from '../store/open-backup.ts';
 import type { ConfigFlag } from './config-option.ts';
-import type { OpenBackup } from './open-backup.ts';
 import type { LineWriter } from './standard-output.ts';
 import { printUserid } from './userid-text.ts';
 

@@ -1,9 +1,9 @@
 /** `csync-backup show`: what is in a backup. */
 import { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
+import { withBackup } from '../store/open-backup.ts';
 import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
-import { withBackup } from './open-backup.ts';
 import { selectBackup } from './select-backups.ts';
 import { showChunks } from './show-chunks.ts';
 import type { ShowContext, ShowFlags } from './show-context.ts';

@@ -13,8 +13,8 @@ import {
 } from '../../store/index/listing.ts';
 import { type MailboxRow, mailboxByUniqueid, mailboxes } from '../../store/index/queries.ts';
 import { headerFields, readHead } from '../../store/message-headers.ts';
+import type { OpenBackup } from '../../store/open-backup.ts';
 import { readMessage } from '../../store/stored-message.ts';
-import type { OpenBackup } from '../open-backup.ts';
 import { type LineWriter, writeToStandardOutput } from '../standard-output.ts';
 import { useridOf as bytesOf, printUserid as printBytes } from '../userid-text.ts';
 import type { CyrCommand } from './cyr-backup-line.ts';

@@ -7,7 +7,7 @@ import { loadConfig } from '../../config/load.ts';
 import { checkLastChunk } from '../../maintenance/stat-check.ts';
 import { BackupError } from '../../platform/errors.ts';
 import { Catalog } from '../../store/catalog.ts';
-import { type OpenBackup, withBackup } from '../open-backup.ts';
+import { type OpenBackup, withBackup } from '../../store/open-backup.ts';
 import { LineWriter } from '../standard-output.ts';
 import { lookUp } from './ctl-backups-targets.ts';
 import { COMMANDS, ItemError } from './cyr-backup-items.ts';

@@ -1,8 +1,8 @@
 /** One backup opened for reading, without a lock: what the index knows of is never changed, only followed by more. */
 import fs from 'node:fs';
 import { ioError } from '../platform/io-error.ts';
-import { indexPathOf } from '../store/data-file.ts';
-import { BackupIndex } from '../store/index/backup-index.ts';
+import { indexPathOf } from './data-file.ts';
+import { BackupIndex } from './index/backup-index.ts';
 
 export interface OpenBackup {
   path: string;

@@ -1,0 +1,207 @@
+/** `csync-backup restore`: mail out of a backup, to wherever it is wanted. */
+import { Command } from 'commander';
+import { loadConfig } from '../../config/load.ts';
+import { mailboxOwner, type NameRules, toAdmin } from '../../csync/mailbox-name.ts';
+import { BackupError } from '../../platform/errors.ts';
+import { compactTime, type PlannedMailbox, planRestore, type RestorePlan } from '../../restore/plan.ts';
+import { RestoreReport } from '../../restore/report.ts';
+import { Selection } from '../../restore/selection.ts';
+import { BackupSource } from '../../restore/source.ts';
+import type { Conflict } from '../../restore/target.ts';
+import { withBackup } from '../../store/open-backup.ts';
+import { configOption } from '../config-option.ts';
+import { helpText } from '../help-text.ts';
+import { Progress } from '../progress.ts';
+import { type SelectedBackup, selectBackup } from '../select-backups.ts';
+import { printUserid } from '../userid-text.ts';
+import { openTarget, TARGET_FORMS } from './targets.ts';
+
+export interface RestoreFlags {
+  config?: string;
+  to: string;
+  user?: string;
+  mailbox?: string;
+  file?: string;
+  into?: string;
+  inPlace?: boolean;
+  settings?: boolean;
+  recursive?: boolean;
+  deleted?: boolean;
+  onlyDeleted?: boolean;
+  dryRun?: boolean;
+  yes?: boolean;
+  json?: boolean;
+}
+
+export function newRestoreCommand(): Command {
+  return new Command('restore')
+    .description(
+      'Give mail back. An object is a mailbox (user/anne/Sent, or Sent), its unique id, the GUID of a message, or ' +
+        'UNIQUEID:UID as csync-backup search prints it; without objects everything. It goes into a new folder ' +
+        'RESTORED-TIME unless --into or --in-place says otherwise.',
+    )
+    .argument('[objects...]', 'what to restore')
+    .requiredOption('-t, --to <target>', `where to: ${TARGET_FORMS}`)
+    .option('-u, --user <userid>', 'from the backup of this user; %SHARED for shared mailboxes')
+    .option('-m, --mailbox <name>', 'from the backup that holds this mailbox')
+    .option('-f, --file <path>', 'from the backup in this data file')
+    .addOption(configOption())
+    .option('--into <folder>', 'the folder that all is put into (default: RESTORED-TIME)')
+    .option('--in-place', 'put everything where it was')
+    .option(
+      '--settings',
+      'subscriptions, Sieve scripts, quota and seen states as well (default with --in-place)',
+    )
+    .option('--no-settings', 'mail only')
+    .option('-r, --recursive', 'with a mailbox those below it')
+    .option('--deleted', 'expunged messages and deleted mailboxes as well')
+    .option('--only-deleted', 'expunged messages only')
+    .option('-n, --dry-run', 'show what would be restored and what is in the way, but write nothing')
+    .option('-y, --yes', 'go on although there is something in the way')
+    .option(
+      '--json',
+      'one JSON object a line, with a type: mailbox, conflict, shortfall, remark and at the end summary',
+    )
+    .addHelpText(
+      'after',
+      helpText(
+        [
+          ['csync-backup restore -u anne --to eml:/tmp/anne', 'all of anne as files'],
+          ['csync-backup restore -u anne --to eml:/tmp/anne Sent -n', 'what restoring one mailbox would do'],
+        ],
+        [0, 64, 65, 69, 74, 75, 77, 78],
+      ),
+    )
+    .action(runRestore);
+}
+
+async function runRestore(objects: string[], flags: RestoreFlags): Promise<void> {
+  const config = loadConfig({ file: flags.config });
+  const selected = selectBackup(flags);
+  const out = new Output(flags.json ?? false);
+  await withBackup(selected.path, async (backup) => {
+    const source = new BackupSource(backup);
+    const selection = new Selection(source, {
+      objects: objects.map((object) => Buffer.from(object, 'utf8').toString('latin1')),
+      rules: config,
+      recursive: flags.recursive ?? false,
+      deleted: flags.deleted ?? false,
+      onlyDeleted: flags.onlyDeleted ?? false,
+    });
+    const plan = planRestore(source, {
+      userid: useridOf(selected, source, config),
+      rules: config,
+      selection,
+      into: flags.inPlace ? undefined : (flags.into ?? `RESTORED-${compactTime(Date.now() / 1000)}`),
+      withSettings: flags.settings ?? (flags.inPlace === true && objects.length === 0),
+    });
+    const target = await openTarget(flags.to, flags);
+    try {
+      const conflicts = await target.conflicts(plan);
+      for (const conflict of conflicts) out.conflict(conflict);
+      const totalBytes = showPlan(plan, out, flags.dryRun ?? false);
+      if (flags.dryRun) return;
+      if (conflicts.length > 0 && !flags.yes) throw inTheWay(target.description, conflicts.length);
+      const progress = new Progress(totalBytes);
+      const report = new RestoreReport((bytes) => progress.add(bytes));
+      try {
+        await target.restore(plan, report);
+      } finally {
+        progress.clear();
+        out.report(report, target.description);
+      }
+      if (report.damaged > 0) process.exitCode = 65;
+      else if (report.refused > 0) process.exitCode = 69;
+    } finally {
+      await target.close();
+    }
+  });
+}
+
+/** A backup that was named by its file belongs to whom its mailboxes say. */
+function useridOf({ userid, path }: SelectedBackup, source: BackupSource, rules: NameRules): string {
+  if (userid !== undefined) return userid;
+  for (const { mboxname } of source.mailboxes({ deleted: true })) return mailboxOwner(mboxname, rules);
+  return path;
+}
+
+/** @returns bytes of all messages */
+function showPlan(plan: RestorePlan, out: Output, isDryRun: boolean): number {
+  let total = 0;
+  for (const planned of plan.mailboxes) {
+    let [messages, bytes] = [0, 0];
+    for (const { size } of planned.records()) {
+      messages++;
+      bytes += size ?? 0;
+    }
+    total += bytes;
+    if (isDryRun) out.mailbox(planned, plan, messages, bytes);
+  }
+  return total;
+}
+
+function inTheWay(description: string, count: number): BackupError {
+  return new BackupError({
+    code: 'EXISTS',
+    tried: 'restore to',
+    subject: description,
+    reason: `${count} ${count === 1 ? 'thing is' : 'things are'} there already (named above)`,
+    remedy: 'Give --yes to go on, --into FOLDER for another place, or --dry-run to see what would be done',
+  });
+}
+
+class Output {
+  readonly #json: boolean;
+
+  constructor(json: boolean) {
+    this.#json = json;
+  }
+
+  conflict({ what, effect }: Conflict): void {
+    if (this.#json) this.#write({ type: 'conflict', what, effect });
+    else process.stderr.write(`csync-backup: ${what} is there already: ${effect}\n`);
+  }
+
+  mailbox(
+    { mailbox, folders }: PlannedMailbox,
+    { rules }: RestorePlan,
+    messages: number,
+    bytes: number,
+  ): void {
+    const name = printUserid(toAdmin(mailbox.mboxname, rules));
+    const target = ['INBOX', ...folders].map(printUserid).join('/');
+    if (this.#json) {
+      this.#write({ type: 'mailbox', name, uniqueid: mailbox.uniqueid, target, messages, sizeBytes: bytes });
+    } else process.stdout.write(`${name}\t${target}\t${messages}\t${bytes}\n`);
+  }
+
+  report(report: RestoreReport, target: string): void {
+    const { mailboxes, messages, bytes, present, damaged, refused } = report;
+    for (const text of report.remarks) {
+      if (this.#json) this.#write({ type: 'remark', text });
+      else process.stderr.write(`csync-backup: ${text}\n`);
+    }
+    for (const shortfall of report.shortfalls) {
+      if (this.#json) this.#write({ type: 'shortfall', ...shortfall });
+      else {
+        const { kind, what, reason } = shortfall;
+        process.stderr.write(
+          `csync-backup: ${kind === 'damaged' ? 'lost' : 'not taken'}: ${what}: ${reason}\n`,
+        );
+      }
+    }
+    if (this.#json) {
+      this.#write({ type: 'summary', target, mailboxes, messages, bytes, present, damaged, refused });
+      return;
+    }
+    const parts = [`${messages} messages (${bytes} bytes) in ${mailboxes} mailboxes`];
+    if (present > 0) parts.push(`${present} were there already`);
+    if (damaged > 0) parts.push(`${damaged} lost by the backup`);
+    if (refused > 0) parts.push(`${refused} not taken`);
+    process.stdout.write(`restored to ${target}: ${parts.join(', ')}\n`);
+  }
+
+  #write(object: object): void {
+    process.stdout.write(`${JSON.stringify(object)}\n`);
+  }
+}

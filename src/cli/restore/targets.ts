@@ -1,0 +1,39 @@
+/** `--to`: where mail is restored to. */
+import { BackupError } from '../../platform/errors.ts';
+import type { RestoreTarget } from '../../restore/target.ts';
+import type { RestoreFlags } from './restore.ts';
+
+interface TargetKind {
+  /** What stands before the colon. */
+  scheme: string;
+  form: string;
+  summary: string;
+  /** @param rest what follows `SCHEME:` */
+  open(rest: string, flags: RestoreFlags): Promise<RestoreTarget>;
+}
+
+const KINDS: readonly TargetKind[] = [
+  {
+    scheme: 'eml',
+    form: 'eml:DIR',
+    summary: 'a file for each message',
+    open: async (rest) => new (await import('../../restore/files/eml.ts')).EmlTarget(rest),
+  },
+];
+
+/** For --help. */
+export const TARGET_FORMS: string = KINDS.map(({ form, summary }) => `${form} (${summary})`).join(', ');
+
+/** @throws BackupError USAGE for a target of a kind that there is not; what opening it says */
+export async function openTarget(text: string, flags: RestoreFlags): Promise<RestoreTarget> {
+  const colon = text.indexOf(':');
+  const kind = KINDS.find(({ scheme }) => colon > 0 && scheme === text.slice(0, colon).toLowerCase());
+  if (kind !== undefined && colon < text.length - 1) return await kind.open(text.slice(colon + 1), flags);
+  throw new BackupError({
+    code: 'USAGE',
+    tried: 'restore to',
+    subject: text === '' ? '(nothing)' : text,
+    reason: kind === undefined ? 'there is no such kind of target' : 'it does not say where',
+    remedy: `Give one of ${TARGET_FORMS}`,
+  });
+}

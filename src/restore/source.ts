@@ -1,0 +1,291 @@
+/**
+ * What a backup holds at a moment, in the form in which all that restore reads it. Strings have one character per
+ * byte (latin1), as everywhere below the command line; times are UNIX seconds.
+ */
+import { child, type Dlist, numberOf, parseDlist, textOf } from '../csync/dlist.ts';
+import { BackupError } from '../platform/errors.ts';
+import { readContent } from '../store/chunk/reader.ts';
+import type { MessageLocation } from '../store/index/backup-index.ts';
+import {
+  annotations,
+  type MailboxRow,
+  mailboxes,
+  mailboxMessages,
+  quotas,
+  type RecordRow,
+  type SeenRow,
+  seenStates,
+  sieveScripts,
+  subscriptions,
+} from '../store/index/queries.ts';
+import type { OpenBackup } from '../store/open-backup.ts';
+import { scriptText } from '../store/script-text.ts';
+import { readMessage } from '../store/stored-message.ts';
+import type { CsyncAnnotation } from './csync-mailbox.ts';
+
+/** A mailbox as it stood; `deleted` says when it went, null for a live one. */
+export interface StoredMailbox
+  extends Pick<
+    MailboxRow,
+    | 'id'
+    | 'uniqueid'
+    | 'mboxname'
+    | 'lastUid'
+    | 'highestmodseq'
+    | 'recentuid'
+    | 'recenttime'
+    | 'lastAppenddate'
+    | 'pop3LastLogin'
+    | 'uidvalidity'
+    | 'partition'
+    | 'acl'
+    | 'options'
+    | 'deleted'
+  > {
+  mboxtype: string | undefined;
+  pop3ShowAfter: number | undefined;
+  quotaroot: string | undefined;
+  xconvmodseq: bigint | undefined;
+  /** Fields of newer Cyrus releases, by upper-case key: `CREATEDMODSEQ`, `FOLDERMODSEQ`, `RACLMODSEQ`, ... */
+  more: ReadonlyMap<string, Dlist>;
+  /** Those that came with the mailbox and those that came by ANNOTATION. */
+  annotations: CsyncAnnotation[];
+}
+
+/** A message in a mailbox. */
+export interface StoredRecord {
+  uid: number;
+  modseq: bigint;
+  lastUpdated: number;
+  /** `\Seen` and so on with their backslash, then keywords; never `\Expunged`. */
+  flags: string[];
+  internaldate: number;
+  /** SHA-1 of the message, 40 hex digits. */
+  guid: string;
+  /** In bytes; undefined where neither the client nor a stored message says it. */
+  size: number | undefined;
+  annotations: CsyncAnnotation[];
+  /** When it was expunged; undefined for a live one. */
+  expunged: number | undefined;
+  /** Whether the backup has the message itself. */
+  isHere: boolean;
+  /** Fields of newer Cyrus releases, by upper-case key: `SAVEDATE`, `CREATEDMODSEQ`, ... */
+  more: ReadonlyMap<string, Dlist>;
+}
+
+/** Limits of a quota root by resource: `STORAGE` in kB, `MESSAGE` and others as counts. */
+export interface StoredQuota {
+  root: string;
+  limits: ReadonlyMap<string, number>;
+}
+
+export interface StoredScript {
+  /** As `main.script`. */
+  filename: string;
+  lastUpdate: number;
+  guid: string;
+  /** @throws BackupError CHUNK_CORRUPT */
+  content(): Buffer;
+}
+
+export class BackupSource {
+  readonly #backup: OpenBackup;
+  /** A moment in the past, in seconds; undefined: the latest state. */
+  readonly at: number | undefined;
+
+  constructor(backup: OpenBackup, at?: number) {
+    this.#backup = backup;
+    this.at = at;
+  }
+
+  /** Of the data file. */
+  get path(): string {
+    return this.#backup.path;
+  }
+
+  /** For queries of one's own. */
+  get backup(): OpenBackup {
+    return this.#backup;
+  }
+
+  /** Live mailboxes, with `deleted` those that are gone too, in the order in which they came. */
+  *mailboxes(options: { deleted?: boolean } = {}): Generator<StoredMailbox, void> {
+    for (const row of mailboxes(this.#backup.index)) {
+      if (row.deleted === null || options.deleted) yield this.#mailbox(row);
+    }
+  }
+
+  /** Live messages of a mailbox by UID, with `expunged` those that are gone too. */
+  *records(
+    mailbox: Pick<StoredMailbox, 'id'>,
+    options: { expunged?: boolean } = {},
+  ): Generator<StoredRecord, void> {
+    for (const row of mailboxMessages(this.#backup.index, mailbox.id)) {
+      if (row.expunged === null || options.expunged) yield recordOf(row);
+    }
+  }
+
+  findMessage(guid: string): MessageLocation | undefined {
+    return this.#backup.index.findMessage(guid);
+  }
+
+  /**
+   * Bytes of a message; a piece is valid until the next is asked for.
+   *
+   * @throws BackupError NOT_FOUND; CHUNK_CORRUPT, which may come behind the last piece: only then is it known
+   *   whether the bytes are what the GUID says.
+   */
+  content(guid: string): Generator<Uint8Array, void> {
+    const { fd, index, path } = this.#backup;
+    const location = index.findMessage(guid);
+    if (location !== undefined) return readMessage(fd, index, location, path);
+    throw new BackupError({
+      code: 'NOT_FOUND',
+      tried: 'read',
+      subject: `message ${guid} of ${path}`,
+      reason: 'the backup has its envelope only: its content never came, or was lost to damage',
+      remedy: 'See csync-backup verify; the mail server sends it again with the next sync if it still has it',
+    });
+  }
+
+  /**
+   * The whole message, verified.
+   *
+   * @throws BackupError as content() does
+   */
+  message(guid: string): Buffer {
+    const location = this.findMessage(guid);
+    const whole = Buffer.allocUnsafe(location?.size ?? 0);
+    let at = 0;
+    for (const piece of this.content(guid)) {
+      whole.set(piece, at);
+      at += piece.length;
+    }
+    return whole.subarray(0, at);
+  }
+
+  /** Internal names of the mailboxes that the user is subscribed to. */
+  subscriptions(): string[] {
+    return subscriptions(this.#backup.index);
+  }
+
+  /** Of the user in mailboxes that do not carry it in their flags (shared ones, unless `\Seen` is shared). */
+  seen(): SeenRow[] {
+    return seenStates(this.#backup.index);
+  }
+
+  scripts(): StoredScript[] {
+    return sieveScripts(this.#backup.index).map((script) => ({
+      ...script,
+      content: () => this.#script(script.filename),
+    }));
+  }
+
+  /** File name of the active script, as `main.script`; undefined if none is. */
+  activeScript(): string | undefined {
+    return this.#backup.index.activeSieve()?.replace(/\.bc$/, '.script');
+  }
+
+  quotas(): StoredQuota[] {
+    return quotas(this.#backup.index).map((text) => {
+      const fields = parseText(text);
+      const limits = new Map<string, number>();
+      if (fields.kind === 'kvlist') {
+        for (const [key, value] of fields.entries) {
+          const limit = Number(textOf(value) ?? Number.NaN);
+          if (key.toUpperCase() !== 'ROOT' && Number.isFinite(limit)) limits.set(quotaResource(key), limit);
+        }
+      }
+      return { root: textOf(child(fields, 'ROOT')) ?? '', limits };
+    });
+  }
+
+  /** Annotations that came by ANNOTATION for this mailbox, or for the server: the empty name. */
+  annotationsOf(mboxname: string): CsyncAnnotation[] {
+    return annotations(this.#backup.index, mboxname).map((text) => annotationOf(parseText(text)));
+  }
+
+  #script(filename: string): Buffer {
+    const { fd, index, path } = this.#backup;
+    const at = index.findSieve(filename);
+    if (at !== undefined) {
+      const start = index.segmentBefore(at.chunk.id, at.lineOffset);
+      const content = readContent(fd, { offset: at.chunk.offset, start, path }, at.lineOffset);
+      const text = scriptText(content, at.lineOffset);
+      if (text !== undefined) return text;
+    }
+    throw new BackupError({
+      code: 'CHUNK_CORRUPT',
+      tried: 'read',
+      subject: `the Sieve script ${filename} of ${path}`,
+      reason: 'it is not where the index says',
+      remedy: 'Run csync-backup verify on this backup',
+    });
+  }
+
+  #mailbox(row: MailboxRow): StoredMailbox {
+    const merged = new Map<string, CsyncAnnotation>();
+    for (const annotation of [...annotationsIn(row.annotations), ...this.annotationsOf(row.mboxname)]) {
+      merged.set(`${annotation.entry}\n${annotation.userid}`, annotation);
+    }
+    return {
+      ...row,
+      mboxtype: row.mboxtype ?? undefined,
+      pop3ShowAfter: row.pop3ShowAfter ?? undefined,
+      quotaroot: row.quotaroot ?? undefined,
+      xconvmodseq: row.xconvmodseq ?? undefined,
+      more: fieldsOf(row.fields),
+      annotations: [...merged.values()],
+    };
+  }
+}
+
+/** `LIMIT` alone is the form of old releases for STORAGE. */
+function quotaResource(key: string): string {
+  const name = key.toUpperCase();
+  return name === 'LIMIT' ? 'STORAGE' : name;
+}
+
+function recordOf(row: RecordRow): StoredRecord {
+  const flags = row.flags === '' ? undefined : parseText(row.flags);
+  return {
+    uid: row.uid,
+    modseq: row.modseq,
+    lastUpdated: row.lastUpdated,
+    flags: flags?.kind === 'list' ? flags.items.map((flag) => textOf(flag) ?? '') : [],
+    internaldate: row.internaldate,
+    guid: row.guid,
+    size: row.size ?? undefined,
+    annotations: annotationsIn(row.annotations),
+    expunged: row.expunged ?? undefined,
+    isHere: row.messageId !== null,
+    more: fieldsOf(row.fields ?? ''),
+  };
+}
+
+function annotationsIn(text: string): CsyncAnnotation[] {
+  if (text === '') return [];
+  const parsed = parseText(text);
+  return parsed.kind === 'list' ? parsed.items.map(annotationOf) : [];
+}
+
+function annotationOf(fields: Dlist): CsyncAnnotation {
+  return {
+    entry: textOf(child(fields, 'ENTRY')) ?? '',
+    userid: textOf(child(fields, 'USERID')) ?? '',
+    modseq: numberOf(child(fields, 'MODSEQ')) ?? 0n,
+    value: textOf(child(fields, 'VALUE')) ?? null,
+  };
+}
+
+function fieldsOf(text: string): Map<string, Dlist> {
+  if (text === '') return new Map();
+  const parsed = parseText(`%(${text})`);
+  return new Map(
+    parsed.kind === 'kvlist' ? parsed.entries.map(([key, value]) => [key.toUpperCase(), value]) : [],
+  );
+}
+
+function parseText(text: string): Dlist {
+  return parseDlist(Buffer.from(text, 'latin1'));
+}

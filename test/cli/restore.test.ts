@@ -1,0 +1,70 @@
+import { createHash } from 'node:crypto';
+import { globSync, readFileSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { SmallStore } from '../support/small-store.ts';
+
+describe('csync-backup restore', () => {
+  test('messages as files, named by mailbox and UID, byte for byte', () => {
+    using store = new SmallStore();
+    store.add('anne');
+    const to = path.join(store.folder, 'out');
+    const ran = store.run(['restore', '-u', 'anne', '--to', `eml:${to}`, '--in-place']);
+    expect(ran).toMatchObject({ status: 0, stderr: '' });
+    expect(ran.stdout).toMatch(/^restored to eml:.*: 3 messages \(\d+ bytes\) in 2 mailboxes\n$/);
+    const files = globSync('**/*.eml', { cwd: to }).sort();
+    expect(files).toEqual(['INBOX/000000001.eml', 'INBOX/000000002.eml', 'INBOX/000000003.eml']);
+    expect(readFileSync(path.join(to, files[1]!), 'latin1')).toBe('two');
+    expect(statSync(path.join(to, files[0]!)).mode & 0o777).toBe(0o600);
+  });
+
+  test('goes into a new folder unless told otherwise', () => {
+    using store = new SmallStore();
+    store.add('anne');
+    const to = path.join(store.folder, 'out');
+    expect(store.run(['restore', '-u', 'anne', '--to', `eml:${to}`, 'INBOX']).status).toBe(0);
+    expect(globSync('INBOX/*/*', { cwd: to })).toHaveLength(3);
+    expect(globSync('INBOX/*', { cwd: to })[0]).toMatch(/^INBOX\/RESTORED-\d{8}T\d{6}$/);
+  });
+
+  test('says what is in the way before it writes, and adds nothing twice', () => {
+    using store = new SmallStore();
+    store.add('anne');
+    const args = ['restore', '-u', 'anne', '--to', `eml:${store.folder}/out`, '--in-place'];
+    expect(store.run([...args, '--dry-run']).stdout).toMatch(
+      /^user\/anne\tINBOX\t3\t\d+\nuser\/anne\/Sent\tINBOX\/Sent\t0\t0\n$/,
+    );
+    expect(globSync('out', { cwd: store.folder })).toEqual([]);
+    expect(store.run(args).status).toBe(0);
+    const again = store.run(args);
+    expect(again.status).toBe(64);
+    expect(again.stderr).toMatch(/INBOX is there already: .*\n.*EXISTS: .*Give --yes/s);
+    expect(store.run([...args, '--yes']).stdout).toContain(
+      '0 messages (0 bytes) in 2 mailboxes, 3 were there already',
+    );
+  });
+
+  test('what is deleted only on request', () => {
+    using store = new SmallStore();
+    store.add('anne');
+    const args = ['restore', '-u', 'anne', '--to', `eml:${store.folder}/out`, '--in-place', '--dry-run'];
+    expect(store.run([...args, '--deleted']).stdout).toContain(
+      'DELETED/user/anne/Old/6B04A1C0\tINBOX/Old-DELETED-20261123T202744\t',
+    );
+  });
+
+  test('a message by its GUID, a mailbox that is not there', () => {
+    using store = new SmallStore();
+    store.add('anne');
+    const guid = createHash('sha1').update('three').digest('hex');
+    const args = ['restore', '-u', 'anne', '--to', `eml:${store.folder}/out`, '--in-place', '--json'];
+    const ran = store.run([...args, guid]);
+    expect(JSON.parse(ran.stdout)).toMatchObject({ type: 'summary', messages: 1, bytes: 5, mailboxes: 1 });
+    const refused = store.run([...args, 'Drafts', 'user.anne']);
+    expect(refused.status).toBe(65);
+    expect(refused.stderr).toMatch(/NOT_FOUND: cannot find Drafts: .* See csync-backup show mailboxes/);
+    expect(store.run(['restore', '-u', 'anne', '--to', 'tape:1']).stderr).toMatch(
+      /USAGE: .*no such kind of target/,
+    );
+  });
+});
