@@ -74,14 +74,19 @@ export class Session implements SlabHolder {
   constructor(id: number, server: ServerContext, socket: net.Socket) {
     this.id = id;
     this.server = server;
-    this.transport = new Transport(socket, {
-      data: (bytes) => this.#data(bytes),
-      ended: () => {
-        this.#inputEnded = true;
-        this.#pump();
+    this.transport = new Transport(
+      socket,
+      {
+        data: (bytes) => this.#data(bytes),
+        ended: () => {
+          this.#inputEnded = true;
+          this.#pump();
+        },
+        closed: (error) =>
+          this.close(undefined, error === undefined ? 'closed by the client' : error.message),
       },
-      closed: (error) => this.close(undefined, error === undefined ? 'closed by the client' : error.message),
-    });
+      () => server.slabs.waitingCount > 0,
+    );
     this.backups = new OpenBackups(id, server.shards, server.access);
     this.routing = new Routing(id, server.config.backupStagingPath, server.guidBudget);
     this.#dispatcher = new Dispatcher(this);

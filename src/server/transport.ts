@@ -46,14 +46,15 @@ export class Transport {
   /** The plain socket emits no 'data' but calls #receive. */
   readonly sharesReceiveBuffer: boolean;
 
-  constructor(socket: net.Socket, events: TransportEvents) {
+  /** @param isTight whether memory is short: then little is read at a time */
+  constructor(socket: net.Socket, events: TransportEvents, isTight: () => boolean) {
     this.#socket = socket;
     this.#stream = socket;
     this.#events = events;
     this.remoteAddress = socket.remoteAddress ?? 'unknown';
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 60_000);
-    this.sharesReceiveBuffer = shareReceiveBuffer(socket, (bytes) => this.#receive(bytes));
+    this.sharesReceiveBuffer = shareReceiveBuffer(socket, (bytes) => this.#receive(bytes), isTight);
     this.#listen(socket);
   }
 

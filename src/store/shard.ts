@@ -19,9 +19,12 @@ import type {
 import { slabText } from '../pipeline/slabs.ts';
 import { crashPoint } from '../platform/crash-points.ts';
 import { BackupError } from '../platform/errors.ts';
+import { ioError } from '../platform/io-error.ts';
 import type { Backup } from './backup.ts';
 import { BackupShelf } from './backup-shelf.ts';
+import { indexPathOf } from './data-file.ts';
 import { formerKey, isNewPerson, mailboxOfFormerUser, ownerOf, queryOfFormerUser } from './former-users.ts';
+import { indexError, isSqliteError } from './index/index-error.ts';
 import { mailboxByName } from './index/queries.ts';
 import { appendStagedMessages, exportPending, SpoolFile } from './line-text.ts';
 import { type Command, MessageCommand } from './message-command.ts';
@@ -413,14 +416,25 @@ export class Shard {
     return OK;
   }
 
+  /** What SQLite or the system says, with the place and what to do. A mistake of ours stays as it is. */
+  #explained(error: unknown, userid: string | undefined): unknown {
+    if (error instanceof BackupError) return error;
+    // One that could not be opened is not on the shelf.
+    const path = userid && (this.#shelf.find(userid)?.file.path ?? this.#env.catalog.get(userid));
+    const subject = path ?? `the backup of ${userid ?? 'nobody in particular'}`;
+    if (isSqliteError(error)) return indexError(error, 'use the index', indexPathOf(subject));
+    return error instanceof Error && 'errno' in error ? ioError(error, 'use', subject) : error;
+  }
+
   /**
    * A request failed in a way that leaves the state in memory in doubt: the backup is closed as it is, and the
    * next open recovers it from the files. The client may try again later.
    */
-  #failed(error: unknown, request: ShardRequest): ShardReply {
+  #failed(cause: unknown, request: ShardRequest): ShardReply {
     const userid = 'userid' in request ? request.userid : undefined;
-    if (userid !== undefined) this.#drop(userid, isCorruptIndex(error));
-    const code = error instanceof BackupError ? error.code : (error as NodeJS.ErrnoException)?.code;
+    const error = this.#explained(cause, userid);
+    if (userid !== undefined) this.#drop(userid, isCorruptIndex(cause));
+    const code = error instanceof BackupError ? error.code : undefined;
     this.#env.figures.count('failures_total');
     this.#env.log.error({ err: error, code, op: request.op, userid }, 'a request to the store failed');
     const reason = error instanceof Error ? error.message : String(error);

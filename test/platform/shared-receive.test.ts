@@ -11,6 +11,7 @@ afterEach(() => {
 /** A connection: the client's side, and the accepted socket that reads through the shared buffer. */
 async function connected(
   take: (bytes: Uint8Array, socket: net.Socket) => void,
+  isTight: () => boolean = () => false,
 ): Promise<{ client: net.Socket; accepted: net.Socket }> {
   const server = net.createServer({ allowHalfOpen: true });
   servers.push(server);
@@ -22,7 +23,7 @@ async function connected(
     throw new Error('data was emitted');
   });
   accepted.pause();
-  expect(shareReceiveBuffer(accepted, (bytes) => take(bytes, accepted))).toBe(true);
+  expect(shareReceiveBuffer(accepted, (bytes) => take(bytes, accepted), isTight)).toBe(true);
   return { client, accepted };
 }
 
@@ -73,7 +74,37 @@ test('a pause inside the call stops reading until resume()', async () => {
   accepted.destroy();
 });
 
+test('brings little at first, and while memory is tight', async () => {
+  const lengths: number[] = [];
+  let isTight = false;
+  const { client, accepted } = await connected(
+    (bytes) => lengths.push(bytes.length),
+    () => isTight,
+  );
+  client.write(Buffer.alloc(500_000));
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  accepted.resume();
+  const received = (): number => lengths.reduce((sum, length) => sum + length, 0);
+  await expect.poll(received).toBe(500_000);
+  expect(lengths[0]).toBe(4096);
+  expect(Math.max(...lengths)).toBeGreaterThan(4096);
+  isTight = true;
+  client.write(Buffer.alloc(1));
+  await expect.poll(received).toBe(500_001);
+  lengths.length = 0;
+  client.end(Buffer.alloc(100_000));
+  await expect.poll(received).toBe(100_000);
+  expect(Math.max(...lengths)).toBe(4096);
+  accepted.destroy();
+});
+
 test('a socket without a handle is left as it is', () => {
   const socket = new net.Socket();
-  expect(shareReceiveBuffer(socket, () => {})).toBe(false);
+  expect(
+    shareReceiveBuffer(
+      socket,
+      () => {},
+      () => false,
+    ),
+  ).toBe(false);
 });

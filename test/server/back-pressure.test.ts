@@ -1,5 +1,6 @@
 /** Clients that send too much, too slowly or without sense: bounded memory, clear answers, others undisturbed. */
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import net from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { SLAB_BYTES } from '../../src/pipeline/slabs.ts';
@@ -211,6 +212,10 @@ describe('hostile input', () => {
     await start(4, { failedloginpause: '1' });
     const socket = net.connect({ port: harness.port, host: '127.0.0.1' });
     socket.on('error', () => {});
+    await once(socket, 'data');
+    // Little is read at first; from the second time on much at a time.
+    socket.write('NOOP\r\n');
+    await once(socket, 'data');
     socket.resume();
     socket.write('AUTHENTICATE PLAIN AGEAYg==\r\n');
     socket.write('NOOP\r\n'.repeat(50_000));

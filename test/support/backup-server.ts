@@ -216,6 +216,12 @@ export class BackupServer {
     return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)![1]) * 1024;
   }
 
+  /** Resident memory now, in bytes. */
+  memoryBytes(): number {
+    const status = readFileSync(`/proc/${this.pid}/status`, 'utf8');
+    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)![1]) * 1024;
+  }
+
   /** Value of a sample in /metrics, all its label sets added up; 0 if there is none. */
   async metric(name: string): Promise<number> {
     const answer = await fetch(`http://127.0.0.1:${this.site.metricsPort}/metrics`);

@@ -13,6 +13,11 @@ export function indexError(error: unknown, tried: string, path: string): BackupE
   return new BackupError({ code, tried, subject: path, reason, remedy: REMEDIES[code] ?? '', cause: error });
 }
 
+/** Whether SQLite says it: then indexError() knows what to do about it. */
+export function isSqliteError(error: unknown): boolean {
+  return error instanceof Database.SqliteError;
+}
+
 const REMEDIES: Partial<Record<ErrorCode, string>> = {
   INDEX_STALE: 'It is rebuilt from the data file when the backup is opened for writing.',
   NO_SPACE: 'Free space on the partition; clients try again by themselves.',
