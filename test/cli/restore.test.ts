@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { globSync, readFileSync, statSync } from 'node:fs';
+import { globSync, readFileSync, renameSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { SmallStore } from '../support/small-store.ts';
@@ -66,5 +66,58 @@ describe('csync-backup restore', () => {
     expect(store.run(['restore', '-u', 'anne', '--to', 'tape:1']).stderr).toMatch(
       /USAGE: .*no such kind of target/,
     );
+  });
+});
+
+describe('csync-backup restore --all-users', () => {
+  test('everybody, less those who fail, and these in the next run', () => {
+    using store = new SmallStore();
+    const files = Object.fromEntries(['anne', 'bob', 'carol'].map((userid) => [userid, store.add(userid)]));
+    const resume = path.join(store.folder, 'resume');
+    const args = [
+      'restore',
+      '--all-users',
+      '--to',
+      `eml:${store.folder}/out/{user}`,
+      '--resume',
+      resume,
+      '--json',
+    ];
+    renameSync(files.bob!, `${files.bob}.away`);
+    const first = store.run(args);
+    expect(first.status).toBe(65);
+    const lines = first.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(
+      lines
+        .filter(({ type }) => type === 'user')
+        .map(({ userid }) => userid)
+        .sort(),
+    ).toEqual(['anne', 'carol']);
+    expect(lines.find(({ type }) => type === 'error')).toMatchObject({ userid: 'bob', code: 'NOT_FOUND' });
+    expect(lines.at(-1)).toMatchObject({ type: 'summary', users: 3, complete: 2, failed: 1, messages: 6 });
+
+    renameSync(`${files.bob}.away`, files.bob!);
+    const second = store.run([...args, '--recent', '30d']);
+    expect(second).toMatchObject({ status: 0, stderr: '' });
+    expect(second.stdout).toContain('"userid":"bob"');
+    expect(second.stdout).not.toContain('"userid":"anne"');
+    // In the same tree, although the second run began later.
+    expect(globSync('out/*/INBOX/*/', { cwd: store.folder })).toHaveLength(3);
+    expect(
+      new Set(globSync('out/*/INBOX/*', { cwd: store.folder }).map((name) => path.basename(name))).size,
+    ).toBe(1);
+    expect(globSync('out/*/INBOX/*/*.eml', { cwd: store.folder })).toHaveLength(9);
+  });
+
+  test('says what contradicts itself', () => {
+    using store = new SmallStore();
+    store.add('anne');
+    const said = (...args: string[]) => store.run(['restore', '--all-users', ...args]).stderr;
+    expect(said('--to', 'eml:out')).toMatch(/USAGE: .*mixed in one place.*eml:out\/\{user\}/);
+    expect(said('--to', 'eml:{user}', '-u', 'anne')).toMatch(/USAGE: .*Leave out/);
+    expect(said('--to', 'eml:{user}', '--parallel', 'many')).toMatch(/USAGE: .*1 to 64/);
   });
 });

@@ -10,6 +10,7 @@ import { BackupSource } from '../../restore/source.ts';
 import type { Conflict } from '../../restore/target.ts';
 import { withBackup } from '../../store/open-backup.ts';
 import { configOption } from '../config-option.ts';
+import { durationOption } from '../duration-option.ts';
 import { helpText } from '../help-text.ts';
 import { Progress } from '../progress.ts';
 import { type SelectedBackup, selectBackup } from '../select-backups.ts';
@@ -22,6 +23,7 @@ export interface RestoreFlags {
   user?: string;
   mailbox?: string;
   file?: string;
+  allUsers?: boolean;
   into?: string;
   inPlace?: boolean;
   settings?: boolean;
@@ -45,6 +47,7 @@ export function newRestoreCommand(): Command {
     .option('-u, --user <userid>', 'from the backup of this user; %SHARED for shared mailboxes')
     .option('-m, --mailbox <name>', 'from the backup that holds this mailbox')
     .option('-f, --file <path>', 'from the backup in this data file')
+    .option('-A, --all-users', 'from all backups; {user} in the target stands for the userid')
     .addOption(configOption())
     .option('--into <folder>', 'the folder that all is put into (default: RESTORED-TIME)')
     .option('--in-place', 'put everything where it was')
@@ -58,6 +61,17 @@ export function newRestoreCommand(): Command {
     .option('--only-deleted', 'expunged messages only')
     .option('-n, --dry-run', 'show what would be restored and what is in the way, but write nothing')
     .option('-y, --yes', 'go on although there is something in the way')
+    .option('--parallel <count>', 'with --all-users: how many at a time (default: 4)')
+    .addOption(
+      durationOption(
+        '--recent <duration>',
+        'with --all-users: mail as new as this first, for everybody, then the rest',
+      ),
+    )
+    .option(
+      '--resume <file>',
+      'with --all-users: note there what is done, and go on behind it if the file exists',
+    )
     .option(
       '--json',
       'one JSON object a line, with a type: mailbox, conflict, shortfall, remark and at the end summary',
@@ -76,6 +90,7 @@ export function newRestoreCommand(): Command {
 }
 
 async function runRestore(objects: string[], flags: RestoreFlags): Promise<void> {
+  if (flags.allUsers) return await (await import('./all-users.ts')).restoreAllUsers(objects, flags);
   const config = loadConfig({ file: flags.config });
   const selected = selectBackup(flags);
   const out = new Output(flags.json ?? false);
@@ -140,7 +155,7 @@ function showPlan(plan: RestorePlan, out: Output, isDryRun: boolean): number {
   return total;
 }
 
-function inTheWay(description: string, count: number): BackupError {
+export function inTheWay(description: string, count: number): BackupError {
   return new BackupError({
     code: 'EXISTS',
     tried: 'restore to',

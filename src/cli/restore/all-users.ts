@@ -1,0 +1,291 @@
+/** `csync-backup restore --all-users`: a lost server brought back. */
+import fs from 'node:fs';
+import type { Config } from '../../config/config.ts';
+import { loadConfig } from '../../config/load.ts';
+import { BackupError } from '../../platform/errors.ts';
+import { folderPath } from '../../restore/files/folder-path.ts';
+import { compactTime, planRestore } from '../../restore/plan.ts';
+import { RestoreReport } from '../../restore/report.ts';
+import { ResumeFile } from '../../restore/resume-file.ts';
+import { Selection } from '../../restore/selection.ts';
+import { BackupSource } from '../../restore/source.ts';
+import { onlySince, type Pass, restoreAll, type UserToRestore } from '../../restore/whole-server.ts';
+import { Catalog } from '../../store/catalog.ts';
+import { withBackup } from '../../store/open-backup.ts';
+import { Progress } from '../progress.ts';
+import { printUserid } from '../userid-text.ts';
+import { inTheWay, type RestoreFlags } from './restore.ts';
+import { openTarget } from './targets.ts';
+
+export interface AllUsersFlags extends RestoreFlags {
+  parallel?: string;
+  resume?: string;
+  recent?: number;
+}
+
+const DEFAULT_PARALLEL = 4;
+const MAX_PARALLEL = 64;
+const USER_PLACE = '{user}';
+/** Targets that hold the mail of one user. */
+const ONE_USER = /^(eml|maildir|mbox|tar|json):/i;
+
+/** @throws BackupError USAGE, UNAVAILABLE */
+export async function restoreAllUsers(objects: readonly string[], flags: AllUsersFlags): Promise<void> {
+  refuseContradictions(objects, flags);
+  const config = loadConfig({ file: flags.config });
+  const users = usersOf(config);
+  const now = Date.now() / 1000;
+  using resume =
+    flags.resume === undefined || flags.dryRun
+      ? undefined
+      : ResumeFile.open(flags.resume, {
+          type: 'restore-all',
+          target: flags.to,
+          into: flags.inPlace ? null : (flags.into ?? `RESTORED-${compactTime(now)}`),
+          at: null,
+          recentSince: flags.recent === undefined ? null : Math.floor(now - flags.recent),
+        });
+  const header = resume?.header;
+  const into = flags.inPlace ? undefined : (header?.into ?? flags.into ?? `RESTORED-${compactTime(now)}`);
+  const recentSince = header?.recentSince ?? (flags.recent === undefined ? undefined : now - flags.recent);
+  const run = new AllUsersRun(config, flags, into, recentSince, resume);
+  await run.run(users);
+}
+
+class AllUsersRun {
+  readonly #config: Config;
+  readonly #flags: AllUsersFlags;
+  readonly #into: string | undefined;
+  readonly #recentSince: number | undefined;
+  readonly #resume: ResumeFile | undefined;
+  readonly #total: RestoreReport = new RestoreReport();
+  readonly #failures = new Map<string, BackupError>();
+  /** Users of whom something is at the target by our own doing. */
+  readonly #begun = new Set<string>();
+
+  constructor(
+    config: Config,
+    flags: AllUsersFlags,
+    into: string | undefined,
+    recentSince: number | undefined,
+    resume: ResumeFile | undefined,
+  ) {
+    this.#config = config;
+    this.#flags = flags;
+    this.#into = into;
+    this.#recentSince = recentSince;
+    this.#resume = resume;
+  }
+
+  async run(users: readonly UserToRestore[]): Promise<void> {
+    const passes: Pass[] = this.#recentSince === undefined ? ['all'] : ['recent', 'all'];
+    const progress = new Progress(users.reduce((sum, { path }) => sum + sizeOf(path), 0));
+    const result = await restoreAll({
+      users,
+      passes,
+      parallel: parallelOf(this.#flags.parallel),
+      resume: this.#resume,
+      restore: (user, pass) => this.#restore(user, pass),
+      onDone: (user, pass, report) => {
+        if (pass === 'all') progress.add(sizeOf(user.path));
+        this.#failures.delete(user.userid);
+        progress.clear();
+        if (report !== undefined) this.#print(user, pass, report);
+      },
+      onFailed: (user, pass, error) => {
+        progress.clear();
+        this.#failures.set(user.userid, error);
+        const { userid } = user;
+        if (this.#flags.json) {
+          this.#write({
+            type: 'error',
+            userid: printUserid(userid),
+            pass,
+            code: error.code,
+            text: error.message,
+          });
+        } else {
+          process.stderr.write(`csync-backup: ${printUserid(userid)}: ${error.code}: ${error.message}\n`);
+        }
+      },
+    }).finally(() => progress.clear());
+    this.#end(users.length, result.complete);
+  }
+
+  async #restore({ userid, path }: UserToRestore, pass: Pass): Promise<RestoreReport> {
+    return await withBackup(path, async (backup) => {
+      const source = new BackupSource(backup);
+      const { deleted = false, onlyDeleted = false, settings, inPlace = false } = this.#flags;
+      const rules = this.#config;
+      const selection = new Selection(source, { objects: [], rules, recursive: false, deleted, onlyDeleted });
+      const whole = planRestore(source, {
+        userid,
+        rules,
+        selection,
+        into: this.#into,
+        withSettings: settings ?? inPlace,
+      });
+      const plan =
+        pass === 'recent' ? { ...onlySince(whole, this.#recentSince!), withSettings: false } : whole;
+      const report = new RestoreReport();
+      if (plan.mailboxes.length === 0 && !plan.withSettings) return report;
+      const target = await openTarget(targetOf(this.#flags.to, userid), this.#flags);
+      try {
+        await this.#refuseConflicts(userid, target.description, await target.conflicts(plan));
+        if (this.#flags.dryRun) {
+          for (const { records } of plan.mailboxes) {
+            report.mailboxes++;
+            for (const { size } of records()) report.restored(size ?? 0);
+          }
+          return report;
+        }
+        this.#begun.add(userid);
+        await target.restore(plan, report);
+      } finally {
+        await target.close();
+      }
+      return report;
+    });
+  }
+
+  /** What an earlier run or pass has put there is no conflict. */
+  async #refuseConflicts(userid: string, target: string, conflicts: readonly unknown[]): Promise<void> {
+    if (conflicts.length === 0 || this.#flags.yes || this.#flags.dryRun) return;
+    if (this.#begun.has(userid) || this.#resume?.isOld) return;
+    throw inTheWay(target, conflicts.length);
+  }
+
+  #print({ userid }: UserToRestore, pass: Pass, report: RestoreReport): void {
+    const { mailboxes, messages, bytes, present, damaged, refused } = report;
+    for (const key of ['mailboxes', 'messages', 'bytes', 'present', 'damaged', 'refused'] as const) {
+      this.#total[key] += report[key];
+    }
+    const name = printUserid(userid);
+    if (this.#flags.json) {
+      this.#write({
+        type: 'user',
+        userid: name,
+        pass,
+        mailboxes,
+        messages,
+        bytes,
+        present,
+        damaged,
+        refused,
+      });
+    } else {
+      process.stdout.write(`${name}\t${pass}\t${mailboxes}\t${messages}\t${bytes}\t${present}\n`);
+    }
+    for (const text of report.remarks) {
+      if (this.#flags.json) this.#write({ type: 'remark', userid: name, text });
+      else process.stderr.write(`csync-backup: ${name}: ${text}\n`);
+    }
+    for (const shortfall of report.shortfalls) {
+      if (this.#flags.json) this.#write({ type: 'shortfall', userid: name, ...shortfall });
+      else {
+        const { kind, what, reason } = shortfall;
+        const verb = kind === 'damaged' ? 'lost' : 'not taken';
+        process.stderr.write(`csync-backup: ${name}: ${verb}: ${what}: ${reason}\n`);
+      }
+    }
+  }
+
+  #end(users: number, complete: number): void {
+    const { mailboxes, messages, bytes, present, damaged, refused } = this.#total;
+    const failed = this.#failures.size;
+    if (this.#flags.json) {
+      this.#write({
+        type: 'summary',
+        users,
+        complete,
+        failed,
+        mailboxes,
+        messages,
+        bytes,
+        present,
+        damaged,
+        refused,
+      });
+    } else {
+      const verb = this.#flags.dryRun ? 'would be restored' : 'restored';
+      const parts = [`${users} users: ${complete} complete, ${messages} messages (${bytes} bytes) ${verb}`];
+      if (present > 0) parts.push(`${present} were there already`);
+      if (damaged > 0) parts.push(`${damaged} lost by the backup`);
+      if (refused > 0) parts.push(`${refused} not taken`);
+      if (failed > 0)
+        parts.push(`${failed} users failed: ${[...this.#failures.keys()].map(printUserid).join(', ')}`);
+      process.stdout.write(`${parts.join('; ')}\n`);
+      if (complete < users && this.#flags.resume !== undefined) {
+        process.stdout.write('The same command again tries what is missing.\n');
+      }
+    }
+    const [firstFailure] = this.#failures.values();
+    if (damaged > 0) process.exitCode = 65;
+    else if (firstFailure !== undefined) process.exitCode = firstFailure.exitStatus;
+    else if (refused > 0) process.exitCode = 69;
+  }
+
+  #write(object: object): void {
+    process.stdout.write(`${JSON.stringify(object)}\n`);
+  }
+}
+
+/** Everybody in the catalog who is not deleted. */
+function usersOf(config: Config): UserToRestore[] {
+  const catalog = new Catalog(config.backupDbPath);
+  try {
+    const users: UserToRestore[] = [];
+    for (const [userid, path] of catalog.entries()) {
+      if (userid.startsWith('%DELETED.')) continue;
+      const stat = fs.statSync(path, { throwIfNoEntry: false });
+      users.push({ userid, path, changedAt: stat?.mtimeMs ?? 0 });
+    }
+    return users;
+  } finally {
+    catalog.close();
+  }
+}
+
+/** `{user}` is the userid, written so that it stands for one name in a path and in a URL. */
+function targetOf(template: string, userid: string): string {
+  const name = printUserid(userid);
+  return template.replaceAll(
+    USER_PLACE,
+    ONE_USER.test(template) ? folderPath([name]) : encodeURIComponent(name),
+  );
+}
+
+function refuseContradictions(objects: readonly string[], flags: AllUsersFlags): void {
+  const refuse = (reason: string, remedy: string): never => {
+    throw new BackupError({ code: 'USAGE', tried: 'restore', subject: 'all users', reason, remedy });
+  };
+  const one = ['user', 'mailbox', 'file'] as const;
+  if (objects.length > 0 || one.some((key) => flags[key] !== undefined)) {
+    refuse('single backups or objects are named, too', 'Leave out either --all-users or what is named');
+  }
+  if (ONE_USER.test(flags.to) && !flags.to.includes(USER_PLACE)) {
+    refuse(
+      'their mail would be mixed in one place',
+      `Give --to with ${USER_PLACE} in it, such as '${flags.to}/${USER_PLACE}'`,
+    );
+  }
+  if (/^(tar|json):-$/i.test(flags.to))
+    refuse('one stream holds one user', `Give --to FILE-${USER_PLACE}.tar`);
+}
+
+function parallelOf(text: string | undefined): number {
+  if (text === undefined) return DEFAULT_PARALLEL;
+  const count = Number(text);
+  if (Number.isInteger(count) && count >= 1 && count <= MAX_PARALLEL) return count;
+  throw new BackupError({
+    code: 'USAGE',
+    tried: 'restore so many users at a time:',
+    subject: text,
+    reason: `it is no number from 1 to ${MAX_PARALLEL}`,
+    remedy: `Give --parallel ${DEFAULT_PARALLEL}, or leave it out`,
+  });
+}
+
+function sizeOf(path: string): number {
+  return fs.statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
