@@ -4,14 +4,20 @@
  */
 
 import fs from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Backup } from './backup.ts';
 import { chooseDataFile } from './create-data-file.ts';
 import { DataFile } from './data-file.ts';
 import { openTrusted } from './recovery.ts';
 import type { StoreEnvironment } from './store-environment.ts';
+import { workPathsOf } from './swap.ts';
 
 /** Released backups that stay open in all shards together; each costs two descriptors and about 230 kB. */
 const MAX_RELEASED = 192;
+
+/** A compaction has the lock for a moment only, for which no client is to be refused. */
+const COMPACTION_WAIT_MS = 5000;
+const COMPACTION_POLL_MS = 10;
 
 export class BackupShelf {
   readonly #env: StoreEnvironment;
@@ -31,13 +37,32 @@ export class BackupShelf {
   }
 
   /**
-   * The user's backup, locked for the session.
+   * The user's backup, locked for the session. Waits for a compaction that puts its files in place.
    *
    * @returns undefined if the user has none (and `create` is false); `busy` if another session or program has
    *   it locked.
    * @throws BackupError when the files cannot be opened or recovered.
    */
   async lock(userid: string, session: number, create: boolean): Promise<Backup | 'busy' | undefined> {
+    let result = await this.#tryLock(userid, session, create);
+    for (
+      let waitedMs = 0;
+      result === 'busy' && waitedMs < COMPACTION_WAIT_MS;
+      waitedMs += COMPACTION_POLL_MS
+    ) {
+      if (this.#open.get(userid)?.session !== undefined || !this.#isCompacted(userid)) break;
+      await sleep(COMPACTION_POLL_MS);
+      result = await this.#tryLock(userid, session, create);
+    }
+    return result;
+  }
+
+  #isCompacted(userid: string): boolean {
+    const dataPath = this.#env.catalog.get(userid);
+    return dataPath !== undefined && fs.existsSync(workPathsOf(dataPath).data);
+  }
+
+  async #tryLock(userid: string, session: number, create: boolean): Promise<Backup | 'busy' | undefined> {
     const open = this.#open.get(userid);
     if (open?.session === session) return open;
     if (open?.session !== undefined) return 'busy';
@@ -56,7 +81,7 @@ export class BackupShelf {
     if (dataPath === undefined && !create) return undefined;
     const file =
       dataPath === undefined ? chooseDataFile(userid, this.#env.config) : this.#lockNamed(userid, dataPath);
-    if (file === 'moved') return await this.lock(userid, session, create);
+    if (file === 'moved') return await this.#tryLock(userid, session, create);
     if (file === undefined) return 'busy';
     let backup: Backup;
     try {

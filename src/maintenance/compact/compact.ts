@@ -56,6 +56,8 @@ export interface CompactOptions {
   dryRun?: boolean;
   /** Wait for the lock, however long. */
   wait?: boolean;
+  /** Without `wait`: how long the backup may be locked by others at the end; for tests. */
+  patienceMs?: number;
   /** Threads for large backups; without them this thread does all. */
   readers?: MemberReaders;
   compressor?: PieceCompressor;
@@ -94,10 +96,12 @@ export interface CompactReport {
   keptAll: string | null;
 }
 
-/** How long a backup may be locked by others at the end, without `wait`. */
+/** Of a compaction that only lacks the lock, and would have worked for nothing. */
 const PATIENCE_MS = 10_000;
-/** What is taken over under the lock at most, if the others leave it at that. */
-const LOCKED_CARRY_BYTES = 8 << 20;
+/** Without looking whether there is more to take over. */
+const LOCK_TURN_MS = 100;
+/** Not worth taking over before the lock is there. */
+const SMALL_CARRY_BYTES = 64 << 10;
 /** An index with fewer rows gets small pages: a page is what each of its many tables takes at least. */
 const SMALL_INDEX_ROWS = 2000;
 const SMALL_PAGE_BYTES = 512;
@@ -279,16 +283,12 @@ class Compaction {
       newIndex: index,
       output,
     };
-    let done = sizeBytes;
-    for (let last = -1; done !== last && fs.fstatSync(fd).size - done > LOCKED_CARRY_BYTES; ) {
-      last = done;
-      done = await carryOver(from, done, fs.fstatSync(fd).size);
-    }
+    let done = await this.#carryComplete(from, sizeBytes);
     // Most of it is written to disk before anybody has to wait.
     index.commit();
     await Promise.all([syncPath(index.path), fdatasync(work.fd)]);
     index.begin();
-    await this.#lock();
+    done = await this.#lock(from, done);
     const now = await openTrusted(this.#file, this.#userid, this.#env);
     const heal = now.index
       .statement('SELECT CAST(uniqueid AS BLOB) FROM cb_heal', 'pluck')
@@ -324,20 +324,52 @@ class Compaction {
     report.compacted = true;
   }
 
-  async #lock(): Promise<void> {
+  /** Takes over what is complete, until there is little left. @returns up to where */
+  async #carryComplete(from: CarryOverOptions, start: number): Promise<number> {
+    let done = start;
+    for (let last = -1; done !== last && fs.fstatSync(from.fd).size - done > SMALL_CARRY_BYTES; ) {
+      last = done;
+      done = await carryOver(from, done, fs.fstatSync(from.fd).size);
+      this.#progress(0);
+    }
+    return done;
+  }
+
+  /**
+   * Waits for the lock. What is appended meanwhile is taken over meanwhile, so that those who want the lock back
+   * never wait for more than about a chunk.
+   *
+   * @returns up to where it was taken over
+   */
+  async #lock(from: CarryOverOptions, start: number): Promise<number> {
     const { path: dataPath, fd } = this.#file;
-    if (this.#o.wait) await lockAsync(fd, 'exclusive');
-    else {
-      const patience = AbortSignal.timeout(PATIENCE_MS);
-      try {
-        await lockAsync(fd, 'exclusive', patience);
-      } catch (error) {
-        if (!patience.aborted) throw error;
-        throw lockedError(dataPath, lockHolder(fd, 'exclusive'));
-      }
+    const untilMs = this.#o.wait
+      ? Number.POSITIVE_INFINITY
+      : Date.now() + (this.#o.patienceMs ?? PATIENCE_MS);
+    let done = start;
+    for (let nextBytes = SMALL_CARRY_BYTES; !(await this.#tryLockFor(LOCK_TURN_MS)); ) {
+      if (Date.now() > untilMs) throw lockedError(dataPath, lockHolder(fd, 'exclusive'));
+      this.#progress(0);
+      const behindBytes = fs.fstatSync(fd).size - done;
+      if (behindBytes < nextBytes) continue;
+      done = await this.#carryComplete(from, done);
+      // A chunk that is still open is read again when it has doubled, not each time that it has grown.
+      nextBytes = 2 * Math.max(SMALL_CARRY_BYTES, fs.fstatSync(fd).size - done);
     }
     if (!this.#file.isCurrent())
       throw failed(dataPath, 'another program has replaced the data file meanwhile');
+    return done;
+  }
+
+  async #tryLockFor(ms: number): Promise<boolean> {
+    const turn = AbortSignal.timeout(ms);
+    try {
+      await lockAsync(this.#file.fd, 'exclusive', turn);
+      return true;
+    } catch (error) {
+      if (turn.aborted) return false;
+      throw error;
+    }
   }
 
   /** Mailboxes that are to be sent again, because of what was found before or now. */

@@ -1,0 +1,208 @@
+/** `csync-backup compact` by hand beside a running server whose client has the backup open and goes on writing. */
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import fs from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { loadConfig } from '../../src/config/load.ts';
+import { compactBackup } from '../../src/maintenance/compact/compact.ts';
+import { LAUNCHER } from '../cli/run.ts';
+import { guidOf, mailboxValue, messageValue } from '../store/support/store-rig.ts';
+import { dataPathOf, verified } from '../support/admin.ts';
+import { type BackupServer, BackupSite } from '../support/backup-server.ts';
+import type { CsyncWire } from '../support/wire.ts';
+
+let site: BackupSite;
+let server: BackupServer;
+let wire: CsyncWire;
+
+beforeAll(async () => {
+  site = await BackupSite.create({ backup_verify_every: 'off' });
+  server = await site.start();
+  wire = await server.connect();
+});
+
+afterAll(async () => {
+  wire.destroy();
+  await server.kill();
+  site.remove();
+});
+
+/** Enough for a compaction that is still at it when somebody looks. */
+const LARGE = Array.from({ length: 6 }, () => randomBytes(1_000_000).toString('latin1'));
+
+/** A backup of two chunks, which nobody has locked. */
+async function makeBackup(user: string): Promise<string> {
+  await wire.ok(`GET USER ${user}`);
+  await wire.ok(`APPLY MESSAGE ${messageValue(LARGE).value}`);
+  await wire.ok(`APPLY MAILBOX ${mailboxValue(`user.${user}`, LARGE)}`);
+  await wire.ok('RESTART');
+  await wire.ok(`APPLY MAILBOX ${mailboxValue(`user.${user}.Sent`, [])}`);
+  await wire.ok('RESTART');
+  await expect.poll(() => verified(site, user)).toBe('0 faults, 0 notices');
+  return dataPathOf(site, user);
+}
+
+/** What the client brings, one message after the other, each in an update of its folder News. */
+class News {
+  readonly #user: string;
+  readonly acknowledged: string[] = [];
+
+  constructor(user: string) {
+    this.#user = user;
+  }
+
+  /** The kind of the first answer that is not OK, or OK. */
+  async bring(): Promise<string> {
+    const content = `Subject: number ${this.acknowledged.length}\r\n\r\n`;
+    const value = mailboxValue(`user.${this.#user}.News`, [...this.acknowledged, content]);
+    for (const command of [`APPLY MESSAGE ${messageValue([content]).value}`, `APPLY MAILBOX ${value}`]) {
+      const { kind } = await wire.command(command);
+      if (kind !== 'OK') return kind;
+    }
+    this.acknowledged.push(content);
+    return 'OK';
+  }
+
+  /** All that was acknowledged is stored, byte for byte, and so is what was there before. */
+  async isThere(): Promise<void> {
+    await expect.poll(() => verified(site, this.#user)).toBe('0 faults, 0 notices');
+    const { lines } = await wire.ok(`GET FULLMAILBOX user.${this.#user}.News`);
+    expect(lines[0]!.match(/\(UID \d+ /g)).toHaveLength(this.acknowledged.length);
+    for (const content of [...this.acknowledged, ...LARGE]) {
+      const fetch = `GET FETCH %(MBOXNAME user.${this.#user}.News PARTITION default UNIQUEID u GUID ${guidOf(content)} UID 1)`;
+      expect((await wire.ok(fetch)).lines[0]!.includes(content)).toBe(true);
+    }
+    await wire.ok('RESTART');
+  }
+}
+
+interface Compacting {
+  pid: number;
+  done: Promise<{ status: number | null; text: string }>;
+  isDone: boolean;
+}
+
+function compact(user: string, ...args: string[]): Compacting {
+  const child = spawn(
+    process.execPath,
+    [LAUNCHER, 'compact', '-u', user, '--force', ...args, '-C', site.configFile],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  );
+  let text = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (part: string) => (text += part));
+  const one: Compacting = {
+    pid: child.pid!,
+    isDone: false,
+    done: new Promise((resolve) => {
+      child.on('close', (status) => {
+        one.isDone = true;
+        resolve({ status, text });
+      });
+    }),
+  };
+  return one;
+}
+
+/** Has it stand still while it writes the new data file, and so has given up the lock. */
+async function stopInTheMiddle({ pid }: Compacting, dataPath: string): Promise<void> {
+  while ((fs.statSync(`${dataPath}.new`, { throwIfNoEntry: false })?.size ?? 0) === 0) await sleep(2);
+  process.kill(pid, 'SIGSTOP');
+  expect(fs.existsSync(`${dataPath}.new`)).toBe(true);
+}
+
+function filesOf(dataPath: string): string[] {
+  const name = path.basename(dataPath);
+  return fs
+    .readdirSync(path.dirname(dataPath))
+    .filter((one) => one.startsWith(name) && !one.endsWith('-journal'))
+    .sort();
+}
+
+test('a backup that a session has open is skipped, and said to be', async () => {
+  const dataPath = await makeBackup('anne');
+  const news = new News('anne');
+  expect(await news.bring()).toBe('OK');
+  const compacting = compact('anne');
+  while (!compacting.isDone) expect(await news.bring()).toBe('OK');
+  const { status, text } = await compacting.done;
+  expect(status).toBe(75);
+  expect(text).toMatch(
+    /^csync-backup: LOCKED: .*anne.*locked by a session of the server or another program/m,
+  );
+  expect(text).toContain('1 backup: 0 done, 0 compacted, 0.0 kB freed, 1 failed\n');
+  expect(filesOf(dataPath)).toEqual([path.basename(dataPath), `${path.basename(dataPath)}.index`]);
+  expect(await news.bring()).toBe('OK');
+  await wire.ok('RESTART');
+  await news.isThere();
+});
+
+test('or waited for with --wait', async () => {
+  const dataPath = await makeBackup('bob');
+  const news = new News('bob');
+  expect(await news.bring()).toBe('OK');
+  const compacting = compact('bob', '--wait');
+  const until = performance.now() + 1000;
+  while (performance.now() < until) expect(await news.bring()).toBe('OK');
+  expect([compacting.isDone, fs.existsSync(`${dataPath}.new`)]).toEqual([false, false]);
+  await wire.ok('RESTART');
+  expect(await compacting.done).toMatchObject({ status: 0, text: expect.stringContaining('chunks to ') });
+  await news.isThere();
+});
+
+test('a session that comes meanwhile is served, and what it brings is taken over', async () => {
+  const dataPath = await makeBackup('eve');
+  const inode = fs.statSync(dataPath).ino;
+  const news = new News('eve');
+  const compacting = compact('eve', '--wait');
+  await stopInTheMiddle(compacting, dataPath);
+  // The compaction does nothing at all now, so nothing that is answered here has waited for it.
+  for (let i = 0; i < 20; i++) {
+    expect(await news.bring()).toBe('OK');
+    if (i % 5 === 4) await wire.ok('RESTART');
+  }
+  expect(await news.bring()).toBe('OK');
+  process.kill(compacting.pid, 'SIGCONT');
+  const until = performance.now() + 1000;
+  while (performance.now() < until) expect(await news.bring()).toBe('OK');
+  expect(compacting.isDone).toBe(false);
+  // It has the lock between two updates. Whoever comes then waits for it and is not refused.
+  while (!compacting.isDone) {
+    await wire.ok('RESTART');
+    expect(await news.bring()).toBe('OK');
+  }
+  expect(await compacting.done).toMatchObject({ status: 0 });
+  expect(fs.statSync(dataPath).ino).not.toBe(inode);
+  await wire.ok('RESTART');
+  await news.isThere();
+});
+
+test('a compaction that a session keeps from ending is given up, and leaves all as it was', async () => {
+  const dataPath = await makeBackup('finn');
+  const before = fs.readFileSync(dataPath);
+  const news = new News('finn');
+  let asked: Promise<string> | undefined;
+  const compacting = compactBackup({
+    dataPath,
+    userid: 'finn',
+    config: loadConfig({ file: site.configFile }),
+    force: true,
+    patienceMs: 500,
+    // Called first when a chunk has been read, which is long after the lock was given up.
+    onProgress: () => {
+      asked ??= news.bring();
+    },
+  });
+  await expect(compacting).rejects.toMatchObject({
+    code: 'LOCKED',
+    message: expect.stringContaining('Try again when the session has ended, or give --wait'),
+  });
+  expect(await asked).toBe('OK');
+  expect(filesOf(dataPath)).toEqual([path.basename(dataPath), `${path.basename(dataPath)}.index`]);
+  expect(fs.readFileSync(dataPath).subarray(0, before.length).equals(before)).toBe(true);
+  expect(await news.bring()).toBe('OK');
+  await wire.ok('RESTART');
+  await news.isThere();
+});
