@@ -5,6 +5,7 @@
 import fs from 'node:fs';
 import { printString } from '../csync/encoder.ts';
 import type { StagedMessage } from '../pipeline/messages.ts';
+import { ioError } from '../platform/io-error.ts';
 import type { OpenChunk } from './open-chunk.ts';
 
 /** Bytes moved at a time. */
@@ -72,15 +73,28 @@ export class SpoolFile {
 
   constructor(path: string) {
     this.path = path;
-    this.#fd = fs.openSync(path, 'a+', 0o600);
+    try {
+      this.#fd = fs.openSync(path, 'a+', 0o600);
+    } catch (error) {
+      throw ioError(error, 'open the staging file', path);
+    }
     this.#end = fs.fstatSync(this.#fd).size;
   }
 
-  /** Appends; returns the offset at which the bytes begin. */
+  /**
+   * Appends all of it or nothing; returns the offset at which the bytes begin.
+   *
+   * @throws BackupError NO_SPACE, IO_ERROR
+   */
   append(bytes: Uint8Array): number {
     const start = this.#end;
-    for (let done = 0; done < bytes.length; ) {
-      done += fs.writeSync(this.#fd, bytes, done, bytes.length - done);
+    try {
+      for (let done = 0; done < bytes.length; ) {
+        done += fs.writeSync(this.#fd, bytes, done, bytes.length - done);
+      }
+    } catch (error) {
+      fs.ftruncateSync(this.#fd, start); // others need the room
+      throw ioError(error, 'write the staging file', this.path);
     }
     this.#end += bytes.length;
     return start;

@@ -417,13 +417,21 @@ export class Shard {
   }
 
   /** What SQLite or the system says, with the place and what to do. A mistake of ours stays as it is. */
-  #explained(error: unknown, userid: string | undefined): unknown {
+  #explained(error: unknown, { op, ...request }: ShardRequest): unknown {
     if (error instanceof BackupError) return error;
-    // One that could not be opened is not on the shelf.
-    const path = userid && (this.#shelf.find(userid)?.file.path ?? this.#env.catalog.get(userid));
-    const subject = path ?? `the backup of ${userid ?? 'nobody in particular'}`;
+    const userid = 'userid' in request ? request.userid : undefined;
+    const subject = (userid && this.#pathOf(userid)) ?? `the backup of ${userid ?? `nobody (${op})`}`;
     if (isSqliteError(error)) return indexError(error, 'use the index', indexPathOf(subject));
     return error instanceof Error && 'errno' in error ? ioError(error, 'use', subject) : error;
+  }
+
+  /** Of the data file, for a message; one that could not be opened is not on the shelf. */
+  #pathOf(userid: string): string | undefined {
+    try {
+      return this.#shelf.find(userid)?.file.path ?? this.#env.catalog.get(userid);
+    } catch {
+      return undefined; // what failed in the first place is what to report
+    }
   }
 
   /**
@@ -432,7 +440,7 @@ export class Shard {
    */
   #failed(cause: unknown, request: ShardRequest): ShardReply {
     const userid = 'userid' in request ? request.userid : undefined;
-    const error = this.#explained(cause, userid);
+    const error = this.#explained(cause, request);
     if (userid !== undefined) this.#drop(userid, isCorruptIndex(cause));
     const code = error instanceof BackupError ? error.code : undefined;
     this.#env.figures.count('failures_total');

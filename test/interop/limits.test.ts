@@ -268,6 +268,53 @@ describe('limits', () => {
     }
   }, 120_000);
 
+  test('a full staging folder stops only those who need it, and goes on when there is room', async () => {
+    using disks = new Disks();
+    const staging = disks.mount('staging', 8000);
+    const site = await BackupSite.create({ backup_staging_path: staging });
+    const server = await site.start();
+    try {
+      // A GET of several users does not say whose the messages are that follow: they wait in staging for their MAILBOX.
+      const wire = await server.connect();
+      const sent: { guid: string; size: number }[] = [];
+      await wire.ok('GET MAILBOXES (user.anne user.bob)');
+      let refused = 0;
+      for (let i = 0; i < 12; i++) {
+        const bytes = randomBytes(MB);
+        const guid = createHash('sha1').update(bytes).digest('hex');
+        const { kind } = await wire.command(`APPLY MESSAGE (%{default ${guid} ${MB}}\r\n`, bytes, ')');
+        expect(['OK', 'NO IMAP_MAILBOX_LOCKED']).toContain(kind);
+        if (kind === 'OK') sent.push({ guid, size: MB });
+        else refused++;
+      }
+      expect(refused).toBeGreaterThan(2);
+      expect(server.log.some((line) => line.includes('"NO_SPACE"') && line.includes(staging))).toBe(true);
+
+      // What does not need it goes on, and what is in it is not lost.
+      const other = await server.connect();
+      expect(await push(other, 'carol', 1, randomBytes(3 * MB))).toEqual(['OK', 'OK']);
+      const records = sent.map((message, i) => ({ uid: i + 1, ...message }));
+      expect((await wire.command(mailbox('anne', records))).kind).toBe('OK');
+      await wire.ok('RESTART');
+
+      // The session's messages went with its RESTART.
+      await wire.ok('GET MAILBOXES (user.anne user.bob)');
+      const again = randomBytes(4 * MB);
+      const guid = createHash('sha1').update(again).digest('hex');
+      await wire.ok(`APPLY MESSAGE (%{default ${guid} ${again.length}}\r\n`, again, ')');
+      await wire.ok(mailbox('bob', [{ uid: 1, guid, size: again.length }]));
+      wire.destroy();
+      other.destroy();
+      expect(await server.stop()).toBe(0);
+      expect((await site.cli(['verify', '-A'])).status).toBe(0);
+      const { stdout } = await site.cli(['dump', 'message', sent.at(-1)!.guid, '-u', 'anne']);
+      expect(createHash('sha1').update(stdout).digest('hex')).toBe(sent.at(-1)!.guid);
+    } finally {
+      await server.kill();
+      site.remove();
+    }
+  }, 120_000);
+
   test('clients that wait for memory hold little of it: 2,000 at once, each in the middle of a message', async () => {
     const site = await BackupSite.create({ backup_memory_limit: '128M' });
     const server = await site.start();
