@@ -2,10 +2,12 @@
  * What a backup holds at a moment, in the form in which all that restore reads it. Strings have one character per
  * byte (latin1), as everywhere below the command line; times are UNIX seconds.
  */
+import { createHash } from 'node:crypto';
 import { child, type Dlist, numberOf, parseDlist, textOf } from '../csync/dlist.ts';
 import { BackupError } from '../platform/errors.ts';
 import { readContent } from '../store/chunk/reader.ts';
-import type { MessageLocation } from '../store/index/backup-index.ts';
+import type { BackupIndex, MessageLocation } from '../store/index/backup-index.ts';
+import { damagedChunks } from '../store/index/damage.ts';
 import {
   annotations,
   type MailboxRow,
@@ -88,13 +90,21 @@ export interface StoredScript {
   content(): Buffer;
 }
 
+/** A message up to this size is read as a whole before any of it is handed out. */
+const WHOLE_BYTES = 2 << 20;
+
 export class BackupSource {
   readonly #backup: OpenBackup;
+  readonly #findCopies: (() => BackupIndex) | undefined;
+  /** Where sound copies of messages lie; made when a message is found damaged. */
+  #copies: BackupIndex | undefined;
   /** A moment in the past, in seconds; undefined: the latest state. */
   readonly at: number | undefined;
 
-  constructor(backup: OpenBackup, at?: number) {
+  /** @param findCopies makes an index of all sound messages in the data file; it is whoever gives it that closes it */
+  constructor(backup: OpenBackup, at?: number, findCopies?: () => BackupIndex) {
     this.#backup = backup;
+    this.#findCopies = findCopies;
     this.at = at;
   }
 
@@ -130,7 +140,8 @@ export class BackupSource {
   }
 
   /**
-   * Bytes of a message; a piece is valid until the next is asked for.
+   * Bytes of a message; a piece is valid until the next is asked for. One that is damaged is read from another place in
+   * the data file where it was stored too.
    *
    * @throws BackupError NOT_FOUND; CHUNK_CORRUPT, which may come behind the last piece: only then is it known
    *   whether the bytes are what the GUID says.
@@ -138,7 +149,10 @@ export class BackupSource {
   content(guid: string): Generator<Uint8Array, void> {
     const { fd, index, path } = this.#backup;
     const location = index.findMessage(guid);
-    if (location !== undefined) return readMessage(fd, index, location, path);
+    if (location !== undefined) return this.#read(location);
+    // What was noted as lost may be there after all.
+    const copy = damagedChunks(index).size > 0 ? this.#copyOf(guid) : undefined;
+    if (copy !== undefined) return readMessage(fd, this.#copies!, copy, path);
     throw new BackupError({
       code: 'NOT_FOUND',
       tried: 'read',
@@ -146,6 +160,54 @@ export class BackupSource {
       reason: 'the backup has its envelope only: its content never came, or was lost to damage',
       remedy: 'See csync-backup verify; the mail server sends it again with the next sync if it still has it',
     });
+  }
+
+  *#read(location: MessageLocation): Generator<Uint8Array, void> {
+    const { fd, index, path } = this.#backup;
+    const hash = createHash('sha1');
+    let handedOut = 0;
+    try {
+      if (location.size <= WHOLE_BYTES) {
+        const pieces: Uint8Array[] = [];
+        for (const piece of readMessage(fd, index, location, path)) pieces.push(Uint8Array.from(piece));
+        yield* pieces;
+        return;
+      }
+      for (const piece of readMessage(fd, index, location, path)) {
+        hash.update(piece);
+        handedOut += piece.length;
+        yield piece;
+      }
+    } catch (error) {
+      if (!(error instanceof BackupError && error.code === 'CHUNK_CORRUPT')) throw error;
+      const copy = this.#copyOf(location.guid);
+      if (copy === undefined) throw error;
+      yield* this.#goOn(copy, handedOut, hash.digest(), error);
+    }
+  }
+
+  /** The rest of a message from a copy of it, if what was handed out of the damaged one is what the copy begins with. */
+  *#goOn(
+    copy: MessageLocation,
+    handedOut: number,
+    sha1: Buffer,
+    error: BackupError,
+  ): Generator<Uint8Array, void> {
+    const { fd, path } = this.#backup;
+    const hash = createHash('sha1');
+    let at = 0;
+    for (const piece of readMessage(fd, this.#copies!, copy, path)) {
+      const known = Math.min(Math.max(handedOut - at, 0), piece.length);
+      at += piece.length;
+      if (known > 0) hash.update(piece.subarray(0, known));
+      if (known > 0 && at >= handedOut && !hash.digest().equals(sha1)) throw error;
+      if (known < piece.length) yield piece.subarray(known);
+    }
+  }
+
+  #copyOf(guid: string): MessageLocation | undefined {
+    this.#copies ??= this.#findCopies?.();
+    return this.#copies?.findMessage(guid);
   }
 
   /**

@@ -2,6 +2,7 @@
 import type { ScalarView } from '../csync/dlist-sax.ts';
 import type { FileHeader } from '../csync/file-header.ts';
 import { type LineEvents, LineParser, type LineStart as ParsedLine } from '../csync/line-parser.ts';
+import type { ApplyObserver } from './index/apply-observer.ts';
 import type { BackupIndex } from './index/backup-index.ts';
 import type { LineApplier } from './index/line-applier.ts';
 import type { ApplyOutcome } from './index/outcome.ts';
@@ -100,14 +101,21 @@ export class LineFeed {
   }
 }
 
+export interface LineReplayOptions {
+  /** Told what lines say before it is applied. */
+  observer?: ApplyObserver | undefined;
+  /** Verbs of notes that change nothing. */
+  ignoredNotes?: ReadonlySet<string> | undefined;
+}
+
 /**
  * Applies lines of history. One that cannot be applied is undone by itself and changes nothing: there is nobody
  * to tell, and what the lines after it say still holds.
  */
 export class LineReplay extends ApplierEvents {
-  constructor(index: BackupIndex, chunkId: number) {
+  constructor(index: BackupIndex, chunkId: number, { observer, ignoredNotes }: LineReplayOptions = {}) {
     const savepoint = 'replay';
-    super(index.applier({ chunkId, live: false }), (applier) => {
+    super(index.applier({ chunkId, live: false, observer }), (applier) => {
       const outcome = applier.endLine({ acceptMissing: true });
       if (outcome.type === 'ok') index.release(savepoint);
       else index.rollbackTo(savepoint);
@@ -116,7 +124,10 @@ export class LineReplay extends ApplierEvents {
     this.#begin = () => index.savepoint(savepoint);
     this.#undo = () => index.rollbackTo(savepoint);
     this.#keep = () => index.release(savepoint);
+    this.#ignoredNotes = ignoredNotes;
   }
+
+  readonly #ignoredNotes: ReadonlySet<string> | undefined;
 
   readonly #begin: () => void;
   readonly #undo: () => void;
@@ -152,8 +163,9 @@ export class LineReplay extends ApplierEvents {
   override scalar(value: ScalarView, offset: number): void {
     if (this.#place === NOTE) {
       const { time, offset: lineOffset } = this.#head!;
-      this.applier.beginLine({ verb: value.latin1().toUpperCase(), command: 'NOTE', time, lineOffset });
-      this.#place = NOTED;
+      const verb = value.latin1().toUpperCase();
+      this.applier.beginLine({ verb, command: 'NOTE', time, lineOffset });
+      this.#place = this.#ignoredNotes?.has(verb) ? OTHER : NOTED;
     } else if (this.#place === LINE || this.#place === VALUE) {
       super.scalar(value, offset);
       if (this.#place === VALUE && this.#depth === 0) this.#place = TAIL;

@@ -1,9 +1,10 @@
 /** Brings an index up to date with members of the data file: what recovery and rebuilding have in common. */
 import { createHash, type Hash } from 'node:crypto';
+import type { ScalarView } from '../csync/dlist-sax.ts';
 import type { FileHeader } from '../csync/file-header.ts';
-import { LineParser, type LineStart } from '../csync/line-parser.ts';
+import { type LineEvents, LineParser, type LineStart, type MalformedLine } from '../csync/line-parser.ts';
 import { BackupError } from '../platform/errors.ts';
-import { LineReplay } from './apply-line.ts';
+import { LineReplay, type LineReplayOptions } from './apply-line.ts';
 import { readContent } from './chunk/reader.ts';
 import type { ScannedMember } from './chunk/scan.ts';
 import { type CondensedContent, pushCondensed } from './condensed.ts';
@@ -70,11 +71,15 @@ export interface DamagedMessage {
   contentOffset: number;
 }
 
-export interface ReplayOptions {
+export interface ReplayOptions extends LineReplayOptions {
   /** All of the content, if it was read already. */
   condensed?: CondensedContent | undefined;
   /** Gets the head of each line before it is applied. */
   onLine?: (line: LineStart) => void;
+  /** Whether a line is applied; by default all are. */
+  wants?: (line: LineStart) => boolean;
+  /** Whether a message is entered; by default all are whose bytes are right. */
+  takesMessage?: (guid: string) => boolean;
 }
 
 /**
@@ -92,7 +97,8 @@ export function replayMember(
   options: ReplayOptions = {},
 ): DamagedMessage[] {
   const replay = new CheckedReplay(index, chunkId, options);
-  feedMember(fd, member, limit, options.condensed, new LineParser(replay));
+  const events = options.wants === undefined ? replay : new WantedLines(replay, options.wants);
+  feedMember(fd, member, limit, options.condensed, new LineParser(events));
   return replay.damaged;
 }
 
@@ -118,15 +124,17 @@ class CheckedReplay extends LineReplay {
   readonly damaged: DamagedMessage[] = [];
   readonly #verdicts: Uint8Array | undefined;
   readonly #onLine: ((line: LineStart) => void) | undefined;
+  readonly #takesMessage: ((guid: string) => boolean) | undefined;
   #messages = 0;
   #held: { file: FileHeader; contentOffset: number } | undefined;
   #sha1: Hash | undefined;
 
   /** With condensed content its verdicts hold, else the bytes are hashed. */
-  constructor(index: BackupIndex, chunkId: number, { condensed, onLine }: ReplayOptions) {
-    super(index, chunkId);
-    this.#verdicts = condensed?.verdicts;
-    this.#onLine = onLine;
+  constructor(index: BackupIndex, chunkId: number, options: ReplayOptions) {
+    super(index, chunkId, options);
+    this.#verdicts = options.condensed?.verdicts;
+    this.#onLine = options.onLine;
+    this.#takesMessage = options.takesMessage;
   }
 
   override lineStart(line: LineStart): void {
@@ -146,8 +154,71 @@ class CheckedReplay extends LineReplay {
   fileEnd(): void {
     const { file, contentOffset } = this.#held!;
     const isGood = this.#verdicts?.[this.#messages++] === 1 || this.#sha1?.digest('hex') === file.guid;
-    if (isGood) super.file(file, contentOffset);
-    else this.damaged.push({ guid: file.guid, contentOffset });
+    if (!isGood) this.damaged.push({ guid: file.guid, contentOffset });
+    else if (this.#takesMessage?.(file.guid) ?? true) super.file(file, contentOffset);
+  }
+
+  /** A message was passed over. */
+  passMessage(): void {
+    this.#messages++;
+  }
+}
+
+/** Hands on only some of the lines. */
+class WantedLines implements LineEvents {
+  readonly #replay: CheckedReplay;
+  readonly #wants: (line: LineStart) => boolean;
+  #isWanted = false;
+
+  constructor(replay: CheckedReplay, wants: (line: LineStart) => boolean) {
+    this.#replay = replay;
+    this.#wants = wants;
+  }
+
+  lineStart(line: LineStart): void {
+    this.#isWanted = this.#wants(line);
+    if (this.#isWanted) this.#replay.lineStart(line);
+  }
+
+  lineEnd(): void {
+    if (this.#isWanted) this.#replay.lineEnd();
+  }
+
+  malformed(line: MalformedLine): void {
+    if (this.#isWanted) this.#replay.malformed(line);
+  }
+
+  beginList(offset: number): void {
+    if (this.#isWanted) this.#replay.beginList(offset);
+  }
+
+  beginKvlist(offset: number): void {
+    if (this.#isWanted) this.#replay.beginKvlist(offset);
+  }
+
+  end(offset: number): void {
+    if (this.#isWanted) this.#replay.end(offset);
+  }
+
+  key(key: string, offset: number): void {
+    if (this.#isWanted) this.#replay.key(key, offset);
+  }
+
+  scalar(value: ScalarView, offset: number): void {
+    if (this.#isWanted) this.#replay.scalar(value, offset);
+  }
+
+  file(file: FileHeader, contentOffset: number): void {
+    if (this.#isWanted) this.#replay.file(file, contentOffset);
+  }
+
+  fileBytes(bytes: Uint8Array, start: number, end: number): void {
+    if (this.#isWanted) this.#replay.fileBytes(bytes, start, end);
+  }
+
+  fileEnd(): void {
+    if (this.#isWanted) this.#replay.fileEnd();
+    else this.#replay.passMessage();
   }
 }
 

@@ -103,6 +103,11 @@ export class SmallStore implements Disposable {
     return found.sort();
   }
 
+  /** Writes a file, named relative to the store. */
+  spoil(name: string, bytes: Uint8Array): void {
+    fs.writeFileSync(path.join(this.folder, name), bytes);
+  }
+
   /** What the backup under this key says; throws unless verification finds nothing wrong. */
   async state(key: string): Promise<string> {
     const dataPath = this.catalog.get(key);

@@ -4,14 +4,15 @@ import type { Config } from '../../config/config.ts';
 import { loadConfig } from '../../config/load.ts';
 import { BackupError } from '../../platform/errors.ts';
 import { folderPath } from '../../restore/files/folder-path.ts';
+import { withSource } from '../../restore/open-source.ts';
 import { compactTime, planRestore } from '../../restore/plan.ts';
 import { RestoreReport } from '../../restore/report.ts';
 import { ResumeFile } from '../../restore/resume-file.ts';
 import { Selection } from '../../restore/selection.ts';
-import { BackupSource } from '../../restore/source.ts';
 import { onlySince, type Pass, restoreAll, type UserToRestore } from '../../restore/whole-server.ts';
 import { Catalog } from '../../store/catalog.ts';
-import { withBackup } from '../../store/open-backup.ts';
+import type { Moment } from '../../store/past-index.ts';
+import { momentOf } from '../moment-options.ts';
 import { Progress } from '../progress.ts';
 import { printUserid } from '../userid-text.ts';
 import { inTheWay, type RestoreFlags } from './restore.ts';
@@ -35,6 +36,7 @@ export async function restoreAllUsers(objects: readonly string[], flags: AllUser
   const config = loadConfig({ file: flags.config });
   const users = usersOf(config);
   const now = Date.now() / 1000;
+  const moment = momentOf(flags);
   using resume =
     flags.resume === undefined || flags.dryRun
       ? undefined
@@ -42,13 +44,15 @@ export async function restoreAllUsers(objects: readonly string[], flags: AllUser
           type: 'restore-all',
           target: flags.to,
           into: flags.inPlace ? null : (flags.into ?? `RESTORED-${compactTime(now)}`),
-          at: null,
+          at: moment.kind === 'latest' ? null : moment.time,
           recentSince: flags.recent === undefined ? null : Math.floor(now - flags.recent),
         });
   const header = resume?.header;
   const into = flags.inPlace ? undefined : (header?.into ?? flags.into ?? `RESTORED-${compactTime(now)}`);
   const recentSince = header?.recentSince ?? (flags.recent === undefined ? undefined : now - flags.recent);
-  const run = new AllUsersRun(config, flags, into, recentSince, resume);
+  // One that goes on has the moment of the one that began.
+  const at: Moment = header?.at == null ? moment : { kind: 'time', time: header.at };
+  const run = new AllUsersRun(config, flags, into, recentSince, resume, at);
   await run.run(users);
 }
 
@@ -58,6 +62,7 @@ class AllUsersRun {
   readonly #into: string | undefined;
   readonly #recentSince: number | undefined;
   readonly #resume: ResumeFile | undefined;
+  readonly #moment: Moment;
   readonly #total: RestoreReport = new RestoreReport();
   readonly #failures = new Map<string, BackupError>();
   /** Users of whom something is at the target by our own doing. */
@@ -69,12 +74,14 @@ class AllUsersRun {
     into: string | undefined,
     recentSince: number | undefined,
     resume: ResumeFile | undefined,
+    moment: Moment,
   ) {
     this.#config = config;
     this.#flags = flags;
     this.#into = into;
     this.#recentSince = recentSince;
     this.#resume = resume;
+    this.#moment = moment;
   }
 
   async run(users: readonly UserToRestore[]): Promise<void> {
@@ -113,8 +120,9 @@ class AllUsersRun {
   }
 
   async #restore({ userid, path }: UserToRestore, pass: Pass): Promise<RestoreReport> {
-    return await withBackup(path, async (backup) => {
-      const source = new BackupSource(backup);
+    const remark = (text: string): void =>
+      void process.stderr.write(`csync-backup: ${printUserid(userid)}: ${text}\n`);
+    return await withSource(path, { config: this.#config, moment: this.#moment, remark }, async (source) => {
       const { deleted = false, onlyDeleted = false, settings, inPlace = false } = this.#flags;
       const rules = this.#config;
       const selection = new Selection(source, { objects: [], rules, recursive: false, deleted, onlyDeleted });

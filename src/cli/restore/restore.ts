@@ -3,21 +3,22 @@ import { Command } from 'commander';
 import { loadConfig } from '../../config/load.ts';
 import { mailboxOwner, type NameRules, toAdmin } from '../../csync/mailbox-name.ts';
 import { BackupError } from '../../platform/errors.ts';
+import { withSource } from '../../restore/open-source.ts';
 import { compactTime, type PlannedMailbox, planRestore, type RestorePlan } from '../../restore/plan.ts';
 import { RestoreReport } from '../../restore/report.ts';
 import { Selection } from '../../restore/selection.ts';
-import { BackupSource } from '../../restore/source.ts';
+import type { BackupSource } from '../../restore/source.ts';
 import type { Conflict } from '../../restore/target.ts';
-import { withBackup } from '../../store/open-backup.ts';
 import { configOption } from '../config-option.ts';
 import { durationOption } from '../duration-option.ts';
 import { helpText } from '../help-text.ts';
+import { addMomentOptions, type MomentFlags, momentOf, sourceOutput } from '../moment-options.ts';
 import { Progress } from '../progress.ts';
 import { type SelectedBackup, selectBackup } from '../select-backups.ts';
 import { printUserid } from '../userid-text.ts';
 import { openTarget, TARGET_FORMS } from './targets.ts';
 
-export interface RestoreFlags {
+export interface RestoreFlags extends MomentFlags {
   config?: string;
   to: string;
   user?: string;
@@ -36,7 +37,7 @@ export interface RestoreFlags {
 }
 
 export function newRestoreCommand(): Command {
-  return new Command('restore')
+  const command = new Command('restore')
     .description(
       'Give mail back. An object is a mailbox (user/anne/Sent, or Sent), its unique id, the GUID of a message, or ' +
         'UNIQUEID:UID as csync-backup search prints it; without objects everything. It goes into a new folder ' +
@@ -48,7 +49,8 @@ export function newRestoreCommand(): Command {
     .option('-m, --mailbox <name>', 'from the backup that holds this mailbox')
     .option('-f, --file <path>', 'from the backup in this data file')
     .option('-A, --all-users', 'from all backups; {user} in the target stands for the userid')
-    .addOption(configOption())
+    .addOption(configOption());
+  return addMomentOptions(command)
     .option('--into <folder>', 'the folder that all is put into (default: RESTORED-TIME)')
     .option('--in-place', 'put everything where it was')
     .option(
@@ -82,6 +84,7 @@ export function newRestoreCommand(): Command {
         [
           ['csync-backup restore -u anne --to eml:/tmp/anne', 'all of anne as files'],
           ['csync-backup restore -u anne --to eml:/tmp/anne Sent -n', 'what restoring one mailbox would do'],
+          ['csync-backup restore -u anne --to eml:/tmp/anne --at "2026-11-20 14:00"', 'all as it was then'],
         ],
         [0, 64, 65, 69, 74, 75, 77, 78],
       ),
@@ -94,8 +97,9 @@ async function runRestore(objects: string[], flags: RestoreFlags): Promise<void>
   const config = loadConfig({ file: flags.config });
   const selected = selectBackup(flags);
   const out = new Output(flags.json ?? false);
-  await withBackup(selected.path, async (backup) => {
-    const source = new BackupSource(backup);
+  const opening = sourceOutput();
+  await withSource(selected.path, { config, moment: momentOf(flags), ...opening }, async (source) => {
+    opening.clear();
     const selection = new Selection(source, {
       objects: objects.map((object) => Buffer.from(object, 'utf8').toString('latin1')),
       rules: config,

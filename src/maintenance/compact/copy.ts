@@ -95,7 +95,8 @@ class Copier implements LineEvents {
 
   open(): void {
     if (this.#window === undefined) return;
-    for (const line of openingLines(this.#window, this.#o.survey.firstTime)) this.#writeLine(line);
+    const { firstTime, lastTimeBefore } = this.#o.survey;
+    for (const line of openingLines(this.#window, firstTime, lastTimeBefore)) this.#writeLine(line);
   }
 
   beginChunk(chunk: SourceChunk): void {

@@ -29,8 +29,18 @@ export interface SnapshotLine {
 const RECORDS_PER_LINE = 5000;
 const PIECE_CHARACTERS = 64 * 1024;
 
-/** Lines that come before all others. */
-export function* openingLines(state: BackupIndex, time: number): Generator<SnapshotLine, void> {
+/**
+ * Lines that come before all others.
+ *
+ * @param snapshotTime of the snapshot that follows: no state before it can be had from now on
+ */
+export function* openingLines(
+  state: BackupIndex,
+  time: number,
+  snapshotTime: number,
+): Generator<SnapshotLine, void> {
+  const since = Math.max(snapshotTime, state.historySince() ?? 0);
+  yield { time, text: note('COMPACTED', printKvlist([['TIME', String(since)]])) };
   for (const key of state.formerKeys()) {
     yield { time, text: note('FORMER', printKvlist([['KEY', printString(key)]])) };
   }

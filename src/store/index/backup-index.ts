@@ -5,6 +5,7 @@
  *
  * All text that clients sent is passed as byte strings (one character per byte, latin1).
  */
+import { rmSync } from 'node:fs';
 import type Database from 'better-sqlite3';
 import { type ApplierOptions, LineApplier } from './line-applier.ts';
 import { CACHE_KIBIBYTES, type OpenedDatabase, type OpenOptions, openDatabase } from './open-database.ts';
@@ -15,6 +16,8 @@ import { fromBlob, sqlText } from './sql-text.ts';
 /** More than the rows of any command that comes in one piece can dirty. */
 const UNSPILT_CACHE_KIBIBYTES = 65_536;
 const GUID_BYTES = 20;
+/** Copied at a time, with the file locked for reading. */
+const COPY_PAGES = 4000;
 
 /** What the index knows of the data file as a whole. Rebuilt by a scan when it is missing or does not fit. */
 export interface IndexState {
@@ -178,6 +181,21 @@ export class BackupIndex {
     this.#db.pragma(`cache_size = -${on ? CACHE_KIBIBYTES : UNSPILT_CACHE_KIBIBYTES}`);
   }
 
+  /**
+   * Makes it an index that nobody else will open and that goes when it is closed, or when the process ends however:
+   * its file has no name from now on.
+   */
+  makeTemporary(): void {
+    this.#db.pragma('journal_mode = MEMORY'); // a journal would be found by the name
+    rmSync(this.path, { force: true });
+  }
+
+  /** A copy of it as it is, with the last of what others commit meanwhile. They never wait for long. */
+  async copyTo(path: string): Promise<void> {
+    await this.#db.backup(path, { progress: () => COPY_PAGES });
+    this.forgetCached();
+  }
+
   get inTransaction(): boolean {
     return this.#db.inTransaction;
   }
@@ -263,6 +281,19 @@ export class BackupIndex {
   addFormerKey(key: string): void {
     const keys = this.formerKeys();
     if (!keys.includes(key)) this.#set('former', Buffer.from([...keys, key].join('\n'), 'latin1'));
+  }
+
+  /**
+   * Since when states of the past can be had, in seconds: what is older was compacted. Undefined: since the first line.
+   * Compaction by Cyrus leaves no note of it.
+   */
+  historySince(): number | undefined {
+    const time = this.#get('history_since');
+    return typeof time === 'number' ? time : undefined;
+  }
+
+  setHistorySince(time: number): void {
+    this.#set('history_since', time);
   }
 
   /** FILENAME of the last ACTIVATE_SIEVE that no UNACTIVATE_SIEVE followed. */

@@ -8,6 +8,7 @@ import type { DlistSaxEvents, ScalarView } from '../../csync/dlist-sax.ts';
 import type { FileHeader } from '../../csync/file-header.ts';
 import type { StoredVerb } from '../../pipeline/messages.ts';
 import { commandWord } from '../stored-verbs.ts';
+import type { ApplyObserver } from './apply-observer.ts';
 import type { BackupIndex } from './backup-index.ts';
 import { MailboxLine } from './mailbox-line.ts';
 import { type ApplyOutcome, badParameters } from './outcome.ts';
@@ -24,6 +25,8 @@ export interface ApplierOptions {
   live: boolean;
   /** Messages that are in the chunk but not in the index yet. */
   pending?: PendingMessageSource;
+  /** Told what lines say before it is applied. */
+  observer?: ApplyObserver | undefined;
 }
 
 export interface LineHead {
@@ -68,8 +71,8 @@ export class LineApplier implements DlistSaxEvents {
   beginLine(head: LineHead): void {
     this.#head = head;
     if (head.verb === 'MAILBOX') {
-      const { chunkId, live, pending } = this.#options;
-      this.#mailbox ??= new MailboxLine(this.#index, { chunkId, live, pending });
+      const { chunkId, live, pending, observer } = this.#options;
+      this.#mailbox ??= new MailboxLine(this.#index, { chunkId, live, pending, observer });
       this.#mailbox.begin(head.time);
       this.#sink = this.#mailbox;
     } else if (head.verb === 'MESSAGE') {
@@ -117,8 +120,9 @@ export class LineApplier implements DlistSaxEvents {
     if (apply === undefined) return this.#unknown();
     const { problem } = this.#small;
     if (problem !== undefined) return badParameters(`${verb}: ${problem}`);
-    const { chunkId, live } = this.#options;
+    const { chunkId, live, observer } = this.#options;
     const { time, lineOffset } = this.#head;
+    observer?.small(verb, this.#small);
     const changed = apply({ index: this.#index, line: this.#small, chunkId, live, time, lineOffset });
     if (typeof changed !== 'boolean') return { ...changed, text: `${verb}: ${changed.text}` };
     return { type: 'ok', changed, command: commandWord(verb as StoredVerb) };

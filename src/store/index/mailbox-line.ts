@@ -3,6 +3,7 @@
  * a mailbox of any size takes the same memory.
  */
 import type { DlistSaxEvents, ScalarView } from '../../csync/dlist-sax.ts';
+import type { ApplyObserver } from './apply-observer.ts';
 import type { BackupIndex } from './backup-index.ts';
 import type { DlistText } from './dlist-text.ts';
 import { MailboxHeader } from './mailbox-header.ts';
@@ -21,6 +22,7 @@ const CAPTURE = 5;
 const DONE = 6;
 
 export class MailboxLine implements DlistSaxEvents {
+  readonly #observer: ApplyObserver | undefined;
   readonly #live: boolean;
   readonly #rows: MailboxRows;
   readonly #records: RecordStore;
@@ -39,8 +41,14 @@ export class MailboxLine implements DlistSaxEvents {
 
   constructor(
     index: BackupIndex,
-    options: { chunkId: number; live: boolean; pending: PendingMessageSource | undefined },
+    options: {
+      chunkId: number;
+      live: boolean;
+      pending: PendingMessageSource | undefined;
+      observer: ApplyObserver | undefined;
+    },
   ) {
+    this.#observer = options.observer;
     this.#live = options.live;
     this.#rows = new MailboxRows(index, options.chunkId, options.live);
     this.#records = new RecordStore(index, options.chunkId, options.pending);
@@ -147,6 +155,7 @@ export class MailboxLine implements DlistSaxEvents {
     if (count > 0 && this.#live && !acceptMissing) {
       return { type: 'need', uniqueid: header.uniqueid, guids, missingCount: count };
     }
+    this.#observer?.mailbox(this.#mailbox!, header);
     const changed = this.#rows.finish(this.#mailbox!, header, this.#time, this.#recordsChanged);
     return { type: 'ok', changed, command: 'APPLY' };
   }
@@ -184,6 +193,7 @@ export class MailboxLine implements DlistSaxEvents {
       if (this.#live) this.#rejection = record;
       return;
     }
+    this.#observer?.record(this.#mailbox!, this.#header, record);
     if (this.#records.put(record)) this.#recordsChanged = true;
   }
 

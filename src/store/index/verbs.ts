@@ -41,6 +41,7 @@ export const VERBS: ReadonlyMap<string, ApplyVerb> = new Map<string, ApplyVerb>(
   ['HEAL', heal],
   ['DAMAGE', damage],
   ['FORMER', former],
+  ['COMPACTED', compacted],
 ]);
 
 function expunge({ index, line, chunkId, live, time }: VerbContext): boolean | Rejection {
@@ -332,6 +333,15 @@ function former({ index, line }: VerbContext): boolean | Rejection {
   const key = field(line, 'KEY');
   if (typeof key !== 'string') return key;
   index.addFormerKey(key);
+  return true;
+}
+
+/** Our own line: what is older than this was compacted into a snapshot, so that states before it cannot be had. */
+function compacted({ index, line }: VerbContext): boolean | Rejection {
+  const time = number(line, 'TIME');
+  if (time === undefined) return badParameters('COMPACTED lacks the field TIME');
+  if (time <= (index.historySince() ?? 0)) return false;
+  index.setHistorySince(time);
   return true;
 }
 

@@ -1,0 +1,321 @@
+/**
+ * Opens a backup for reading, as it is or as it was at a moment. The index beside the data file is used where it fits
+ * it. Where it is missing, damaged or behind, and for moments in the past, a temporary one is made from the data
+ * file, which is only read. No lock is needed: what is complete in a data file never changes.
+ */
+import { randomBytes } from 'node:crypto';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import type { Config } from '../config/config.ts';
+import { MemberPool } from '../maintenance/member-pool.ts';
+import { bootTag } from '../platform/boot.ts';
+import { BackupError, hasErrno } from '../platform/errors.ts';
+import { ioError } from '../platform/io-error.ts';
+import { ResumableSha1 } from '../platform/sha1.ts';
+import { isTorn } from '../store/apply-members.ts';
+import { scanMembers } from '../store/chunk/scan.ts';
+import { indexPathOf } from '../store/data-file.ts';
+import { BackupIndex } from '../store/index/backup-index.ts';
+import type { OpenBackup } from '../store/open-backup.ts';
+import {
+  type DamagedChunk,
+  fillCopies,
+  fillPastIndex,
+  type Moment,
+  type PastIndex,
+} from '../store/past-index.ts';
+import { isCorruptIndex } from '../store/recovery.ts';
+import { BackupSource } from './source.ts';
+
+export interface SourceOptions {
+  /** By default the latest state. */
+  moment?: Moment;
+  config: Pick<Config, 'backupStagingPath'>;
+  /** Gets what a person should know: which index is used instead of the backup's own, and what is damaged. */
+  remark: (text: string) => void;
+  /** Gets how many more of how many bytes of the data file are read, where a temporary index is made. */
+  onProgress?: (bytes: number, totalBytes: number) => void;
+}
+
+/**
+ * `use` is called once more, with a temporary index, if the backup's own one proves to be damaged.
+ *
+ * @throws BackupError NOT_FOUND for a moment before the first state that is kept, or a file that is not there;
+ *   PERMISSION_DENIED, IO_ERROR, NO_SPACE; what `use` throws
+ */
+export async function withSource<T>(
+  dataPath: string,
+  options: SourceOptions,
+  use: (source: BackupSource) => Promise<T> | T,
+): Promise<T> {
+  const { moment = { kind: 'latest' } } = options;
+  const opener = new Opener(dataPath, options);
+  try {
+    const own = await opener.ownIndex(moment);
+    if (own !== undefined) {
+      try {
+        return await use(opener.source(own, moment, true));
+      } catch (error) {
+        if (!isCorruptIndex(error)) throw error;
+        options.remark(`the index of ${dataPath} is damaged; reading the data file instead`);
+      }
+    }
+    return await use(opener.source(await opener.pastIndex(moment), moment));
+  } finally {
+    await opener.close();
+  }
+}
+
+/** Whether what the index describes is what was so at the moment. */
+function isLatest(index: BackupIndex, moment: Moment): boolean {
+  const last = index.state()?.lastTime ?? index.lastChunks(1).at(-1)?.tsEnd;
+  const since = index.historySince() ?? 0;
+  return moment.kind === 'time' && last != null && last > 0 && last <= moment.time && since <= moment.time;
+}
+
+/** What is open of one backup. */
+class Opener {
+  readonly #path: string;
+  readonly #o: SourceOptions;
+  readonly #fd: number;
+  readonly #sizeBytes: number;
+  readonly #indexes: BackupIndex[] = [];
+  readonly #readers = new MemberPool();
+
+  constructor(dataPath: string, options: SourceOptions) {
+    this.#path = dataPath;
+    this.#o = options;
+    try {
+      this.#fd = fs.openSync(dataPath, 'r');
+    } catch (error) {
+      throw ioError(error, 'open', dataPath);
+    }
+    this.#sizeBytes = fs.fstatSync(this.#fd).size;
+  }
+
+  /** @param isOwn of an index that was made from the data file it is known that its messages are sound */
+  source(index: BackupIndex, moment: Moment, isOwn = false): BackupSource {
+    const backup: OpenBackup = { path: this.#path, fd: this.#fd, index, sizeBytes: this.#sizeBytes };
+    const at = moment.kind === 'latest' ? undefined : moment.time;
+    return new BackupSource(backup, at, isOwn ? () => this.#copies() : undefined);
+  }
+
+  #copies(): BackupIndex {
+    this.#o.remark(`a message in ${this.#path} is damaged; looking through the data file for sound copies`);
+    const copies = this.#temporary();
+    fillCopies(this.#fd, this.#sizeBytes, copies);
+    return copies;
+  }
+
+  async close(): Promise<void> {
+    for (const index of this.#indexes) index.close();
+    fs.closeSync(this.#fd);
+    await this.#readers.stop();
+  }
+
+  /**
+   * The index beside the data file, or a copy of it that was brought up to date; undefined if it does not fit the file,
+   * or says what was so later than at the moment.
+   */
+  async ownIndex(moment: Moment): Promise<BackupIndex | undefined> {
+    const indexPath = indexPathOf(this.#path);
+    if (moment.kind !== 'latest') return this.#ownIfLatest(indexPath, moment);
+    try {
+      const index = this.#keep(BackupIndex.open(indexPath, { readonly: true }));
+      if (!this.#isCurrent()) return this.#instead('the backup was compacted or replaced just now');
+      const described = this.#describedEnd(index);
+      if (typeof described === 'string') return this.#instead(described);
+      if (described >= this.#sizeBytes) return index;
+      return await this.#extend(index, described);
+    } catch (error) {
+      if (isCorruptIndex(error)) return this.#instead((error as Error).message);
+      throw error;
+    }
+  }
+
+  /** Moments behind the last line are common: yesterday evening, if nothing has come since. */
+  #ownIfLatest(indexPath: string, moment: Moment): BackupIndex | undefined {
+    try {
+      const index = this.#keep(BackupIndex.open(indexPath, { readonly: true }));
+      return this.#isCurrent() && this.#describedEnd(index) === this.#sizeBytes && isLatest(index, moment)
+        ? index
+        : undefined;
+    } catch (error) {
+      if (isCorruptIndex(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** Up to where in the data file the index describes it, or why it does not. */
+  #describedEnd(index: BackupIndex): number | string {
+    const state = index.state();
+    if (state !== undefined) {
+      const missing = state.committedEnd - this.#sizeBytes;
+      if (missing > state.trailer.length) return 'it describes a longer data file';
+      return state.committedEnd;
+    }
+    // Cyrus made it: it knows where its last chunk begins, but not where that ends.
+    const last = index.lastChunks(1).at(-1);
+    if (last === undefined) return this.#sizeBytes === 0 ? 0 : 'it is empty';
+    const sha1 = ResumableSha1.create(); // of no interest here
+    const [member] = scanMembers(this.#fd, last.offset, this.#sizeBytes, { fileSha1: sha1 });
+    if (member === undefined) return 'it describes a longer data file';
+    if (member.state === 'complete' && member.contentLength === last.length) return member.end;
+    return member.state === 'complete' ? last.offset : 'its last chunk is not whole';
+  }
+
+  /** A sync is under way, was cut short, or another program has appended something. */
+  async #extend(index: BackupIndex, from: number): Promise<BackupIndex | undefined> {
+    const size = this.#sizeBytes;
+    const sha1 = ResumableSha1.create();
+    for (const member of scanMembers(this.#fd, from, size, { fileSha1: sha1 })) {
+      if (member.state === 'complete') continue;
+      const isOurs = member.bootTag !== undefined && Buffer.compare(member.bootTag, bootTag()) === 0;
+      if (isTorn(this.#fd, member) && isOurs) continue;
+      return this.#instead('the machine went down while it was written, or what follows is damaged');
+    }
+    this.#o.remark(
+      `the last ${size - from} bytes of ${this.#path} are not in its index yet (a sync is under way or was cut short); ` +
+        'what is complete of them is taken into account',
+    );
+    const copy = await this.#temporaryCopy(index);
+    await fillPastIndex({
+      fd: this.#fd,
+      sizeBytes: size,
+      moment: { kind: 'latest' },
+      index: copy,
+      from,
+    });
+    return copy;
+  }
+
+  #instead(reason: string): undefined {
+    this.#o.remark(`the index of ${this.#path} cannot be used (${reason}); reading the data file instead`);
+    return undefined;
+  }
+
+  #isCurrent(): boolean {
+    const own = fs.fstatSync(this.#fd);
+    const named = fs.statSync(this.#path, { throwIfNoEntry: false });
+    return named !== undefined && named.ino === own.ino && named.dev === own.dev;
+  }
+
+  /** @throws BackupError NOT_FOUND for a moment before the first state that is kept */
+  async pastIndex(moment: Moment): Promise<BackupIndex> {
+    const index = this.#temporary();
+    const past = await this.#fill(index, moment);
+    const since = Math.max(index.historySince() ?? 0, past.firstTime);
+    if (moment.kind !== 'latest' && (past.firstTime === 0 || moment.time < since)) {
+      throw beforeFirst(this.#path, moment.time, await this.#firstMoment(since));
+    }
+    for (const chunk of past.damagedChunks) this.#o.remark(damageText(this.#path, chunk));
+    return index;
+  }
+
+  #fill(index: BackupIndex, moment: Moment): Promise<PastIndex> {
+    return fillPastIndex({
+      fd: this.#fd,
+      sizeBytes: this.#sizeBytes,
+      moment,
+      index,
+      readers: this.#readers,
+      onProgress: (bytes) => this.#o.onProgress?.(bytes, this.#sizeBytes),
+    });
+  }
+
+  /** The line that says since when there is history is the first one, which may be behind the moment. */
+  async #firstMoment(firstTime: number): Promise<number> {
+    const index = this.#temporary();
+    await this.#fill(index, { kind: 'time', time: firstTime });
+    return Math.max(index.historySince() ?? 0, firstTime);
+  }
+
+  #keep(index: BackupIndex): BackupIndex {
+    this.#indexes.push(index);
+    return index;
+  }
+
+  /** An index that nobody else sees, and that leaves nothing behind. */
+  #temporary(): BackupIndex {
+    const file = temporaryFile(this.#o.config.backupStagingPath);
+    try {
+      BackupIndex.open(file, { create: true }).close();
+      return this.#adopt(file);
+    } catch (error) {
+      removeFile(file);
+      throw error;
+    }
+  }
+
+  async #temporaryCopy(of: BackupIndex): Promise<BackupIndex> {
+    const file = temporaryFile(this.#o.config.backupStagingPath);
+    try {
+      await of.copyTo(file);
+      return this.#adopt(file);
+    } catch (error) {
+      removeFile(file);
+      throw error;
+    }
+  }
+
+  #adopt(file: string): BackupIndex {
+    const index = this.#keep(BackupIndex.open(file));
+    index.makeTemporary();
+    return index;
+  }
+}
+
+function temporaryFile(stagingPath: string): string {
+  const name = `restore-${process.pid}-${randomBytes(6).toString('hex')}.index`;
+  return path.join(writableFolder([stagingPath, os.tmpdir()]), name);
+}
+
+function removeFile(file: string): void {
+  for (const left of [file, `${file}-journal`]) fs.rmSync(left, { force: true });
+}
+
+function writableFolder(folders: readonly string[]): string {
+  for (const folder of folders) {
+    try {
+      fs.accessSync(folder, fs.constants.W_OK | fs.constants.X_OK);
+      return folder;
+    } catch (error) {
+      if (!['ENOENT', 'EACCES', 'EROFS'].some((code) => hasErrno(error, code))) throw error;
+    }
+  }
+  throw new BackupError({
+    code: 'PERMISSION_DENIED',
+    tried: 'make a temporary index in',
+    subject: folders.join(' or '),
+    reason: 'neither can be written to',
+    remedy: 'Set backup_staging_path, or the environment variable TMPDIR, to a folder that can be written to',
+  });
+}
+
+function damageText(dataPath: string, { offset, end, reason, timeBefore, timeBehind }: DamagedChunk): string {
+  const from = timeBefore === 0 ? 'its beginning' : isoSeconds(timeBefore);
+  const to = timeBehind === 0 ? 'its end' : isoSeconds(timeBehind);
+  return (
+    `the chunk at bytes ${offset} to ${end} of ${dataPath} is damaged (${reason}); what it says of the time from ${from} ` +
+    `to ${to} is taken as far as it can be read, the rest of it is lost`
+  );
+}
+
+function beforeFirst(dataPath: string, time: number, first: number): BackupError {
+  return new BackupError({
+    code: 'NOT_FOUND',
+    tried: 'find the state of',
+    subject: isoSeconds(time),
+    reason:
+      first === 0
+        ? `nothing was stored in ${dataPath} yet`
+        : `the history that ${dataPath} keeps begins at ${isoSeconds(first)}`,
+    remedy: first === 0 ? 'See csync-backup list' : `Give ${isoSeconds(first)} or a later time`,
+  });
+}
+
+/** `2026-11-20T13:00:00Z`. */
+export function isoSeconds(seconds: number): string {
+  return `${new Date(seconds * 1000).toISOString().slice(0, 19)}Z`;
+}

@@ -1,0 +1,179 @@
+import { randomBytes } from 'node:crypto';
+import fs from 'node:fs';
+import path from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { withSource } from '../../src/restore/open-source.ts';
+import { BackupIndex } from '../../src/store/index/backup-index.ts';
+import type { Moment } from '../../src/store/past-index.ts';
+import { mailboxLine, messageLine, SampleBackup } from '../maintenance/backup-files.ts';
+import { stateOf } from './recorded-history.ts';
+
+const T = 1_700_000_000;
+const FIXTURES = path.join(import.meta.dirname, '../fixtures/backup-sample');
+const LATEST: Moment = { kind: 'latest' };
+
+async function look(backup: SampleBackup, moment: Moment = LATEST) {
+  const remarks: string[] = [];
+  const before = fs
+    .readdirSync(backup.folder)
+    .map((name) => [name, contentOf(path.join(backup.folder, name))]);
+  const config = { backupStagingPath: backup.folder };
+  const remark = (text: string): void => void remarks.push(text);
+  const state = await withSource(backup.dataPath, { config, moment, remark }, stateOf);
+  const after = fs
+    .readdirSync(backup.folder)
+    .map((name) => [name, contentOf(path.join(backup.folder, name))]);
+  expect(after).toEqual(before);
+  return {
+    state,
+    remarks,
+    texts: state.mailboxes.flatMap(({ records }) => records.map(({ content }) => content)),
+  };
+}
+
+const contentOf = (file: string): string => fs.readFileSync(file, 'latin1');
+
+/** A chunk that stores message i in folder i, at time T + 100 i. */
+function chunk(i: number): (string | Uint8Array)[] {
+  const [content, time] = [`${i} `.repeat(3000), T + 100 * i];
+  return [messageLine([content], time), mailboxLine(`user.anne.F${i}`, [{ uid: 1, content }], { time })];
+}
+
+const text = (i: number): string => `${i} `.repeat(3000);
+
+describe('the index beside the data file', () => {
+  test('is used as it is where it fits', async () => {
+    using backup = new SampleBackup([chunk(0), chunk(1)]);
+    expect(await look(backup)).toMatchObject({ texts: [text(0), text(1)], remarks: [] });
+    // Nothing has come since.
+    expect(await look(backup, { kind: 'time', time: T + 5000 })).toMatchObject({ texts: [text(0), text(1)] });
+  });
+
+  test.each<[string, (backup: SampleBackup) => void, RegExp]>([
+    ['missing', (backup) => fs.rmSync(backup.indexPath), /cannot be used/],
+    ['empty', (backup) => fs.writeFileSync(backup.indexPath, ''), /cannot be used/],
+    ['no database', (backup) => fs.writeFileSync(backup.indexPath, 'x'.repeat(9000)), /cannot be used/],
+    [
+      'that of another backup',
+      (backup) => {
+        using other = new SampleBackup([chunk(5), chunk(6), chunk(7), chunk(8)]);
+        fs.copyFileSync(other.indexPath, backup.indexPath);
+      },
+      /describes a longer data file/,
+    ],
+    [
+      'garbled inside',
+      (backup) => {
+        const bytes = fs.readFileSync(backup.indexPath);
+        bytes.fill(0xaa, 1024);
+        fs.writeFileSync(backup.indexPath, bytes);
+      },
+      /is damaged; reading the data file instead|cannot be used/,
+    ],
+  ])('where it is %s the data file is read instead, and this said', async (_, spoil, remark) => {
+    using backup = new SampleBackup([chunk(0), chunk(1), chunk(2)]);
+    spoil(backup);
+    const { texts, remarks } = await look(backup);
+    expect(texts).toEqual([0, 1, 2].map(text));
+    expect(remarks).toEqual([expect.stringMatching(remark)]);
+  });
+
+  test('is brought up to date where another program has appended, finished or not', async () => {
+    using backup = new SampleBackup([chunk(0)]);
+    backup.append(chunk(1), true);
+    expect((await look(backup)).texts).toEqual([0, 1].map(text));
+    backup.append(chunk(2), false);
+    const { texts, remarks } = await look(backup);
+    expect(texts).toEqual([0, 1, 2].map(text));
+    expect(remarks).toHaveLength(1);
+  });
+
+  test.each(['carol_fQAmPe', 'erik_em7N7U'])('by Cyrus says what the data file of %s says', async (name) => {
+    using backup = SampleBackup.copyOf(path.join(FIXTURES, name));
+    const own = await look(backup);
+    expect(own.remarks).toEqual([]);
+    expect(own.texts.length).toBeGreaterThan(3);
+    fs.rmSync(backup.indexPath);
+    expect((await look(backup)).state).toEqual(own.state);
+  });
+});
+
+describe('a damaged backup', () => {
+  test('gives back what is in the other chunks, and names the one that is not whole', async () => {
+    using backup = new SampleBackup([chunk(0), chunk(1), chunk(2)]);
+    const { offset, end } = spoilChunk(backup, 1);
+    fs.rmSync(backup.indexPath);
+    const { texts, remarks } = await look(backup);
+    expect(texts).toEqual([0, 2].map(text));
+    expect(remarks[1]).toMatch(`the chunk at bytes ${offset} to ${end} of ${backup.dataPath} is damaged`);
+    expect(remarks[1]).toMatch('from 2023-11-14T22:13:20Z to 2023-11-14T22:16:40Z');
+    // Damage behind the moment is no matter.
+    const early = await look(backup, { kind: 'time', time: T });
+    expect(early.texts).toEqual([text(0)]);
+    const late = await look(backup, { kind: 'time', time: T + 250 });
+    expect(late.texts).toEqual([text(0), text(2)]);
+    expect(late.remarks).toHaveLength(1);
+  });
+
+  test('of a message that came again later the sound copy is found, for moments before that too', async () => {
+    const [first, second] = [chunk(0), chunk(1)] as [[Buffer, string], [Buffer, string]];
+    const at = first[0].indexOf(text(0)) + 100;
+    first[0][at] = first[0][at]! ^ 1;
+    using backup = new SampleBackup([first, second]);
+    const here = (moment: Moment) =>
+      withSource(
+        backup.dataPath,
+        { config: { backupStagingPath: backup.folder }, moment, remark: () => {} },
+        (source) => [...source.mailboxes()].map((mailbox) => [...source.records(mailbox)][0]!.isHere),
+      );
+    expect(await here({ kind: 'time', time: T })).toEqual([false]);
+    backup.append([messageLine([text(0)], T + 900)], true);
+    backup.append([`${T + 901} APPLY SUB %(USERID anne MBOXNAME user.anne)\r\n`], true);
+    expect((await look(backup, { kind: 'time', time: T })).texts).toEqual([text(0)]);
+    expect((await look(backup, { kind: 'time', time: T + 150 })).texts).toEqual([0, 1].map(text));
+    // What came again and is damaged there is read from where it was sound.
+    const again = [messageLine([text(1)], T + 950)] as [Buffer];
+    again[0][again[0].indexOf(text(1)) + 100]! ^= 1;
+    backup.append(again, true);
+    backup.reindex(); // which believes them
+    const { texts, remarks } = await look(backup);
+    expect(texts).toEqual([0, 1].map(text));
+    expect(remarks).toEqual([expect.stringMatching(/a message in .* is damaged/)]);
+    fs.rmSync(backup.indexPath);
+    expect((await look(backup)).texts).toEqual([0, 1].map(text));
+  });
+
+  test('goes on with a copy in the middle of a large message, if what was handed out was right', async () => {
+    const large = randomBytes(3 << 20).toString('hex');
+    const mail = (time: number) => [
+      messageLine([large], time),
+      mailboxLine('user.anne', [{ uid: 1, content: large }], { time }),
+    ];
+    using backup = new SampleBackup([mail(T), mail(T + 1)]);
+    const index = BackupIndex.open(backup.indexPath, { readonly: true });
+    const segment = index.segmentBefore(index.chunks()[1]!.id, 3 << 20)!;
+    index.close();
+    const bytes = backup.bytes();
+    bytes.fill(0xff, segment.fileOffset, segment.fileOffset + 20); // no block begins so
+    backup.write(bytes);
+    const { texts, remarks } = await look(backup);
+    expect(texts[0] === large).toBe(true);
+    expect(remarks).toHaveLength(1);
+  });
+});
+
+/** Overwrites the inside of a chunk. */
+function spoilChunk(backup: SampleBackup, i: number): { offset: number; end: number } {
+  const [offset, end] = chunkOffsets(backup).slice(i) as [number, number];
+  const bytes = backup.bytes();
+  bytes.fill(0xaa, offset + 30, end - 20);
+  backup.write(bytes);
+  return { offset, end };
+}
+
+function chunkOffsets(backup: SampleBackup): number[] {
+  const index = BackupIndex.open(backup.indexPath, { readonly: true });
+  const chunks = index.chunks();
+  index.close();
+  return chunks.map(({ offset }) => offset);
+}
