@@ -5,9 +5,9 @@ import { hasErrno } from '../platform/errors.ts';
 
 /** None of them ends like a data file, so that no userid can make another backup look like one of these. */
 const SUFFIX =
-  /^\.(?:\d+|torn\.\d+|new(?:-journal)?|index(?:\.corrupt\.\d+|\.\d+|(?:\.(?:rebuild|old|new(?:-before|-window)?))?(?:-journal)?))$/;
+  /^\.(?:\d+|(?:torn|damaged)\.\d+|new(?:-journal)?|index(?:\.corrupt\.\d+|\.\d+|(?:\.(?:rebuild|old|new(?:-before|-window)?))?(?:-journal)?))$/;
 /** Kept for people; everything else is made anew or half done. */
-const KEPT = /^\.(?:\d+|torn\.\d+|index\.corrupt\.\d+|index\.\d+)$/;
+const KEPT = /^\.(?:\d+|(?:torn|damaged)\.\d+|index\.corrupt\.\d+|index\.\d+)$/;
 
 export type Companion = 'index' | 'kept' | 'unfinished';
 

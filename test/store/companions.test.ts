@@ -8,9 +8,8 @@ describe('companions of a data file', () => {
   test('its index, what is kept for people, and what is half done', () => {
     const kinds = (suffixes: string[]) => suffixes.map((suffix) => companionKind(NAME, NAME + suffix));
     expect(companionKind(NAME, `${NAME}.index`)).toBe('index');
-    expect(kinds(['.1700000000', '.torn.1700000000', '.index.1700000000', '.index.corrupt.17'])).toEqual(
-      Array(4).fill('kept'),
-    );
+    const kept = ['.1700000000', '.torn.17', '.damaged.17', '.index.1700000000', '.index.corrupt.17'];
+    expect(kinds(kept)).toEqual(Array(kept.length).fill('kept'));
     const work = Object.values(workPathsOf(NAME)).map((name) => name.slice(NAME.length));
     expect(kinds([...work, '.index-journal', '.index.rebuild', '.index.rebuild-journal'])).toEqual(
       Array(work.length + 3).fill('unfinished'),
