@@ -5,9 +5,17 @@ const MAX_UNIT_BYTES = 1 << 30;
 /** Longest `{...}` that can announce a literal or a file at the end of a line. */
 const LITERAL_TAIL_BYTES = 80;
 const LITERAL = /(?:\{| [0-9a-fA-F]{40} )(\d{1,15})\+?\}$/;
+const MIN_PIECE_BYTES = 32 * 1024;
 const CR = 0x0d;
 const LF = 0x0a;
 const STAR = 0x2a;
+
+/** Part of a unit. */
+export interface AnswerPiece {
+  bytes: Buffer;
+  /** The unit ends with it. */
+  isLast: boolean;
+}
 
 /**
  * Splits what a server sends into units: a line together with the literals (`{n}`) and files
@@ -22,6 +30,8 @@ export class AnswerSplitter {
   #scan = 0;
   #lineStart = 0;
   #end = 0;
+  /** Pieces of the unit under way have been given out. */
+  #isInside = false;
 
   constructor(maxUnitBytes = MAX_UNIT_BYTES) {
     this.#maxUnitBytes = maxUnitBytes;
@@ -50,23 +60,43 @@ export class AnswerSplitter {
         break;
       }
       const lineEnd = found > this.#lineStart && this.#bytes[found - 1] === CR ? found - 1 : found;
-      const literal = this.#bytes[this.#start] === STAR ? this.#literalAt(lineEnd) : undefined;
+      const isAnswer = this.#isInside || this.#bytes[this.#start] === STAR;
+      const literal = isAnswer ? this.#literalAt(lineEnd) : undefined;
       this.#scan = found + 1 + (literal ?? 0);
       this.#lineStart = this.#scan;
       if (literal !== undefined) continue;
       const unit = this.#bytes.subarray(this.#start, lineEnd);
       this.#start = this.#scan;
+      this.#isInside = false;
       return unit;
     }
     if (this.pendingBytes > this.#maxUnitBytes) this.#tooLong();
     return undefined;
   }
 
+  /**
+   * As next(), but of a long unit what is there of it, so that it is never held as a whole. A piece is valid until the
+   * next push.
+   */
+  nextPiece(): AnswerPiece | undefined {
+    const unit = this.next();
+    if (unit !== undefined) return { bytes: unit, isLast: true };
+    // What may announce a literal stays until its line ends.
+    const end = Math.min(this.#scan, this.#end) - LITERAL_TAIL_BYTES;
+    if (end - this.#start < MIN_PIECE_BYTES || (!this.#isInside && this.#bytes[this.#start] !== STAR)) {
+      return undefined;
+    }
+    const bytes = this.#bytes.subarray(this.#start, end);
+    this.#start = end;
+    this.#isInside = true;
+    return { bytes, isLast: false };
+  }
+
   /** Length of what follows the line inside its unit; undefined if the line ends the unit. */
   #literalAt(lineEnd: number): number | undefined {
     const tail = this.#bytes.toString(
       'latin1',
-      Math.max(this.#lineStart, lineEnd - LITERAL_TAIL_BYTES),
+      Math.max(this.#lineStart, lineEnd - LITERAL_TAIL_BYTES, 0),
       lineEnd,
     );
     const size = LITERAL.exec(tail)?.[1];

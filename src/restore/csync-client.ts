@@ -2,6 +2,8 @@ import type { ConnectionOptions } from 'node:tls';
 import { textOf } from '../csync/dlist.ts';
 import { printFileHeader, printKvlist, printList, printString } from '../csync/encoder.ts';
 import { BackupError } from '../platform/errors.ts';
+
+import type { AnswerPiece } from './csync-answers.ts';
 import { CsyncConnection, type CsyncEndpoint } from './csync-connection.ts';
 import { type Account, chooseMechanism } from './csync-login.ts';
 import {
@@ -9,7 +11,9 @@ import {
   type CsyncLine,
   CsyncRefusal,
   type CsyncReply,
+  isImapNotice,
   parseFinal,
+  parseImapFinal,
   parseLine,
 } from './csync-reply.ts';
 
@@ -17,7 +21,7 @@ import {
 export interface OutgoingMessage {
   guid: string;
   size: number;
-  content: Uint8Array | AsyncIterable<Uint8Array>;
+  content: Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 }
 
 export interface ConnectOptions extends CsyncEndpoint {
@@ -34,7 +38,7 @@ export interface ConnectOptions extends CsyncEndpoint {
 /** What the server offered in its last greeting. */
 export interface Greeting {
   saslMechanisms: string[];
-  /** Capability lines but for SASL, upper case: `STARTTLS`, `COMPRESS DEFLATE`. */
+  /** But for SASL, upper case: `STARTTLS`, `COMPRESS DEFLATE`; from imapd `X-REPLICATION` and more. */
   capabilities: string[];
   text: string;
 }
@@ -44,11 +48,17 @@ export const MAX_MESSAGES_PER_COMMAND = 1024;
 
 /**
  * A client of the csync protocol, stop and wait as sync_client: one command, then its reply. Text is given
- * and returned with one byte per character.
+ * and returned with one byte per character. It speaks to sync_server, to backup servers and to imapd, where the same
+ * commands are IMAP commands with a tag and `SYNC` before their names: which of them it is the greeting tells.
  */
 export class CsyncClient {
   readonly #connection: CsyncConnection;
   #greeting: Greeting = { saslMechanisms: [], capabilities: [], text: '' };
+  #isImap = false;
+  /** Of the last command to imapd. */
+  #tag = 'S0';
+  /** Inside an APPLY MESSAGE. */
+  #isSending = false;
 
   private constructor(connection: CsyncConnection) {
     this.#connection = connection;
@@ -82,6 +92,21 @@ export class CsyncClient {
     return this.#connection.compressed;
   }
 
+  get secure(): boolean {
+    return this.#connection.secure;
+  }
+
+  /** `host:port`, for messages. */
+  get server(): string {
+    const { host, port } = this.#connection.endpoint;
+    return `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  }
+
+  /** Whether it is an IMAP server. Log in, then see whether it offers `X-REPLICATION`. */
+  get isImap(): boolean {
+    return this.#isImap;
+  }
+
   offers(capability: string): boolean {
     return this.#greeting.capabilities.includes(capability.toUpperCase());
   }
@@ -90,7 +115,8 @@ export class CsyncClient {
   async startTls(): Promise<void> {
     await this.command('STARTTLS');
     await this.#connection.startTls();
-    await this.#readGreeting();
+    if (this.#isImap) await this.#askCapabilities();
+    else await this.#readGreeting();
   }
 
   /** @throws BackupError CREDENTIALS_INVALID if the server refuses, or does not prove itself (SCRAM) */
@@ -100,12 +126,22 @@ export class CsyncClient {
       account,
       allowPlaintext || this.#connection.secure,
     );
-    let reply = await this.request(`AUTHENTICATE ${sasl.mechanism} ${sasl.initial.toString('base64')}`);
+    const initial = sasl.initial.toString('base64');
+    let reply: CsyncReply;
+    if (this.#isImap && !this.offers('SASL-IR')) {
+      reply = await this.request(`AUTHENTICATE ${sasl.mechanism}`);
+      if (reply.status === '+') reply = await this.#respond(initial);
+    } else {
+      reply = await this.request(`AUTHENTICATE ${sasl.mechanism} ${initial}`);
+    }
     while (reply.status === '+') {
       const answer = await sasl.respond(Buffer.from(reply.text, 'base64'));
-      reply = await this.request(answer.toString('base64'));
+      reply = await this.#respond(answer.toString('base64'));
     }
-    if (reply.status === 'OK' && sasl.complete) return;
+    if (reply.status === 'OK' && sasl.complete) {
+      if (this.#isImap) await this.#askCapabilities();
+      return;
+    }
     const { host, port } = this.#connection.endpoint;
     throw new BackupError({
       code: reply.status === 'BYE' ? 'UNAVAILABLE' : 'CREDENTIALS_INVALID',
@@ -126,10 +162,27 @@ export class CsyncClient {
 
   /** Sends one command and reads its reply, whatever it is. CRLF is added. */
   async request(text: string | Iterable<string>, onLine?: (line: CsyncLine) => void): Promise<CsyncReply> {
-    for (const piece of typeof text === 'string' ? [text] : text) {
-      await this.#connection.write(Buffer.from(piece, 'latin1'));
-    }
+    await this.#send(text);
     return await this.#finish(onLine);
+  }
+
+  /**
+   * A command whose answer may be of any size: its lines are handed over in pieces, each valid until the next.
+   */
+  async requestPieces(text: string, onPiece: (piece: AnswerPiece) => void): Promise<CsyncFinal> {
+    await this.#send(text);
+    await this.#write('\r\n');
+    await this.#connection.flush();
+    for (let isInside = false; ; ) {
+      const piece = await this.#connection.nextPiece();
+      if (!isInside && piece.isLast) {
+        const final = this.#finalOf(piece.bytes);
+        if (final !== undefined) return final;
+        if (this.#isImap && isImapNotice(piece.bytes)) continue;
+      }
+      isInside = !piece.isLast;
+      onPiece(piece);
+    }
   }
 
   /**
@@ -139,10 +192,8 @@ export class CsyncClient {
    */
   async command(text: string | Iterable<string>, onLine?: (line: CsyncLine) => void): Promise<CsyncLine[]> {
     const reply = await this.request(text, onLine);
-    if (reply.status === 'OK') return reply.lines;
-    const { host, port } = this.#connection.endpoint;
     const shown = typeof text === 'string' ? text.slice(0, 60).replace(/[\r\n].*/s, '') : 'send a command';
-    throw new CsyncRefusal(reply, shown, `${host}:${port}`);
+    return this.#expectOk(reply, shown).lines;
   }
 
   /** `GET USER`, `GET META`, `GET FULLMAILBOX` and so on, of one name. */
@@ -152,6 +203,11 @@ export class CsyncClient {
 
   async getMailboxes(mboxnames: readonly string[]): Promise<CsyncLine[]> {
     return await this.command(`GET MAILBOXES ${printStrings(mboxnames)}`);
+  }
+
+  /** As getMailboxes, of unique ids; servers older than Cyrus 3.6 may not know it. */
+  async getUniqueids(uniqueids: readonly string[]): Promise<CsyncLine[]> {
+    return await this.command(`GET UNIQUEIDS ${printStrings(uniqueids)}`);
   }
 
   /** Which of these messages the server lacks. */
@@ -178,13 +234,32 @@ export class CsyncClient {
    * @throws BackupError INTERNAL if a message does not have the size it claims; the connection is then of no more use
    */
   async sendMessages(partition: string, messages: readonly OutgoingMessage[]): Promise<void> {
-    let head = 'APPLY MESSAGE (';
-    for (const message of messages) {
-      await this.#write(`${head}${printFileHeader(partition, message.guid, message.size)}`);
-      await this.#sendContent(message);
-      head = ' ';
+    for (const message of messages) await this.addMessage(partition, message);
+    await this.endMessages();
+  }
+
+  /**
+   * Adds a message to the APPLY MESSAGE that is under way, or begins one. Nothing else may be asked before
+   * endMessages().
+   * @throws as sendMessages does
+   */
+  async addMessage(partition: string, message: OutgoingMessage): Promise<void> {
+    let head = ' ';
+    if (!this.#isSending) {
+      this.#isSending = true;
+      await this.#send('APPLY MESSAGE (');
+      head = '';
     }
-    await this.command(')');
+    await this.#write(`${head}${printFileHeader(partition, message.guid, message.size)}`);
+    await this.#sendContent(message);
+  }
+
+  /** Ends the APPLY MESSAGE; without one nothing is done. @throws CsyncRefusal */
+  async endMessages(): Promise<void> {
+    if (!this.#isSending) return;
+    this.#isSending = false;
+    await this.#write(')');
+    this.#expectOk(await this.#finish(), 'APPLY MESSAGE');
   }
 
   /** The server forgets what it holds open for this session. */
@@ -194,7 +269,9 @@ export class CsyncClient {
 
   /** Says good-bye and closes the connection. */
   async exit(): Promise<void> {
-    await this.command('EXIT');
+    // imapd says BYE before its OK; nothing hangs on it.
+    if (this.#isImap) await this.request('LOGOUT');
+    else await this.command('EXIT');
     this.close();
   }
 
@@ -231,6 +308,35 @@ export class CsyncClient {
     });
   }
 
+  /** To imapd with its tag. CRLF is not added. */
+  async #send(text: string | Iterable<string>): Promise<void> {
+    let isFirst = this.#isImap;
+    for (const piece of typeof text === 'string' ? [text] : text) {
+      await this.#write(isFirst ? this.#tagged(piece) : piece);
+      isFirst = false;
+    }
+  }
+
+  #tagged(text: string): string {
+    this.#tag = `S${Number(this.#tag.slice(1)) + 1}`;
+    return `${this.#tag} ${/^(?:APPLY|GET|RESTORE|RESTART)\b/.test(text) ? 'SYNC' : ''}${text}`;
+  }
+
+  /** Of a login. */
+  async #respond(text: string): Promise<CsyncReply> {
+    await this.#write(text);
+    return await this.#finish();
+  }
+
+  #expectOk(reply: CsyncReply, command: string): CsyncReply {
+    if (reply.status === 'OK') return reply;
+    throw new CsyncRefusal(reply, command, this.server);
+  }
+
+  #finalOf(unit: Buffer): CsyncFinal | undefined {
+    return this.#isImap ? parseImapFinal(unit, this.#tag) : parseFinal(unit);
+  }
+
   async #write(text: string): Promise<void> {
     await this.#connection.write(Buffer.from(text, 'latin1'));
   }
@@ -240,6 +346,7 @@ export class CsyncClient {
     await this.#connection.flush();
     const lines: CsyncLine[] = [];
     const final = await this.#readUnits((unit) => {
+      if (this.#isImap && isImapNotice(unit)) return;
       const line = parseLine(unit);
       if (onLine === undefined) lines.push(line);
       else onLine(line);
@@ -250,7 +357,7 @@ export class CsyncClient {
   async #readUnits(onLine: (unit: Buffer) => void): Promise<CsyncFinal> {
     for (;;) {
       const unit = await this.#connection.nextUnit();
-      const final = parseFinal(unit);
+      const final = this.#finalOf(unit);
       if (final !== undefined) return final;
       onLine(unit);
     }
@@ -263,10 +370,42 @@ export class CsyncClient {
       if (words[0] === 'SASL') greeting.saslMechanisms.push(...words.slice(1));
       else greeting.capabilities.push(words.join(' '));
     });
-    const { host, port } = this.#connection.endpoint;
-    if (final.status !== 'OK') throw new CsyncRefusal(final, 'be greeted', `${host}:${port}`);
+    if (final.status !== 'OK') throw new CsyncRefusal(final, 'be greeted', this.server);
     greeting.text = final.text;
     this.#greeting = greeting;
+    // A csync server has told its capabilities by now, in lines of their own.
+    const isBare = greeting.saslMechanisms.length === 0 && greeting.capabilities.length === 0;
+    if (!isBare || !/\bIMAP/i.test(final.text)) return;
+    this.#isImap = true;
+    const told = /\[CAPABILITY ([^\]]*)\]/i.exec(final.text)?.[1];
+    if (told === undefined) await this.#askCapabilities();
+    else this.#takeCapabilities(told);
+  }
+
+  async #askCapabilities(): Promise<void> {
+    let told = '';
+    await this.#send('CAPABILITY');
+    await this.#write('\r\n');
+    await this.#connection.flush();
+    const final = await this.#readUnits((unit) => {
+      told = /^\* CAPABILITY (.*)$/is.exec(unit.toString('latin1'))?.[1] ?? told;
+    });
+    if (final.status !== 'OK') throw new CsyncRefusal(final, 'CAPABILITY', this.server);
+    this.#takeCapabilities(told);
+  }
+
+  /** In the words of csync. */
+  #takeCapabilities(told: string): void {
+    const words = told.trim().toUpperCase().split(/ +/);
+    const names: Record<string, string> = {
+      'COMPRESS=DEFLATE': 'COMPRESS DEFLATE',
+      'X-SIEVE-MAILBOX': 'SIEVE-MAILBOX',
+    };
+    this.#greeting = {
+      ...this.#greeting,
+      saslMechanisms: words.filter((word) => word.startsWith('AUTH=')).map((word) => word.slice(5)),
+      capabilities: words.filter((word) => !word.startsWith('AUTH=')).map((word) => names[word] ?? word),
+    };
   }
 
   async #closeOnError(step: () => Promise<void>): Promise<void> {

@@ -2,7 +2,7 @@ import net from 'node:net';
 import tls from 'node:tls';
 import zlib from 'node:zlib';
 import { BackupError } from '../platform/errors.ts';
-import { AnswerSplitter } from './csync-answers.ts';
+import { type AnswerPiece, AnswerSplitter } from './csync-answers.ts';
 
 export interface CsyncEndpoint {
   host: string;
@@ -122,6 +122,16 @@ export class CsyncConnection {
     for (;;) {
       const unit = this.#splitter.next();
       if (unit !== undefined) return unit;
+      if (this.#failure !== undefined) throw this.#failure;
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  /** The next unit, a long one in pieces (AnswerSplitter.nextPiece). */
+  async nextPiece(): Promise<AnswerPiece> {
+    for (;;) {
+      const piece = this.#splitter.nextPiece();
+      if (piece !== undefined) return piece;
       if (this.#failure !== undefined) throw this.#failure;
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }

@@ -10,19 +10,30 @@ const EMPTY_ANNOT = 12_345_678;
  * count. Checked against what Cyrus 3.6.1 sends (facts: Cyrus IMAP imap/mailbox.c, crc_basic and crc_annot).
  */
 export function syncCrcs(records: Iterable<CsyncRecord>): SyncCrcs {
-  let basic = 0;
-  let annot = EMPTY_ANNOT;
-  for (const record of records) {
-    if (record.flags.includes('\\Expunged')) continue;
+  const sum = new CrcSum();
+  for (const record of records) sum.add(record);
+  return sum.crcs;
+}
+
+/** The same, a record at a time. */
+export class CrcSum {
+  #basic = 0;
+  #annot = EMPTY_ANNOT;
+
+  add(record: CsyncRecord): void {
+    if (record.flags.includes('\\Expunged')) return;
     let flags = 0;
     for (const flag of record.flags) flags ^= crcOf(flag.toLowerCase());
     const { uid, modseq, lastUpdated, internaldate, guid } = record;
-    basic ^= crcOf(`${uid} ${modseq} ${lastUpdated} (${flags >>> 0}) ${internaldate} ${guid}`);
+    this.#basic ^= crcOf(`${uid} ${modseq} ${lastUpdated} (${flags >>> 0}) ${internaldate} ${guid}`);
     for (const { entry, userid, value } of record.annotations ?? []) {
-      annot ^= crcOf(`${uid} ${entry} ${userid} ${value ?? ''}`);
+      this.#annot ^= crcOf(`${uid} ${entry} ${userid} ${value ?? ''}`);
     }
   }
-  return { basic: basic >>> 0, annot: annot >>> 0 };
+
+  get crcs(): SyncCrcs {
+    return { basic: this.#basic >>> 0, annot: this.#annot >>> 0 };
+  }
 }
 
 function crcOf(text: string): number {

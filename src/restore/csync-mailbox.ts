@@ -48,6 +48,8 @@ export interface CsyncMailboxFields {
   createdmodseq?: Count;
   foldermodseq?: Count;
   annotations?: readonly CsyncAnnotation[];
+  /** Fields of newer releases, printed as they came. */
+  more?: readonly (readonly [key: string, printed: string])[];
 }
 
 /** A mailbox as the sending side holds it; `records` by ascending UID. */
@@ -116,7 +118,14 @@ export function* printApplyMailbox(
       ]),
     );
   }
+  for (const [key, printed] of mailbox.more ?? []) fields.push(`${key} ${printed}`);
   yield `APPLY MAILBOX %(${fields.join(' ')} RECORD (`;
+  yield* printRecords(records);
+  yield '))';
+}
+
+/** What stands between the parentheses of RECORD, in pieces. */
+export function* printRecords(records: readonly CsyncRecord[]): Generator<string> {
   for (let from = 0; from < records.length; from += RECORDS_PER_PIECE) {
     const printed = records
       .slice(from, from + RECORDS_PER_PIECE)
@@ -124,7 +133,6 @@ export function* printApplyMailbox(
       .join(' ');
     yield from === 0 ? printed : ` ${printed}`;
   }
-  yield '))';
 }
 
 function printFields(

@@ -22,6 +22,8 @@ export interface CsyncReply extends CsyncFinal {
 }
 
 const FINAL = /^(?:\* )?(OK|NO|BAD|BYE|\+)(?: |$)/i;
+/** imapd speaks for itself too, with `* OK`: only the tagged line ends a command. */
+const IMAP_FINAL = /^(?:(\* )BYE|(\+)|(\S+) (?:OK|NO|BAD))(?: |$)/i;
 const CODE = /^(IMAP_[A-Z0-9_]+)(?: |$)/;
 
 /**
@@ -39,6 +41,18 @@ export function parseFinal(unit: Buffer): CsyncFinal | undefined {
     code: code?.[1] ?? '',
     text: code === null ? rest : rest.slice(code[0].length),
   };
+}
+
+/** The same from imapd, which answers csync commands (`X-REPLICATION`) as IMAP commands with a tag. */
+export function parseImapFinal(unit: Buffer, tag: string): CsyncFinal | undefined {
+  const kind = IMAP_FINAL.exec(unit.toString('latin1', 0, 128));
+  if (kind === null || (kind[3] !== undefined && kind[3] !== tag)) return undefined;
+  return parseFinal(kind[3] === undefined ? unit : unit.subarray(tag.length + 1));
+}
+
+/** Whether imapd says it of itself or of a selected mailbox, so that it is no answer to a csync command. */
+export function isImapNotice(unit: Buffer): boolean {
+  return /^\* (?:OK|NO|BAD|PREAUTH|CAPABILITY|\d+ )/i.test(unit.toString('latin1', 0, 32));
 }
 
 /**

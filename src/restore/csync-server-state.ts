@@ -6,6 +6,8 @@ import type { CsyncLine } from './csync-reply.ts';
 export interface ServerMailbox {
   uniqueid: string;
   mboxname: string;
+  /** Letters as Cyrus writes them; empty for a mailbox of mail. */
+  mboxtype: string;
   partition: string;
   acl: string;
   options: string;
@@ -14,6 +16,7 @@ export interface ServerMailbox {
   uidvalidity: bigint;
   recentuid: bigint;
   recenttime: bigint;
+  foldermodseq: bigint;
   crcs: SyncCrcs;
 }
 
@@ -62,10 +65,11 @@ export function readServerState(lines: Iterable<CsyncLine>): ServerState {
   return state;
 }
 
-function readMailbox(value: Dlist): ServerMailbox {
+export function readMailbox(value: Dlist): ServerMailbox {
   return {
     uniqueid: text(value, 'UNIQUEID'),
     mboxname: text(value, 'MBOXNAME'),
+    mboxtype: text(value, 'MBOXTYPE'),
     partition: text(value, 'PARTITION'),
     acl: text(value, 'ACL'),
     options: text(value, 'OPTIONS'),
@@ -74,6 +78,7 @@ function readMailbox(value: Dlist): ServerMailbox {
     uidvalidity: count(value, 'UIDVALIDITY'),
     recentuid: count(value, 'RECENTUID'),
     recenttime: count(value, 'RECENTTIME'),
+    foldermodseq: count(value, 'FOLDERMODSEQ'),
     crcs: { basic: Number(count(value, 'SYNC_CRC')), annot: Number(count(value, 'SYNC_CRC_ANNOT')) },
   };
 }

@@ -45,6 +45,32 @@ describe('AnswerSplitter', () => {
     expect(splitter.pendingBytes).toBe(0);
   });
 
+  test('gives out a long answer in pieces, literals included, and ends it where next() would', () => {
+    const records = Array.from(
+      { length: 4000 },
+      (_, i) => `%(UID ${i} VALUE {${i % 90}}\r\n${'\n'.repeat(i % 90)})`,
+    );
+    const long = `* MAILBOX %(RECORD (${records.join(' ')}))`;
+    const stream = Buffer.from(`${UNITS[0]}\r\n${long}\r\nOK Success\r\n`, 'latin1');
+    for (const size of [1000, 50_000, 70_001, stream.length]) {
+      const splitter = new AnswerSplitter();
+      const units: string[] = [];
+      let [open, pieces] = ['', 0];
+      for (let at = 0; at < stream.length; at += size) {
+        splitter.push(stream.subarray(at, at + size));
+        for (let piece = splitter.nextPiece(); piece !== undefined; piece = splitter.nextPiece()) {
+          pieces++;
+          open += piece.bytes.toString('latin1');
+          if (!piece.isLast) continue;
+          units.push(open);
+          open = '';
+        }
+      }
+      expect(units).toEqual([UNITS[0], long, 'OK Success']);
+      if (size < stream.length) expect(pieces).toBeGreaterThan(4);
+    }
+  });
+
   test('takes any bytes in literals, in any pieces', () => {
     const literal = fc.uint8Array({ maxLength: 300 });
     fc.assert(

@@ -34,6 +34,9 @@ export interface RestoreFlags extends MomentFlags {
   dryRun?: boolean;
   yes?: boolean;
   json?: boolean;
+  identity?: boolean;
+  partition?: string;
+  passwordFile?: string;
 }
 
 export function newRestoreCommand(): Command {
@@ -58,6 +61,12 @@ export function newRestoreCommand(): Command {
       'subscriptions, Sieve scripts, quota and seen states as well (default with --in-place)',
     )
     .option('--no-settings', 'mail only')
+    .option(
+      '--identity',
+      'with --in-place to csync: unique ids, UIDVALIDITY, UIDs and modseqs too, so that mail programs notice nothing',
+    )
+    .option('--partition <name>', 'to csync: the partition of the target for new mailboxes')
+    .option('--password-file <path>', 'the password for the target in the first line of this file')
     .option('-r, --recursive', 'with a mailbox those below it')
     .option('--deleted', 'expunged messages and deleted mailboxes as well')
     .option('--only-deleted', 'expunged messages only')
@@ -83,6 +92,10 @@ export function newRestoreCommand(): Command {
       helpText(
         [
           ['csync-backup restore -u anne --to eml:/tmp/anne', 'all of anne as files'],
+          [
+            'csync-backup restore -u anne --to csync://admin@mail.example.com --in-place --identity',
+            'all of anne on a new Cyrus server, as it was',
+          ],
           ['csync-backup restore -u anne --to eml:/tmp/anne Sent -n', 'what restoring one mailbox would do'],
           ['csync-backup restore -u anne --to eml:/tmp/anne --at "2026-11-20 14:00"', 'all as it was then'],
         ],
@@ -107,6 +120,7 @@ async function runRestore(objects: string[], flags: RestoreFlags): Promise<void>
       deleted: flags.deleted ?? false,
       onlyDeleted: flags.onlyDeleted ?? false,
     });
+    if (flags.identity && selection.isPartial) throw notWhole();
     const plan = planRestore(source, {
       userid: useridOf(selected, source, config),
       rules: config,
@@ -157,6 +171,16 @@ function showPlan(plan: RestorePlan, out: Output, isDryRun: boolean): number {
     if (isDryRun) out.mailbox(planned, plan, messages, bytes);
   }
   return total;
+}
+
+function notWhole(): BackupError {
+  return new BackupError({
+    code: 'USAGE',
+    tried: 'use',
+    subject: '--identity',
+    reason: 'single messages are named, and only a whole mailbox can come back as it was',
+    remedy: 'Name mailboxes, or leave --identity out: messages then get new UIDs',
+  });
 }
 
 export function inTheWay(description: string, count: number): BackupError {

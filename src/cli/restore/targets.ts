@@ -19,6 +19,12 @@ const KINDS: readonly TargetKind[] = [
     summary: 'a file for each message',
     open: async (rest) => new (await import('../../restore/files/eml.ts')).EmlTarget(rest),
   },
+  {
+    scheme: 'csync',
+    form: 'csync://USER@HOST[:PORT]',
+    summary: 'a Cyrus server, by replication',
+    open: async (rest, flags) => (await import('./csync-target.ts')).openCsyncTarget(rest, flags),
+  },
 ];
 
 /** For --help. */
@@ -28,6 +34,15 @@ export const TARGET_FORMS: string = KINDS.map(({ form, summary }) => `${form} ($
 export async function openTarget(text: string, flags: RestoreFlags): Promise<RestoreTarget> {
   const colon = text.indexOf(':');
   const kind = KINDS.find(({ scheme }) => colon > 0 && scheme === text.slice(0, colon).toLowerCase());
+  if (flags.identity && kind !== undefined && kind.scheme !== 'csync') {
+    throw new BackupError({
+      code: 'USAGE',
+      tried: 'keep the identity of mailboxes at',
+      subject: text,
+      reason: 'only replication can say which UIDs messages are to have',
+      remedy: 'Give --to csync://USER@HOST, or leave --identity out',
+    });
+  }
   if (kind !== undefined && colon < text.length - 1) return await kind.open(text.slice(colon + 1), flags);
   throw new BackupError({
     code: 'USAGE',

@@ -164,6 +164,13 @@ export function* messages(index: BackupIndex, chunkId?: number): Generator<Messa
   }
 }
 
+/** GUIDs of messages that are live in more than one mailbox. */
+export function copiedMessages(index: BackupIndex): string[] {
+  const sql = `SELECT m.guid FROM mailbox_message r JOIN message m ON m.id = r.message_id
+    WHERE r.expunged IS NULL GROUP BY r.message_id HAVING COUNT(*) > 1`;
+  return index.statement(sql, 'pluck').all() as string[];
+}
+
 type RawMessage = [number, string, Buffer, number, number, number | null, number];
 
 /** Names of subscribed mailboxes. */

@@ -94,7 +94,8 @@ export function instanceOptions(name: InstanceName, dir: string, sasldb: string)
       backup_retention: '7d',
     };
   }
-  return common;
+  // All that the source knows has to find its place there.
+  return { ...common, annotation_allow_undefined: 'yes', expunge_mode: 'delayed', delete_mode: 'delayed' };
 }
 
 /** cyrus.conf: which servers `master` starts. master hands no -C down, so each command names it. */
@@ -108,7 +109,10 @@ export function mastersText(name: InstanceName, dir: string, ports: InstancePort
       service('sieve', 'timsieved', ports.sieve) +
       `  lmtpunix cmd="lmtpd ${c}" listen="${dir}/run/lmtp" prefork=0\n`,
     peer: service('backupd', 'backupd', ports.csync),
-    target: service('imap', 'imapd', ports.imap) + service('syncserver', 'sync_server', ports.csync),
+    target:
+      service('imap', 'imapd', ports.imap) +
+      service('sieve', 'timsieved', ports.sieve) +
+      service('syncserver', 'sync_server', ports.csync),
   };
   return `START {\n  recover cmd="ctl_cyrusdb ${c} -r"\n}\nSERVICES {\n${services[name]}}\nEVENTS {\n}\n`;
 }

@@ -1,0 +1,85 @@
+/** `--to csync://USER@HOST[:PORT][/tls|/insecure]`: who logs in where, and by which password. */
+import { isIPv6 } from 'node:net';
+import { loadConfig } from '../../config/load.ts';
+import { readSyncOptions } from '../../config/sync-options.ts';
+import { readPasswordFile } from '../../maintenance/pull.ts';
+import { BackupError } from '../../platform/errors.ts';
+import { type CsyncAccess, isLoopback } from '../../restore/csync/access.ts';
+import { CsyncTarget } from '../../restore/csync/target.ts';
+import type { RestoreFlags } from './restore.ts';
+
+const FORM = /^\/\/(?:([^@/]+)@)?(?:\[([^\]]+)\]|([^:[\]/@]+))(?::([0-9]{1,5}))?(?:\/(tls|insecure)?)?$/i;
+const REMEDY =
+  'Give csync://USER@HOST[:PORT], with /tls behind it for TLS from the first byte or /insecure for none';
+
+/** @throws BackupError USAGE; CREDENTIALS_INVALID, UNAVAILABLE of the target */
+export async function openCsyncTarget(rest: string, flags: RestoreFlags): Promise<CsyncTarget> {
+  const { identity = false, inPlace = false, partition, deleted = false } = flags;
+  if (identity && !inPlace) {
+    throw new BackupError({
+      code: 'USAGE',
+      tried: 'use',
+      subject: '--identity',
+      reason: 'a mailbox with the same unique id cannot stand beside itself',
+      remedy: 'Give --in-place with it',
+    });
+  }
+  const access = accessOf(rest, flags);
+  return await CsyncTarget.open(access, { keepsIdentity: identity, keepsExpunged: deleted, partition });
+}
+
+/** The password is that of --password-file, else of sync_password in the configuration file if the user is sync_authname. */
+function accessOf(rest: string, flags: RestoreFlags): CsyncAccess {
+  const [, userText, bracketed, plain, portText, securityText] = FORM.exec(rest) ?? [];
+  const host = bracketed ?? plain;
+  const port = portText === undefined ? undefined : Number(portText);
+  if (host === undefined || (bracketed !== undefined && !isIPv6(bracketed)))
+    throw usage(rest, 'it names no server');
+  if (port !== undefined && (port < 1 || port > 65_535)) throw usage(rest, `there is no port ${port}`);
+  const configured = readSyncOptions(flags.config);
+  const user = userText === undefined ? configured.authname : decode(userText, rest);
+  if (user === undefined) throw usage(rest, 'it does not say who logs in');
+  const security = (securityText?.toLowerCase() ?? 'offered') as CsyncAccess['security'];
+  const { tlsServerCa } = loadConfig({ file: flags.config });
+  const password =
+    flags.passwordFile === undefined
+      ? user === configured.authname
+        ? configured.password
+        : undefined
+      : readPasswordFile(flags.passwordFile);
+  if (password === undefined) {
+    throw new BackupError({
+      code: 'USAGE',
+      tried: 'log in as',
+      subject: user,
+      reason: 'no password is given',
+      remedy: 'Give --password-file PATH, of mode 0600, or sync_authname and sync_password in imapd.conf',
+    });
+  }
+  return {
+    host,
+    port,
+    security,
+    account: { user, password },
+    compression: isLoopback(host) ? 'never' : 'if offered',
+    ...(tlsServerCa !== undefined && { caFile: tlsServerCa }),
+  };
+}
+
+function decode(text: string, rest: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw usage(rest, 'the name of the user is not percent-encoded as in a URL');
+  }
+}
+
+function usage(rest: string, reason: string): BackupError {
+  return new BackupError({
+    code: 'USAGE',
+    tried: 'restore to',
+    subject: `csync:${rest}`,
+    reason,
+    remedy: REMEDY,
+  });
+}
