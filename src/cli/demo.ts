@@ -1,4 +1,7 @@
 /** `csync-backup demo`: the main job in under a minute, in a folder of its own, with nothing but this program. */
+import { hash } from 'node:crypto';
+import { globSync, readFileSync } from 'node:fs';
+import path from 'node:path';
 import { Command } from 'commander';
 import { BackupError } from '../platform/errors.ts';
 import { CsyncClient } from '../restore/csync-client.ts';
@@ -26,7 +29,7 @@ export function newDemoCommand(): Command {
   return new Command('demo')
     .description(
       'Start a server in a temporary folder, push generated mail to it, kill it in the middle, let it recover, ' +
-        'push the rest, then list, verify and compare what it holds.',
+        'push the rest, then list, verify, compare and restore what it holds.',
     )
     .option('--seed <number>', 'other numbers make other mail', String(SEED))
     .option('--keep', 'leave the folder behind')
@@ -87,6 +90,7 @@ class Demo {
     await this.#list();
     await this.#verify();
     await this.#dump();
+    await this.#restore();
     title('Stop');
     const status = await this.#server!.stop();
     this.#server = undefined;
@@ -216,6 +220,19 @@ class Demo {
       say(`$ csync-backup dump message ${guid} -u ${userid}`);
       this.#check(dumped.stdout.equals(this.#messages.get(guid)!), `${size} bytes, the same that were sent`);
     }
+  }
+
+  /** What the others are for: somebody's mail back, that of the user in whose push the server was killed. */
+  async #restore(): Promise<void> {
+    title('And back: the mail of one user as files');
+    const { userid, mailboxes } = this.#users[KILL_AT.user]!;
+    const folder = path.join(this.#site.dir, 'restored');
+    const args = ['restore', '-u', userid, '--to', `eml:${folder}`, '--in-place'];
+    show(`csync-backup ${args.join(' ')}`, await this.#site.runWell(args));
+    const files = globSync('**/*.eml', { cwd: folder }).map((name) => readFileSync(path.join(folder, name)));
+    const found = files.map((bytes) => hash('sha1', bytes)).sort();
+    const sent = mailboxes.flatMap(({ records }) => records.map(({ guid }) => guid)).sort();
+    this.#check(found.join() === sent.join(), `${files.length} files, each byte for byte what was sent`);
   }
 
   async #connect(): Promise<CsyncClient> {
