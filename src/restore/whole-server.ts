@@ -91,3 +91,14 @@ export function onlySince(plan: RestorePlan, since: number): RestorePlan {
   }));
   return { ...plan, mailboxes };
 }
+
+/**
+ * The plan less mailboxes to which nothing has come since then, for targets to which a mailbox goes as a whole. The
+ * INBOX stays: without it there is no user.
+ */
+export function onlyMailboxesSince(plan: RestorePlan, since: number): RestorePlan {
+  const mailboxes = plan.mailboxes.filter(
+    ({ mailbox, folders }) => mailbox.lastAppenddate >= since || folders.length === 0,
+  );
+  return { ...plan, mailboxes };
+}

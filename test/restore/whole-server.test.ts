@@ -4,9 +4,16 @@ import path from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BackupError } from '../../src/platform/errors.ts';
+import type { RestorePlan } from '../../src/restore/plan.ts';
 import { RestoreReport } from '../../src/restore/report.ts';
 import { ResumeFile, type ResumeHeader } from '../../src/restore/resume-file.ts';
-import { type Pass, restoreAll, type UserToRestore } from '../../src/restore/whole-server.ts';
+import {
+  onlyMailboxesSince,
+  onlySince,
+  type Pass,
+  restoreAll,
+  type UserToRestore,
+} from '../../src/restore/whole-server.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -120,6 +127,32 @@ describe('restoreAll', () => {
     expect(resume).toMatchObject({ isOld: true, header: HEADER });
     const { done } = await play(async () => new RestoreReport(), { resume, passes: ['all'] });
     expect(done).toEqual(['before all u2', 'all u1', 'all u0']);
+  });
+});
+
+describe('recent mail', () => {
+  const mailbox = (folders: string[], lastAppenddate: number, dates: number[]) => ({
+    mailbox: { lastAppenddate },
+    folders,
+    *records() {
+      for (const internaldate of dates) yield { internaldate };
+    },
+  });
+  const plan = {
+    mailboxes: [mailbox([], 5, [1, 5]), mailbox(['Old'], 9, [9, 2]), mailbox(['New'], 10, [10, 3, 11])],
+  } as unknown as RestorePlan;
+
+  test('is what is as new as that', () => {
+    const dates = onlySince(plan, 9).mailboxes.map(({ records }) =>
+      [...records()].map(({ internaldate }) => internaldate),
+    );
+    expect(dates).toEqual([[], [9], [10, 11]]);
+  });
+
+  test('or the INBOX and mailboxes to which something came since, whole', () => {
+    const { mailboxes } = onlyMailboxesSince(plan, 10);
+    expect(mailboxes.map(({ folders }) => folders.join('/'))).toEqual(['', 'New']);
+    expect([...mailboxes[1]!.records()]).toHaveLength(3);
   });
 });
 

@@ -9,7 +9,13 @@ import { compactTime, planRestore } from '../../restore/plan.ts';
 import { RestoreReport } from '../../restore/report.ts';
 import { ResumeFile } from '../../restore/resume-file.ts';
 import { Selection } from '../../restore/selection.ts';
-import { onlySince, type Pass, restoreAll, type UserToRestore } from '../../restore/whole-server.ts';
+import {
+  onlyMailboxesSince,
+  onlySince,
+  type Pass,
+  restoreAll,
+  type UserToRestore,
+} from '../../restore/whole-server.ts';
 import { Catalog } from '../../store/catalog.ts';
 import type { Moment } from '../../store/past-index.ts';
 import { momentOf } from '../moment-options.ts';
@@ -133,8 +139,8 @@ class AllUsersRun {
         into: this.#into,
         withSettings: settings ?? inPlace,
       });
-      const plan =
-        pass === 'recent' ? { ...onlySince(whole, this.#recentSince!), withSettings: false } : whole;
+      const only = this.#flags.identity ? onlyMailboxesSince : onlySince;
+      const plan = pass === 'recent' ? { ...only(whole, this.#recentSince!), withSettings: false } : whole;
       const report = new RestoreReport();
       if (plan.mailboxes.length === 0 && !plan.withSettings) return report;
       const target = await openTarget(targetOf(this.#flags.to, userid), this.#flags);
