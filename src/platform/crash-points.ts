@@ -97,10 +97,23 @@ export const STORE_CRASH_POINTS = [
   'reconstruct-renamed',
 ] as const;
 
+/** Every step of restoring into files, in their order. */
+export const RESTORE_CRASH_POINTS = [
+  /** A message was written under the name that it has until it is synced. */
+  'restore-file-written',
+  /** The files of a batch are synced, and have not got their names. */
+  'restore-files-synced',
+  /** One of them has got its name. */
+  'restore-file-renamed',
+  /** All have, but that is not synced. */
+  'restore-files-renamed',
+] as const;
+
 export type CrashPoint =
   | (typeof CRASH_POINTS)[number]
   | (typeof MAINTENANCE_CRASH_POINTS)[number]
-  | (typeof STORE_CRASH_POINTS)[number];
+  | (typeof STORE_CRASH_POINTS)[number]
+  | (typeof RESTORE_CRASH_POINTS)[number];
 
 const wanted = parse(process.env.CSYNC_BACKUP_CRASH_AT);
 const when = process.env.CSYNC_BACKUP_CRASH_WHEN;
@@ -117,7 +130,12 @@ export function crashPoint(name: CrashPoint): void {
 function parse(text: string | undefined): { name: CrashPoint; pass: number } | undefined {
   if (text === undefined || text === '') return undefined;
   const [name, pass] = text.split(':');
-  const known = [...CRASH_POINTS, ...MAINTENANCE_CRASH_POINTS, ...STORE_CRASH_POINTS];
+  const known = [
+    ...CRASH_POINTS,
+    ...MAINTENANCE_CRASH_POINTS,
+    ...STORE_CRASH_POINTS,
+    ...RESTORE_CRASH_POINTS,
+  ];
   const point = known.find((candidate) => candidate === name);
   if (point === undefined || !/^[1-9]\d*$/.test(pass ?? '1')) {
     throw new Error(`CSYNC_BACKUP_CRASH_AT=${text}: allowed is one of ${known.join(' ')}, with :N`);

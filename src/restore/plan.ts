@@ -1,5 +1,6 @@
 /** What is to be restored, and under which names. */
 import { mailboxDeletedAt, type NameRules, parseMailboxName } from '../csync/mailbox-name.ts';
+import { encodeMailboxName } from '../csync/modified-utf7.ts';
 import { BackupError } from '../platform/errors.ts';
 import { isLive, type Selection } from './selection.ts';
 import type { BackupSource, StoredMailbox, StoredRecord } from './source.ts';
@@ -31,13 +32,15 @@ export interface PlanOptions {
   userid: string;
   rules: NameRules;
   selection: Selection;
+  /** As a person writes it. */
   into: string | undefined;
   withSettings: boolean;
 }
 
 /** @throws BackupError NOT_FOUND for an object that the backup does not have */
 export function planRestore(source: BackupSource, options: PlanOptions): RestorePlan {
-  const { userid, rules, selection, into, withSettings } = options;
+  const { userid, rules, selection, withSettings } = options;
+  const into = options.into === undefined ? undefined : encodeMailboxName(options.into);
   const planned: PlannedMailbox[] = [];
   for (const mailbox of source.mailboxes({ deleted: true })) {
     const wanted = selection.ofMailbox(mailbox);

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { child, type Dlist, numberOf, parseDlist, textOf } from '../csync/dlist.ts';
 import { BackupError } from '../platform/errors.ts';
+import { ContentReader } from '../store/chunk/content-reader.ts';
 import { readContent } from '../store/chunk/reader.ts';
 import type { BackupIndex, MessageLocation } from '../store/index/backup-index.ts';
 import { damagedChunks } from '../store/index/damage.ts';
@@ -22,7 +23,7 @@ import {
 } from '../store/index/queries.ts';
 import type { OpenBackup } from '../store/open-backup.ts';
 import { scriptText } from '../store/script-text.ts';
-import { readMessage } from '../store/stored-message.ts';
+import { LinePlaces, type MessageReader, readMessage } from '../store/stored-message.ts';
 import type { CsyncAnnotation } from './csync-mailbox.ts';
 
 /** A mailbox as it stood; `deleted` says when it went, null for a live one. */
@@ -98,6 +99,8 @@ export class BackupSource {
   readonly #findCopies: (() => BackupIndex) | undefined;
   /** Where sound copies of messages lie; made when a message is found damaged. */
   #copies: BackupIndex | undefined;
+  /** Most who read one message read its neighbours next. */
+  readonly #reader: MessageReader;
   /** A moment in the past, in seconds; undefined: the latest state. */
   readonly at: number | undefined;
 
@@ -105,6 +108,7 @@ export class BackupSource {
   constructor(backup: OpenBackup, at?: number, findCopies?: () => BackupIndex) {
     this.#backup = backup;
     this.#findCopies = findCopies;
+    this.#reader = { content: new ContentReader(backup.fd), lines: new LinePlaces() };
     this.at = at;
   }
 
@@ -169,11 +173,12 @@ export class BackupSource {
     try {
       if (location.size <= WHOLE_BYTES) {
         const pieces: Uint8Array[] = [];
-        for (const piece of readMessage(fd, index, location, path)) pieces.push(Uint8Array.from(piece));
+        for (const piece of readMessage(fd, index, location, path, this.#reader))
+          pieces.push(Uint8Array.from(piece));
         yield* pieces;
         return;
       }
-      for (const piece of readMessage(fd, index, location, path)) {
+      for (const piece of readMessage(fd, index, location, path, this.#reader)) {
         hash.update(piece);
         handedOut += piece.length;
         yield piece;

@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import type { Config } from '../../config/config.ts';
 import { loadConfig } from '../../config/load.ts';
 import { BackupError } from '../../platform/errors.ts';
-import { folderPath } from '../../restore/files/folder-path.ts';
+import { safeName } from '../../restore/files/file-names.ts';
 import { withSource } from '../../restore/open-source.ts';
 import { compactTime, planRestore } from '../../restore/plan.ts';
 import { RestoreReport } from '../../restore/report.ts';
@@ -263,10 +263,7 @@ function usersOf(config: Config): UserToRestore[] {
 /** `{user}` is the userid, written so that it stands for one name in a path and in a URL. */
 function targetOf(template: string, userid: string): string {
   const name = printUserid(userid);
-  return template.replaceAll(
-    USER_PLACE,
-    ONE_USER.test(template) ? folderPath([name]) : encodeURIComponent(name),
-  );
+  return template.replaceAll(USER_PLACE, ONE_USER.test(template) ? safeName(name) : encodeURIComponent(name));
 }
 
 function refuseContradictions(objects: readonly string[], flags: AllUsersFlags): void {

@@ -1,9 +1,10 @@
 /** `--to`: where mail is restored to. */
 import { BackupError } from '../../platform/errors.ts';
 import type { RestoreTarget } from '../../restore/target.ts';
+import { FILE_KINDS } from './file-targets.ts';
 import type { RestoreFlags } from './restore.ts';
 
-interface TargetKind {
+export interface TargetKind {
   /** What stands before the colon. */
   scheme: string;
   form: string;
@@ -13,12 +14,7 @@ interface TargetKind {
 }
 
 const KINDS: readonly TargetKind[] = [
-  {
-    scheme: 'eml',
-    form: 'eml:DIR',
-    summary: 'a file for each message',
-    open: async (rest) => new (await import('../../restore/files/eml.ts')).EmlTarget(rest),
-  },
+  ...FILE_KINDS,
   {
     scheme: 'csync',
     form: 'csync://USER@HOST[:PORT]',

@@ -1,14 +1,14 @@
 /** A folder of EML files: one for each message, in a folder for each mailbox. */
 import fs from 'node:fs';
 import path from 'node:path';
-import { decodeMailboxName } from '../../csync/modified-utf7.ts';
-import { writeAllSync } from '../../platform/durable.ts';
-import { BackupError } from '../../platform/errors.ts';
-import { ioError } from '../../platform/io-error.ts';
 import type { PlannedMailbox, RestorePlan } from '../plan.ts';
 import type { RestoreReport } from '../report.ts';
+import type { StoredRecord } from '../source.ts';
 import type { Conflict, RestoreTarget } from '../target.ts';
-import { folderPath } from './folder-path.ts';
+import { DurableFiles, isThere, writeNames } from './durable-files.ts';
+import { placeMailboxes } from './file-names.ts';
+import { remarkSettings } from './settings-remark.ts';
+import { checkFolder, noteLoss } from './target-error.ts';
 
 /**
  * `DIR/INBOX/Sent/000001234.eml`: the message byte for byte, named by its UID, its modification time the internal
@@ -24,60 +24,61 @@ export class EmlTarget implements RestoreTarget {
   }
 
   async conflicts(plan: RestorePlan): Promise<Conflict[]> {
-    return plan.mailboxes
-      .map((planned) => this.#folderOf(planned))
-      .filter((folder) => fs.existsSync(folder))
+    checkFolder(this.#dir);
+    return [...placeMailboxes(plan).paths.values()]
+      .map((names) => path.join(this.#dir, ...names))
+      .filter(isThere)
       .map((what) => ({ what, effect: 'messages that are there already stay as they are' }));
   }
 
   async restore(plan: RestorePlan, report: RestoreReport): Promise<void> {
+    remarkSettings(plan, report);
+    const places = placeMailboxes(plan);
+    const files = new DurableFiles(this.#dir);
     for (const planned of plan.mailboxes) {
-      const folder = this.#folderOf(planned);
-      fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+      const folder = path.join(this.#dir, ...places.paths.get(planned)!);
+      await this.#mailbox(folder, planned, plan, report, files);
       report.mailboxes++;
-      for (const { uid, guid, size, internaldate } of planned.records()) {
-        const file = path.join(folder, `${String(uid).padStart(9, '0')}.eml`);
-        if (fs.existsSync(file)) {
-          report.wasPresent(size ?? 0);
-          continue;
-        }
-        try {
-          report.restored(writeMessage(file, plan.source.content(guid), internaldate));
-        } catch (error) {
-          if (!(error instanceof BackupError)) throw ioError(error, 'write', file);
-          if (error.code !== 'CHUNK_CORRUPT' && error.code !== 'NOT_FOUND') throw error;
-          const mailbox = planned.mailbox.mboxname;
-          const what = `message ${uid} of ${mailbox}`;
-          report.shortfall({ kind: 'damaged', what, mailbox, uid, guid, reason: error.reason });
-        }
-      }
     }
+    writeNames(files, this.#dir, places.cut);
+    await files.finish();
   }
 
   async close(): Promise<void> {}
 
-  #folderOf({ folders }: PlannedMailbox): string {
-    return path.join(this.#dir, folderPath(['INBOX', ...folders.map(decodeMailboxName)]));
+  async #mailbox(
+    folder: string,
+    planned: PlannedMailbox,
+    { source }: RestorePlan,
+    report: RestoreReport,
+    files: DurableFiles,
+  ): Promise<void> {
+    files.folder(folder);
+    for (const record of planned.records()) {
+      const { guid, size, internaldate } = record;
+      const file = path.join(folder, messageFile(record));
+      const another = path.join(folder, messageFile(record, true));
+      const there = fs.lstatSync(file, { throwIfNoEntry: false });
+      if (there !== undefined && (isThisMessage(there, record) || isThere(another))) {
+        report.wasPresent(size ?? 0);
+        continue;
+      }
+      try {
+        const free = there === undefined ? file : another;
+        report.restored(files.write(`${free}.part`, free, source.content(guid), internaldate));
+      } catch (error) {
+        noteLoss(report, planned, record, error);
+      }
+      await files.settle();
+    }
   }
 }
 
-/** Under another name until it is whole. @returns its size */
-function writeMessage(file: string, content: Iterable<Uint8Array>, time: number): number {
-  const part = `${file}.part`;
-  const fd = fs.openSync(part, 'w', 0o600);
-  let size = 0;
-  try {
-    for (const piece of content) {
-      writeAllSync(fd, [piece], size);
-      size += piece.length;
-    }
-    fs.futimesSync(fd, time, time);
-  } catch (error) {
-    fs.rmSync(part, { force: true });
-    throw error;
-  } finally {
-    fs.closeSync(fd);
-  }
-  fs.renameSync(part, file);
-  return size;
+/** In the order of UIDs when sorted by name; `another` where another message has this UID, from before a mailbox was made anew. */
+export function messageFile({ uid, guid }: Pick<StoredRecord, 'uid' | 'guid'>, another = false): string {
+  return `${String(uid).padStart(9, '0')}${another ? `-${guid}` : ''}.eml`;
+}
+
+function isThisMessage(there: fs.Stats, { size, internaldate }: StoredRecord): boolean {
+  return there.size === size && Math.trunc(there.mtimeMs / 1000) === internaldate;
 }

@@ -1,0 +1,17 @@
+/** `--to`: files. */
+import type { TargetKind } from './targets.ts';
+
+export const FILE_KINDS: readonly TargetKind[] = [
+  {
+    scheme: 'eml',
+    form: 'eml:DIR',
+    summary: 'a file for each message',
+    open: async (rest) => new (await import('../../restore/files/eml.ts')).EmlTarget(rest),
+  },
+  {
+    scheme: 'maildir',
+    form: 'maildir:DIR',
+    summary: 'a Maildir++, as Dovecot serves it',
+    open: async (rest) => new (await import('../../restore/files/maildir.ts')).MaildirTarget(rest),
+  },
+];
