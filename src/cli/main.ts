@@ -98,6 +98,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./restore/restore.ts')).newRestoreCommand(),
   },
   {
+    name: 'search',
+    summary: 'find messages in a backup',
+    load: async () => (await import('./restore/search.ts')).newSearchCommand(),
+  },
+  {
     name: 'status',
     summary: 'show what the running server is doing',
     load: async () => (await import('./status.ts')).newStatusCommand(),

@@ -129,10 +129,12 @@ function namesOf({ mboxname, uniqueid }: StoredMailbox, rules: NameRules): strin
   const parsed = parseMailboxName(mboxname, rules);
   const admin = toAdmin(mboxname, rules);
   const below = parsed.folders.join('/');
-  const names = [uniqueid, mboxname, formatMailboxName(parsed, rules), admin, decodeMailboxName(admin)];
+  // Objects are the bytes that were typed.
+  const typed = (name: string): string => Buffer.from(decodeMailboxName(name), 'utf8').toString('latin1');
+  const names = [uniqueid, mboxname, formatMailboxName(parsed, rules), admin, typed(admin)];
   if (parsed.localpart !== undefined && parsed.deletedSuffix === undefined) {
     const own = below === '' ? ['INBOX'] : [below, `INBOX/${below}`];
-    names.push(...own, ...own.map(decodeMailboxName));
+    names.push(...own, ...own.map(typed));
   }
   return names;
 }

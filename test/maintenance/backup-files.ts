@@ -37,6 +37,7 @@ export interface RecordText {
   content: string | Uint8Array;
   modseq?: number;
   flags?: string;
+  internaldate?: number;
 }
 
 export function mailboxLine(
@@ -46,8 +47,8 @@ export function mailboxLine(
 ): string {
   const { time = 1_700_000_000, uniqueid = `id-${mboxname}`, modseq = 10, command = 'APPLY' } = o;
   const list = records.map(
-    ({ uid, content, modseq: own = uid + 1, flags = '' }) =>
-      `%(UID ${uid} MODSEQ ${own} LAST_UPDATED 1700000000 FLAGS (${flags}) INTERNALDATE 1600000000 SIZE ${content.length} ` +
+    ({ uid, content, modseq: own = uid + 1, flags = '', internaldate = 1_600_000_000 }) =>
+      `%(UID ${uid} MODSEQ ${own} LAST_UPDATED 1700000000 FLAGS (${flags}) INTERNALDATE ${internaldate} SIZE ${content.length} ` +
       `GUID ${guidOf(content)} ANNOTATIONS (%(ENTRY /x USERID NIL VALUE {5}\r\n)\r\n(\r)))`,
   );
   return (

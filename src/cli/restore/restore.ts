@@ -152,7 +152,7 @@ async function runRestore(objects: string[], flags: RestoreFlags): Promise<void>
 }
 
 /** A backup that was named by its file belongs to whom its mailboxes say. */
-function useridOf({ userid, path }: SelectedBackup, source: BackupSource, rules: NameRules): string {
+export function useridOf({ userid, path }: SelectedBackup, source: BackupSource, rules: NameRules): string {
   if (userid !== undefined) return userid;
   for (const { mboxname } of source.mailboxes({ deleted: true })) return mailboxOwner(mboxname, rules);
   return path;
