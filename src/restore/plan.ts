@@ -35,11 +35,16 @@ export interface PlanOptions {
   /** As a person writes it. */
   into: string | undefined;
   withSettings: boolean;
+  /** An object for people, in errors. */
+  describe?(object: string): string;
 }
+
+/** Of those that are missing, so many are named. */
+const MAX_NAMED = 10;
 
 /** @throws BackupError NOT_FOUND for an object that the backup does not have */
 export function planRestore(source: BackupSource, options: PlanOptions): RestorePlan {
-  const { userid, rules, selection, withSettings } = options;
+  const { userid, rules, selection, withSettings, describe = (object) => object } = options;
   const into = options.into === undefined ? undefined : encodeMailboxName(options.into);
   const planned: PlannedMailbox[] = [];
   for (const mailbox of source.mailboxes({ deleted: true })) {
@@ -55,11 +60,14 @@ export function planRestore(source: BackupSource, options: PlanOptions): Restore
   }
   const missing = selection.unmatched();
   if (missing.length > 0) {
+    const named = missing.slice(0, MAX_NAMED).map(describe);
     const moment = source.at === undefined ? '' : ` at ${new Date(source.at * 1000).toISOString()}`;
     throw new BackupError({
       code: 'NOT_FOUND',
       tried: 'find',
-      subject: missing.join(', '),
+      subject:
+        named.join(', ') +
+        (missing.length > named.length ? ` and ${missing.length - named.length} more` : ''),
       reason: `the backup ${source.path} does not have it${moment}`,
       remedy: 'See csync-backup show mailboxes --deleted, and csync-backup search for messages',
     });

@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { parseMoment } from '../../src/cli/moment.ts';
 import { newSearchCommand } from '../../src/cli/restore/search.ts';
 import { guidOf, mailboxLine, messageLine } from '../maintenance/backup-files.ts';
 import { SmallStore } from '../support/small-store.ts';
@@ -53,23 +52,23 @@ describe('csync-backup search', () => {
         uniqueid: 'u-gruen',
         uid: 4,
         guid: guidOf(INVOICE),
-        internaldate: '2026-11-18T11:06:40.000Z',
+        internalDate: '2026-11-18T11:06:40.000Z',
         sizeBytes: INVOICE.length,
         flags: ['\\Seen', '$Work'],
         deleted: false,
-        expunged: null,
-        mailboxDeleted: null,
+        expungedAt: null,
+        mailboxDeletedAt: null,
         from: 'Büro <office@example.org>',
         to: 'anne@example.org',
         cc: null,
         subject: 'Your invoice \x1b[31m',
         messageId: null,
-        date: '2026-11-23T10:00:00.000Z',
+        sentAt: '2026-11-23T10:00:00.000Z',
       },
       expect.objectContaining({
         uid: 6,
         deleted: true,
-        expunged: expect.stringMatching(/^20/),
+        expungedAt: expect.stringMatching(/^20/),
         subject: 'Old invoice',
       }),
       { type: 'summary', userid: 'anne', found: 2, damaged: 0, absent: 0 },
@@ -108,10 +107,10 @@ describe('csync-backup search', () => {
     expect(await wrong()).toMatch(/none are named.*Give .*-u USERID/);
     expect(await wrong('anne', '-u', 'anne')).toMatch(/two are named/);
     expect(await wrong('anne', '--since', '2026-02-30')).toMatch(
-      /2026-02-30.*no day of the calendar. Give one such as 2026-11-20/,
+      /2026-02-30.*no such day.* Give one of 2026-11-20/,
     );
     expect(await wrong('anne', '--since', 'last week')).toMatch(
-      /no date or time. Give one such as 2026-11-20/,
+      /no time that is understood. Give one of 2026-11-20/,
     );
     expect(await wrong('anne', '--since', '3026-01-01')).toMatch(/still to come.*Check the year/);
     expect(await wrong('anne', '--larger', 'big')).toMatch(/no size. Give one such as 5000, 200K or 10M/);
@@ -133,17 +132,4 @@ describe('csync-backup search', () => {
       stderr: 'csync-backup: nothing found; --deleted looks at what was deleted too\n',
     });
   });
-});
-
-test('moments', () => {
-  const now = Date.UTC(2026, 10, 25, 12);
-  const day = (text: string) => new Date(text).getTime() / 1000;
-  expect(parseMoment('2026-11-20', now)).toBe(day('2026-11-20T00:00:00'));
-  expect(parseMoment('2026-11-20 14:05', now)).toBe(day('2026-11-20T14:05:00'));
-  expect(parseMoment('2026-11-20T14:05:06Z', now)).toBe(day('2026-11-20T14:05:06Z'));
-  expect(parseMoment('2026-11-20 14:05+01:30', now)).toBe(day('2026-11-20T12:35:00Z'));
-  expect(parseMoment('12h', now)).toBe(now / 1000 - 12 * 3600);
-  expect(parseMoment('yesterday', now)).toBe(new Date(2026, 10, 24).getTime() / 1000);
-  for (const wrong of ['', '2026', '20.11.2026', '2026-13-01', '2026-11-20 25:00', '-', '5', 'h'])
-    expect(() => parseMoment(wrong, now), wrong).toThrow();
 });

@@ -270,7 +270,7 @@ function refuseContradictions(objects: readonly string[], flags: AllUsersFlags):
   const refuse = (reason: string, remedy: string): never => {
     throw new BackupError({ code: 'USAGE', tried: 'restore', subject: 'all users', reason, remedy });
   };
-  const one = ['user', 'mailbox', 'file'] as const;
+  const one = ['user', 'mailbox', 'file', 'fromFile'] as const;
   if (objects.length > 0 || one.some((key) => flags[key] !== undefined)) {
     refuse('single backups or objects are named, too', 'Leave out either --all-users or what is named');
   }

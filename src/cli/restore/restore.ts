@@ -15,7 +15,8 @@ import { helpText } from '../help-text.ts';
 import { addMomentOptions, type MomentFlags, momentOf, sourceOutput } from '../moment-options.ts';
 import { Progress } from '../progress.ts';
 import { type SelectedBackup, selectBackup } from '../select-backups.ts';
-import { printUserid } from '../userid-text.ts';
+import { printUserid, useridOf as useridText } from '../userid-text.ts';
+import { describeObject, readObjectFile } from './object-file.ts';
 import { openTarget, TARGET_FORMS } from './targets.ts';
 
 export interface RestoreFlags extends MomentFlags {
@@ -25,6 +26,7 @@ export interface RestoreFlags extends MomentFlags {
   mailbox?: string;
   file?: string;
   allUsers?: boolean;
+  fromFile?: string;
   into?: string;
   inPlace?: boolean;
   settings?: boolean;
@@ -54,6 +56,10 @@ export function newRestoreCommand(): Command {
     .option('-A, --all-users', 'from all backups; {user} in the target stands for the userid')
     .addOption(configOption());
   return addMomentOptions(command)
+    .option(
+      '--from-file <path>',
+      'objects from a file, one a line, or what search has printed; - for standard input',
+    )
     .option('--into <folder>', 'the folder that all is put into (default: RESTORED-TIME)')
     .option('--in-place', 'put everything where it was')
     .option(
@@ -97,6 +103,10 @@ export function newRestoreCommand(): Command {
             'all of anne on a new Cyrus server, as it was',
           ],
           ['csync-backup restore -u anne --to eml:/tmp/anne Sent -n', 'what restoring one mailbox would do'],
+          [
+            'csync-backup search anne --subject invoice --json | csync-backup restore -u anne --from-file - --to eml:out',
+            'what search finds',
+          ],
           ['csync-backup restore -u anne --to eml:/tmp/anne --at "2026-11-20 14:00"', 'all as it was then'],
         ],
         [0, 64, 65, 69, 74, 75, 77, 78],
@@ -105,16 +115,19 @@ export function newRestoreCommand(): Command {
     .action(runRestore);
 }
 
-async function runRestore(objects: string[], flags: RestoreFlags): Promise<void> {
-  if (flags.allUsers) return await (await import('./all-users.ts')).restoreAllUsers(objects, flags);
+async function runRestore(named: string[], flags: RestoreFlags): Promise<void> {
+  if (flags.allUsers) return await (await import('./all-users.ts')).restoreAllUsers(named, flags);
   const config = loadConfig({ file: flags.config });
   const selected = selectBackup(flags);
+  const listed =
+    flags.fromFile === undefined ? undefined : await readObjectFile(flags.fromFile, selected.userid);
+  const objects = [...named.map(useridText), ...(listed?.lines.keys() ?? [])];
   const out = new Output(flags.json ?? false);
   const opening = sourceOutput();
   await withSource(selected.path, { config, moment: momentOf(flags), ...opening }, async (source) => {
     opening.clear();
     const selection = new Selection(source, {
-      objects: objects.map((object) => Buffer.from(object, 'utf8').toString('latin1')),
+      objects,
       rules: config,
       recursive: flags.recursive ?? false,
       deleted: flags.deleted ?? false,
@@ -125,6 +138,7 @@ async function runRestore(objects: string[], flags: RestoreFlags): Promise<void>
       userid: useridOf(selected, source, config),
       rules: config,
       selection,
+      describe: (object) => (listed === undefined ? printUserid(object) : describeObject(object, listed)),
       into: flags.inPlace ? undefined : (flags.into ?? `RESTORED-${compactTime(Date.now() / 1000)}`),
       withSettings: flags.settings ?? (flags.inPlace === true && objects.length === 0),
     });

@@ -6,6 +6,7 @@ import { parseSize, ValueError } from '../../config/units.ts';
 import { isDeletedMailbox, toAdmin } from '../../csync/mailbox-name.ts';
 import { decodeMailboxName } from '../../csync/modified-utf7.ts';
 import { BackupError } from '../../platform/errors.ts';
+import { withSource } from '../../restore/open-source.ts';
 import {
   type Found,
   type Hit,
@@ -14,18 +15,17 @@ import {
   type Unread,
 } from '../../restore/search/search.ts';
 import { Selection } from '../../restore/selection.ts';
-import { BackupSource } from '../../restore/source.ts';
-import { withBackup } from '../../store/open-backup.ts';
 import { configOption } from '../config-option.ts';
 import { helpText } from '../help-text.ts';
-import { momentOption } from '../moment.ts';
+import { addMomentOptions, type MomentFlags, momentOf, sourceOutput } from '../moment-options.ts';
 import { Progress } from '../progress.ts';
 import { selectBackup } from '../select-backups.ts';
 import { LineWriter } from '../standard-output.ts';
+import { parseTime, TIME_FORMS } from '../time-option.ts';
 import { printUserid } from '../userid-text.ts';
 import { useridOf } from './restore.ts';
 
-interface SearchFlags {
+interface SearchFlags extends MomentFlags {
   config?: string;
   user?: string;
   mailbox?: string;
@@ -78,10 +78,10 @@ export function newSearchCommand(): Command {
       ).argParser((value: string, before: SearchFlags['header'] = []) => [...before, parseHeader(value)]),
     )
     .addOption(texts('--text <text>', 'in the header or in the text of the message, which takes longer'))
-    .addOption(momentOption('--since <time>', 'that arrived then or later (internal date)'))
-    .addOption(momentOption('--before <time>', 'that arrived before'))
-    .addOption(momentOption('--sent-since <time>', 'that say they were sent then or later (field Date)'))
-    .addOption(momentOption('--sent-before <time>', 'that say they were sent before'))
+    .addOption(times('--since <time>', `that arrived then or later (internal date): ${TIME_FORMS}`))
+    .addOption(times('--before <time>', 'that arrived before'))
+    .addOption(times('--sent-since <time>', 'that say they were sent then or later (field Date)'))
+    .addOption(times('--sent-before <time>', 'that say they were sent before'))
     .addOption(sizes('--larger <size>', 'larger than so many bytes, or K, M, G'))
     .addOption(sizes('--smaller <size>', 'smaller'))
     .addOption(
@@ -94,7 +94,7 @@ export function newSearchCommand(): Command {
     .option('-r, --recursive', 'and in those below it')
     .option('--deleted', 'among expunged messages and in deleted mailboxes as well')
     .option('--json', 'one JSON object a line, with a type: message, unread and at the end summary');
-  return command
+  return addMomentOptions(command)
     .addHelpText(
       'after',
       helpText(
@@ -120,8 +120,9 @@ async function runSearch(userid: string | undefined, flags: SearchFlags): Promis
     throw unfit('a user', 'two are named', 'Give one of them');
   const selected = selectBackup({ user: userid ?? flags.user, mailbox, file, config: configFile });
   const config = loadConfig({ file: configFile });
-  await withBackup(selected.path, async (backup) => {
-    const source = new BackupSource(backup);
+  const opening = sourceOutput();
+  await withSource(selected.path, { config, moment: momentOf(flags), ...opening }, async (source) => {
+    opening.clear();
     const output = new SearchOutput(flags, config, useridOf(selected, source, config));
     let progress: Progress | undefined;
     const options: SearchOptions = {
@@ -312,12 +313,12 @@ class SearchOutput {
       uniqueid: printUserid(mailbox.uniqueid),
       uid,
       guid,
-      internaldate: iso(internaldate),
+      internalDate: iso(internaldate),
       sizeBytes: size ?? null,
       flags: flags.map(printUserid),
       deleted: this.#isDeleted(of),
-      expunged: expunged === undefined ? null : iso(expunged),
-      mailboxDeleted: mailbox.deleted === null ? null : iso(mailbox.deleted),
+      expungedAt: expunged === undefined ? null : iso(expunged),
+      mailboxDeletedAt: mailbox.deleted === null ? null : iso(mailbox.deleted),
     };
   }
 
@@ -343,7 +344,7 @@ function factsOf({ facts }: Hit): object {
     cc: cc ?? null,
     subject: subject ?? null,
     messageId: messageId ?? null,
-    date: sentAt === undefined || sentAt === null ? null : iso(sentAt),
+    sentAt: sentAt === undefined || sentAt === null ? null : iso(sentAt),
   };
 }
 
@@ -364,6 +365,11 @@ function texts(flags: string, description: string): Option {
     ...before,
     value,
   ]);
+}
+
+function times(flags: string, description: string): Option {
+  const option = new Option(flags, description);
+  return option.argParser((text: string) => parseTime(text, option.long!));
 }
 
 function sizes(flags: string, description: string): Option {

@@ -65,11 +65,12 @@ export class Candidates {
 
   #enter(): void {
     if (this.#waiting.length === 0) return;
-    this.#index.beginRead();
+    const isOurs = !this.#index.inTransaction;
+    if (isOurs) this.#index.beginRead();
     try {
       for (const [mailbox, record] of this.#waiting) this.#enterOne(mailbox, record);
     } finally {
-      this.#index.commit();
+      if (isOurs) this.#index.commit();
     }
     this.#waiting = [];
   }

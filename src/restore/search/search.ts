@@ -9,7 +9,9 @@ import type { SegmentStart } from '../../store/chunk/writer.ts';
 import type { SearchedChunk, SearchResult, SearchTask } from '../../store/search/chunk-search.ts';
 import {
   type ContentConditions,
+  ContentMatcher,
   type MessageFacts,
+  MessageSearch,
   needsContent,
 } from '../../store/search/message-search.ts';
 import type { Selection } from '../selection.ts';
@@ -84,30 +86,28 @@ export async function* searchBackup(
       results.catch(() => {}); // awaited when its turn comes; another may fail first
       running.push({ group, results });
     };
-    const absent = needsContent(options.content) ? ABSENT : undefined;
+    const again = new SecondLook(source, options.content);
     for (const candidate of candidates.inFileOrder()) {
       if (candidate.place === undefined) {
         const [mailbox, message] = [mailboxes[candidate.mailbox]!, candidate];
-        if (absent === undefined) yield { type: 'hit', mailbox, message, facts: null };
-        else yield { type: 'unread', mailbox, message, kind: 'absent', reason: absent };
+        const found = needsContent(options.content) ? again.lookAt(candidate.guid) : { facts: null };
+        if (found !== undefined) yield foundAs(found, mailbox, message);
         continue;
       }
       const full = groups.add(candidate);
       if (full === undefined) continue;
       start(full);
-      if (running.length > 2 * pool.threads) yield* foundIn(running.shift()!, mailboxes, options);
+      if (running.length > 2 * pool.threads) yield* foundIn(running.shift()!, mailboxes, again, options);
     }
     const last = groups.take();
     if (last !== undefined) start(last);
-    while (running.length > 0) yield* foundIn(running.shift()!, mailboxes, options);
+    while (running.length > 0) yield* foundIn(running.shift()!, mailboxes, again, options);
   } finally {
     await Promise.allSettled(running.map(({ results }) => results));
     await pool.stop();
     candidates.close();
   }
 }
-
-const ABSENT = 'the backup has its envelope only: its content never came, or was lost to damage';
 
 /**
  * @returns the sum of the sizes of what it has put among the candidates
@@ -156,16 +156,51 @@ function fits(record: StoredRecord, conditions: IndexConditions): boolean {
 async function* foundIn(
   { group, results }: { group: Group; results: Promise<SearchResult[]> },
   mailboxes: readonly StoredMailbox[],
+  again: SecondLook,
   { onProgress }: SearchOptions,
 ): AsyncGenerator<Found, void> {
   for (const result of await results) {
-    for (const message of group.copies[result.message]!) {
-      const mailbox = mailboxes[message.mailbox]!;
-      if ('facts' in result) yield { type: 'hit', mailbox, message, facts: result.facts };
-      else yield { type: 'unread', mailbox, message, kind: 'damaged', reason: result.reason };
-    }
+    const copies = group.copies[result.message]!;
+    const found = 'facts' in result ? result : again.lookAt(copies[0]!.guid);
+    if (found === undefined) continue;
+    for (const message of copies) yield foundAs(found, mailboxes[message.mailbox]!, message);
   }
   onProgress?.(group.bytes);
+}
+
+type Look = { facts: MessageFacts | null } | Pick<Unread, 'kind' | 'reason'>;
+
+function foundAs(found: Look, mailbox: StoredMailbox, message: Candidate): Found {
+  if ('facts' in found) return { type: 'hit', mailbox, message, facts: found.facts };
+  return { type: 'unread', mailbox, message, kind: found.kind, reason: found.reason };
+}
+
+/** Messages that are not where the index says, or are damaged there: restore may find them elsewhere. */
+class SecondLook {
+  readonly #source: BackupSource;
+  readonly #matcher: ContentMatcher;
+
+  constructor(source: BackupSource, conditions: ContentConditions) {
+    this.#source = source;
+    this.#matcher = new ContentMatcher(conditions);
+  }
+
+  /** @returns undefined if it is not what is looked for */
+  lookAt(guid: string): Look | undefined {
+    const search = new MessageSearch(this.#matcher);
+    try {
+      let goesOn = true;
+      // To the end: only there it is known whether the message is what its GUID says.
+      for (const piece of this.#source.content(guid)) goesOn = goesOn && search.push(piece);
+    } catch (error) {
+      if (!(error instanceof BackupError)) throw error;
+      const { code, reason } = error;
+      if (code !== 'CHUNK_CORRUPT' && code !== 'NOT_FOUND') throw error;
+      return { kind: code === 'NOT_FOUND' ? 'absent' : 'damaged', reason };
+    }
+    const facts = search.finish();
+    return facts && { facts };
+  }
 }
 
 /** What a thread does, and whose messages those are. */
