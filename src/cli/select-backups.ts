@@ -85,8 +85,17 @@ export function* eachBackup(flags: SelectFlags): Generator<SelectedBackup, void>
 export function selectBackup(
   flags: { user?: string; mailbox?: string; file?: string } & ConfigFlag,
 ): SelectedBackup {
-  const listOf = (value: string | undefined) => (value === undefined ? undefined : [value]);
   const { user, mailbox, file, config } = flags;
+  if (user === undefined && mailbox === undefined && file === undefined) {
+    throw new BackupError({
+      code: 'USAGE',
+      tried: 'choose',
+      subject: 'a backup',
+      reason: 'none is named',
+      remedy: 'Give one of -u USERID, -m MAILBOX, -f PATH. csync-backup list has the users',
+    });
+  }
+  const listOf = (value: string | undefined) => (value === undefined ? undefined : [value]);
   return selectBackups({
     user: listOf(user),
     mailbox: listOf(mailbox),

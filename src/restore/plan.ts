@@ -2,6 +2,7 @@
 import { mailboxDeletedAt, type NameRules, parseMailboxName } from '../csync/mailbox-name.ts';
 import { encodeMailboxName } from '../csync/modified-utf7.ts';
 import { BackupError } from '../platform/errors.ts';
+import { familiarName, nearNames } from './near-names.ts';
 import { isLive, type Selection } from './selection.ts';
 import type { BackupSource, StoredMailbox, StoredRecord } from './source.ts';
 
@@ -47,7 +48,9 @@ export function planRestore(source: BackupSource, options: PlanOptions): Restore
   const { userid, rules, selection, withSettings, describe = (object) => object } = options;
   const into = options.into === undefined ? undefined : encodeMailboxName(options.into);
   const planned: PlannedMailbox[] = [];
+  const names: string[] = [];
   for (const mailbox of source.mailboxes({ deleted: true })) {
+    if (names.length < NAMES_TO_COMPARE) names.push(familiarName(mailbox, rules));
     const wanted = selection.ofMailbox(mailbox);
     if (wanted === undefined) continue;
     const folders = foldersOf(mailbox, rules);
@@ -59,20 +62,34 @@ export function planRestore(source: BackupSource, options: PlanOptions): Restore
     planned.push({ mailbox, folders: into === undefined ? folders : [into, ...folders], records });
   }
   const missing = selection.unmatched();
-  if (missing.length > 0) {
-    const named = missing.slice(0, MAX_NAMED).map(describe);
-    const moment = source.at === undefined ? '' : ` at ${new Date(source.at * 1000).toISOString()}`;
-    throw new BackupError({
-      code: 'NOT_FOUND',
-      tried: 'find',
-      subject:
-        named.join(', ') +
-        (missing.length > named.length ? ` and ${missing.length - named.length} more` : ''),
-      reason: `the backup ${source.path} does not have it${moment}`,
-      remedy: 'See csync-backup show mailboxes --deleted, and csync-backup search for messages',
-    });
-  }
+  if (missing.length > 0) throw notThere(source, missing, names, describe);
   return { source, userid, rules, into, mailboxes: planned, withSettings };
+}
+
+/** Names that are looked through for what somebody may have meant. */
+const NAMES_TO_COMPARE = 10_000;
+const GUID = /^[0-9a-f]{40}$/;
+
+function notThere(
+  source: BackupSource,
+  missing: readonly string[],
+  names: readonly string[],
+  describe: (object: string) => string,
+): BackupError {
+  const moment = source.at === undefined ? '' : ` at ${new Date(source.at * 1000).toISOString()}`;
+  const named = missing.slice(0, MAX_NAMED);
+  const more = missing.length > named.length ? ` and ${missing.length - named.length} more` : '';
+  const near = named.flatMap((object) =>
+    GUID.test(object) ? [] : nearNames(Buffer.from(object, 'latin1').toString('utf8'), names),
+  );
+  const meant = near.length === 0 ? '' : `Did you mean ${[...new Set(near)].join(', ')}? `;
+  return new BackupError({
+    code: 'NOT_FOUND',
+    tried: 'find',
+    subject: named.map(describe).join(', ') + more,
+    reason: `the backup ${source.path} does not have it${moment}`,
+    remedy: `${meant}See csync-backup show mailboxes for what there is, and csync-backup search for messages`,
+  });
 }
 
 /** One that is gone may have the name of one that lives, so it says when it went. */

@@ -60,9 +60,12 @@ describe('csync-backup restore', () => {
     const args = ['restore', '-u', 'anne', '--to', `eml:${store.folder}/out`, '--in-place', '--json'];
     const ran = store.run([...args, guid]);
     expect(JSON.parse(ran.stdout)).toMatchObject({ type: 'summary', messages: 1, bytes: 5, mailboxes: 1 });
+    expect(store.run([...args, 'sent']).stderr).toContain('Did you mean Sent?');
     const refused = store.run([...args, 'Drafts', 'user.anne']);
     expect(refused.status).toBe(65);
-    expect(refused.stderr).toMatch(/NOT_FOUND: cannot find Drafts: .* See csync-backup show mailboxes/);
+    expect(refused.stderr).toMatch(/NOT_FOUND: cannot find Drafts: .* See csync-backup show mailboxes for/);
+    expect(store.run(['restore', '-u', 'anne']).stderr).toMatch(/USAGE: .*no target.*eml:DIR/);
+    expect(store.run(['restore', '--to', 'eml:out']).stderr).toMatch(/USAGE: .*-u USERID/);
     expect(store.run(['restore', '-u', 'anne', '--to', 'tape:1']).stderr).toMatch(
       /USAGE: .*no such kind of target/,
     );

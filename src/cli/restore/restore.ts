@@ -49,7 +49,7 @@ export function newRestoreCommand(): Command {
         'RESTORED-TIME unless --into or --in-place says otherwise.',
     )
     .argument('[objects...]', 'what to restore')
-    .requiredOption('-t, --to <target>', `where to: ${TARGET_FORMS}`)
+    .option('-t, --to <target>', `where to: ${TARGET_FORMS}`)
     .option('-u, --user <userid>', 'from the backup of this user; %SHARED for shared mailboxes')
     .option('-m, --mailbox <name>', 'from the backup that holds this mailbox')
     .option('-f, --file <path>', 'from the backup in this data file')
@@ -116,6 +116,7 @@ export function newRestoreCommand(): Command {
 }
 
 async function runRestore(named: string[], flags: RestoreFlags): Promise<void> {
+  if (flags.to === undefined) throw noTarget();
   if (flags.allUsers) return await (await import('./all-users.ts')).restoreAllUsers(named, flags);
   const config = loadConfig({ file: flags.config });
   const selected = selectBackup(flags);
@@ -185,6 +186,16 @@ function showPlan(plan: RestorePlan, out: Output, isDryRun: boolean): number {
     if (isDryRun) out.mailbox(planned, plan, messages, bytes);
   }
   return total;
+}
+
+function noTarget(): BackupError {
+  return new BackupError({
+    code: 'USAGE',
+    tried: 'restore to',
+    subject: '(nothing)',
+    reason: 'no target is named',
+    remedy: `Give --to with one of ${TARGET_FORMS}`,
+  });
 }
 
 function notWhole(): BackupError {
