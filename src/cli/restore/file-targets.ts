@@ -14,4 +14,10 @@ export const FILE_KINDS: readonly TargetKind[] = [
     summary: 'a Maildir++, as Dovecot serves it',
     open: async (rest) => new (await import('../../restore/files/maildir.ts')).MaildirTarget(rest),
   },
+  {
+    scheme: 'mbox',
+    form: 'mbox:DIR',
+    summary: 'an mbox file for each mailbox',
+    open: async (rest) => new (await import('../../restore/files/mbox.ts')).MboxTarget(rest),
+  },
 ];

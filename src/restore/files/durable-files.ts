@@ -145,7 +145,7 @@ function makeFolder(folder: string): void {
 }
 
 /** Errors of the file, and not those of what is written into it. */
-function attempt<T>(call: () => T, failed: (error: unknown) => Error): T {
+export function attempt<T>(call: () => T, failed: (error: unknown) => Error): T {
   try {
     return call();
   } catch (error) {

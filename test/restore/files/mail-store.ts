@@ -48,13 +48,18 @@ export class MailStore extends SmallStore {
   constructor(mailboxes: readonly SampleMailbox[] = MAILBOXES, more: string[] = []) {
     super();
     const all = [...mailboxes, { name: 'Lost', records: [{ uid: 1, content: LOST }] }];
-    const contents = [
-      ...new Set(mailboxes.flatMap(({ records }) => records.map(({ content }) => content as string))),
-    ];
+    const contents = new Set(
+      mailboxes.flatMap(({ records }) => records.map(({ content }) => content as string)),
+    );
+    contents.delete(LOST);
     const lines = all.map(({ name, records }) =>
       mailboxLine(name === '' ? 'user.anne' : `user.anne.${name}`, records),
     );
-    using sample = new SampleBackup([[messageLine([LOST])], [messageLine(contents)], [...lines, ...more]]);
+    using sample = new SampleBackup([
+      [messageLine([LOST])],
+      [messageLine([...contents])],
+      [...lines, ...more],
+    ]);
     this.dataPath = path.join(this.folder, 'one', 'anne_x1Y2z3');
     fs.copyFileSync(sample.dataPath, this.dataPath);
     fs.copyFileSync(sample.indexPath, `${this.dataPath}.index`);
