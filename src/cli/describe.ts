@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import { Command } from 'commander';
 import { BACKUPD_USAGE } from './compat/backupd.ts';
-import { CTL_BACKUPS_USAGE, CYR_BACKUP_USAGE } from './compat/usage-text.ts';
+import { CTL_BACKUPS_USAGE, CYR_BACKUP_USAGE, RESTORE_USAGE } from './compat/usage-text.ts';
 
 /** Where the reference begins in the page. */
 const HEADING = '## Reference\n';
@@ -32,6 +32,7 @@ function describeCommands(commands: readonly Command[]): string {
   for (const [name, usage] of [
     ['ctl_backups', CTL_BACKUPS_USAGE],
     ['cyr_backup', CYR_BACKUP_USAGE],
+    ['restore', RESTORE_USAGE],
     ['backupd', BACKUPD_USAGE],
   ] as const) {
     sections.push(section(name, usage));

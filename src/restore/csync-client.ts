@@ -15,6 +15,7 @@ import {
   parseFinal,
   parseImapFinal,
   parseLine,
+  unexpected,
 } from './csync-reply.ts';
 
 /** A message to be sent; `content` yields exactly `size` bytes. */
@@ -366,6 +367,8 @@ export class CsyncClient {
   async #readGreeting(): Promise<void> {
     const greeting: Greeting = { saslMechanisms: [], capabilities: [], text: '' };
     const final = await this.#readUnits((unit) => {
+      if (!unit.toString('latin1', 0, 2).startsWith('* '))
+        throw unexpected(unit, 'no csync server greets so');
       const words = unit.toString('latin1', 2).trim().toUpperCase().split(/ +/);
       if (words[0] === 'SASL') greeting.saslMechanisms.push(...words.slice(1));
       else greeting.capabilities.push(words.join(' '));

@@ -70,7 +70,8 @@ export function parseLine(unit: Buffer): CsyncLine {
   }
 }
 
-function unexpected(unit: Buffer, reason: string): BackupError {
+/** For what no csync server says. */
+export function unexpected(unit: Buffer, reason: string): BackupError {
   return new BackupError({
     code: 'UNAVAILABLE',
     tried: 'understand the line',

@@ -26,6 +26,11 @@ const LOAD: Record<string, () => Promise<CompatProgram>> = {
     const { CYR_BACKUP_USAGE } = await import('./usage-text.ts');
     return { run: cyrBackup, usage: CYR_BACKUP_USAGE };
   },
+  restore: async () => {
+    const { restore } = await import('./restore.ts');
+    const { RESTORE_USAGE } = await import('./usage-text.ts');
+    return { run: restore, usage: RESTORE_USAGE };
+  },
 };
 
 export function isCompatProgram(name: string): boolean {

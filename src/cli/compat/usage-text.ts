@@ -96,3 +96,54 @@ Exit statuses:
     75  the backup or what was asked for was not found, or is damaged
     78  wrong configuration
 `;
+
+export const RESTORE_USAGE = `Usage:
+    restore [options] server [mode] backup [mboxname | uniqueid | guid]...
+
+The server is HOST[:PORT]: imapd with replication, or sync_server. Without a port imap is tried, then csync.
+
+Options:
+    -A, --override-acl [acl]
+                        # apply this ACL to mailboxes that are made (empty: the default of the owner)
+    -C file             # configuration file (default: /etc/imapd.conf)
+    -D, --keep-deletedprefix
+                        # deleted mailboxes come back as deleted ones
+    -F, --input-file file
+                        # read mailboxes and messages from a file, one a line (-: standard input)
+    -L, --local-only    # no mupdate
+    -M, --dest-mailbox mboxname
+                        # restore everything to this mailbox
+    -P, --dest-partition partition
+                        # make mailboxes on this partition
+    -U, --keep-uidvalidity
+                        # as it was: unique ids, UIDs, modseqs
+    -X, --skip-expunged # no expunged messages
+    -a, --all-mailboxes # all mailboxes in the backup
+    -n, --dry-run       # do nothing (with -v: say what would be done)
+    -r, --recursive     # submailboxes as well
+    -v, --verbose       # say more
+    -w, --delayed-startup seconds
+                        # wait first
+    -x, --only-expunged # only expunged messages, which are then not expunged any more
+    -z, --require-compression
+                        # fail if the connection cannot be compressed
+        --help
+
+Modes:
+    -f, --file          # backup is a data file
+    -m, --mailbox       # backup is the name of a mailbox in it
+    -u, --userid        # backup is a userid (default)
+
+The user is sync_authname with sync_password of the configuration file, an admin of the server.
+
+Examples:
+    restore -v -U -a mail.example.com anne
+    restore mail.example.com anne user/anne/Sent
+    restore -M user/anne/Found mail.example.com anne 2aae6c35c94fcfb415dbe95f408b9ce91ee846ed
+
+Exit statuses:
+    0   done
+    64  wrong usage
+    75  the backup or an object was not found, or something was not restored
+    78  wrong configuration
+`;

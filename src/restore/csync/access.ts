@@ -24,6 +24,8 @@ export interface CsyncAccess extends CsyncAddress {
   caFile?: string;
   compression?: 'if offered' | 'required' | 'never';
   timeoutMs?: number;
+  /** Without a port: whether that of imap is tried. */
+  tryImap?: boolean;
 }
 
 const IMAP_PORT = 143;
@@ -44,8 +46,8 @@ export function addressText({ host, port, security }: CsyncAddress): string {
  */
 export async function openCsync(access: CsyncAccess): Promise<CsyncClient> {
   const { port, security } = access;
-  const defaults = [security === 'tls' ? IMAPS_PORT : IMAP_PORT, servicePort('csync') ?? CSYNC_PORT];
-  const ports = port === undefined ? defaults : [port];
+  const imap = access.tryImap === false ? [] : [security === 'tls' ? IMAPS_PORT : IMAP_PORT];
+  const ports = port === undefined ? [...imap, servicePort('csync') ?? CSYNC_PORT] : [port];
   const failures: BackupError[] = [];
   for (const tried of ports) {
     try {

@@ -36,12 +36,10 @@ export interface RestoredMailbox {
   keepsIdentity: boolean;
   /** Those that are wanted, by UID. */
   records(): Iterable<StoredRecord>;
-  /**
-   * What becomes of expunged ones where messages are added: messages like others, or messages that are expunged there as
-   * well. With identity they stay expunged, and come with their content only if `keepsExpunged`.
-   */
+  /** What becomes of expunged ones that are added: messages like others, or messages that are expunged there as well. */
   expungedBecome: 'live' | 'expunged';
-  keepsExpunged: boolean;
+  /** What comes of expunged ones with identity, where they stay expunged. */
+  expungedWithIdentity: 'nothing' | 'envelope' | 'all';
 }
 
 export interface MailboxRestoreOptions {
@@ -61,6 +59,7 @@ const BATCH_RECORDS = 4096;
 const BATCH_BYTES = 128 << 20;
 const LOCK_TRIES = 5;
 const LOCK_WAIT_MS = 2000;
+const ENVELOPE_ONLY = 'the backup has its envelope only';
 const OURS = { nonSynchronising: true };
 /** Counts changes of the old user's mailboxes. */
 const CREATED_MODSEQ = '/vendor/cmu/cyrus-imapd/createdmodseq';
@@ -96,7 +95,7 @@ export class MailboxRestore {
     const { source, report } = this.#options;
     for (const record of source.records(mailbox)) {
       if (record.isHere) report.wasPresent(record.size ?? 0);
-      else this.#lost(mailbox, record, 'the backup has its envelope only');
+      else this.#lost(mailbox, record, ENVELOPE_ONLY);
     }
   }
 
@@ -123,13 +122,17 @@ export class MailboxRestore {
       for (const { stored } of records) if (stored.expunged === undefined) report.restored(stored.size ?? 0);
       await this.#client.restart();
     };
-    for (const record of source.records(mailbox, { expunged: true })) {
+    const expunged = item.expungedWithIdentity !== 'nothing';
+    for (const record of source.records(mailbox, { expunged })) {
       if (record.uid > part.lastUid) {
         if (batch.isFull) await flush(batch.lastUid);
-        batch.add(record, record.expunged === undefined && !record.isHere);
+        batch.add(record);
       } else if (record.expunged === undefined && part.isExact) {
-        sum.add(recordOf(record, false));
-        report.wasPresent(record.size ?? 0);
+        if (!record.isHere) this.#lost(mailbox, record, ENVELOPE_ONLY);
+        else {
+          sum.add(recordOf(record, false));
+          report.wasPresent(record.size ?? 0);
+        }
       }
     }
     await flush(mailbox.lastUid);
@@ -193,7 +196,7 @@ export class MailboxRestore {
       // Nobody misses the envelope of what is expunged.
       if (!record.isHere && record.expunged !== undefined && expungedBecome === 'expunged') continue;
       if (batch.isFull) await flush();
-      batch.add(record, !record.isHere);
+      batch.add(record);
     }
     await flush();
   }
@@ -258,26 +261,25 @@ export class MailboxRestore {
   async #upload(
     item: RestoredMailbox,
     partition: string,
-    records: BatchRecord[],
+    records: StoredRecord[],
     isAsItWas: boolean,
   ): Promise<UploadedRecord[]> {
     const { source, copies } = this.#options;
-    const { mailbox, mboxname, keepsExpunged, expungedBecome } = item;
+    const { mailbox, mboxname, expungedWithIdentity, expungedBecome } = item;
+    const keepsExpunged = expungedWithIdentity === 'all';
     const wanted = records.filter(
-      ({ stored }) => stored.isHere && (stored.expunged === undefined || !isAsItWas || keepsExpunged),
+      ({ expunged, isHere }) =>
+        expunged === undefined || (isAsItWas ? isHere && keepsExpunged : isHere || expungedBecome === 'live'),
     );
-    const guids = wanted.map(({ stored }) => stored.guid);
+    const guids = wanted.map(({ guid }) => guid);
     const reserveIn = copies.placesOf(guids);
     const lost = await uploadMessages(this.#client, source, { partition, guids, reserveIn });
     const uploaded: UploadedRecord[] = [];
-    for (const { stored, isLost } of records) {
-      const reason = isLost ? 'the backup has its envelope only' : lost.get(stored.guid);
-      if (reason !== undefined) {
-        this.#lost(mailbox, stored, reason);
-        continue;
-      }
-      const staysExpunged = stored.expunged !== undefined && (isAsItWas || expungedBecome === 'expunged');
-      uploaded.push({ stored, csync: addedOrNot(recordOf(stored, staysExpunged), isAsItWas) });
+    for (const stored of records) {
+      const isExpunged = stored.expunged !== undefined && (isAsItWas || expungedBecome === 'expunged');
+      const reason = lost.get(stored.guid);
+      if (reason !== undefined && !isExpunged) this.#lost(mailbox, stored, reason);
+      else uploaded.push({ stored, csync: addedOrNot(recordOf(stored, isExpunged), isAsItWas) });
     }
     copies.note(guids, mboxname);
     return uploaded;
@@ -308,19 +310,13 @@ function addedOrNot(record: CsyncRecord, isAsItWas: boolean): CsyncRecord {
   return { ...record, annotations: record.annotations?.filter(({ entry }) => entry !== CREATED_MODSEQ) };
 }
 
-interface BatchRecord {
-  stored: StoredRecord;
-  /** Wanted, but the backup has no message for it. */
-  isLost: boolean;
-}
-
 interface UploadedRecord {
   stored: StoredRecord;
   csync: CsyncRecord;
 }
 
 class Batch {
-  #records: BatchRecord[] = [];
+  #records: StoredRecord[] = [];
   #bytes = 0;
 
   get isFull(): boolean {
@@ -332,15 +328,15 @@ class Batch {
   }
 
   get lastUid(): number {
-    return this.#records.at(-1)?.stored.uid ?? 0;
+    return this.#records.at(-1)?.uid ?? 0;
   }
 
-  add(stored: StoredRecord, isLost: boolean): void {
-    this.#records.push({ stored, isLost });
+  add(stored: StoredRecord): void {
+    this.#records.push(stored);
     this.#bytes += stored.size ?? 0;
   }
 
-  take(): BatchRecord[] {
+  take(): StoredRecord[] {
     const records = this.#records;
     this.#records = [];
     this.#bytes = 0;

@@ -49,7 +49,14 @@ export async function restoreMailboxes(
   await restoreIntermediates(client, options, known);
 
   let broken = 0;
+  const touched = new Set<string>();
   for (const item of items) {
+    const { mboxname } = item;
+    // Several may go into one.
+    const there = touched.has(mboxname)
+      ? (await mailboxesAt(client, [mboxname])).get(mboxname)
+      : known.get(mboxname);
+    touched.add(mboxname);
     const restore = new MailboxRestore(client, {
       source,
       report,
@@ -59,7 +66,7 @@ export async function restoreMailboxes(
       isLocalOnly,
     });
     try {
-      await restore.restore(item, known.get(item.mboxname));
+      await restore.restore(item, there);
       broken = 0;
     } catch (error) {
       const isLast = ++broken === MAX_BROKEN;

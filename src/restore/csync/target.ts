@@ -78,9 +78,25 @@ export class CsyncTarget implements RestoreTarget {
       partition: this.#options.partition,
       copiesOf: (existing) => new Copies(plan.source, existing),
     });
-    if (!plan.withSettings) return;
-    const names = new Map(items.map(({ mailbox, mboxname }) => [mailbox.mboxname, mboxname]));
-    await restoreSettings({ client: this.#client, plan, report, names, renumbered });
+    if (plan.withSettings) {
+      const names = new Map(items.map(({ mailbox, mboxname }) => [mailbox.mboxname, mboxname]));
+      await restoreSettings({ client: this.#client, plan, report, names, renumbered });
+    }
+    await this.#checkQuota(plan, report);
+  }
+
+  /** Replication does not ask for quota. */
+  async #checkQuota({ userid, rules }: RestorePlan, report: RestoreReport): Promise<void> {
+    if (userid === SHARED_USERID || report.messages === 0) return;
+    const { quotas } = readServerState(await this.#client.get('USER', userid));
+    for (const [root, { STORAGE }] of quotas) {
+      const limitBytes = Number(STORAGE ?? Number.NaN) * 1024;
+      if (!(report.bytes > limitBytes)) continue;
+      report.remark(
+        `The quota ${toAdmin(root, rules)} of the target allows ${STORAGE} kB, and ${Math.ceil(report.bytes / 1024)} kB came back: ` +
+          'replication does not ask for it, but new mail is refused until you raise it (SETQUOTA)',
+      );
+    }
   }
 
   async close(): Promise<void> {
@@ -100,8 +116,8 @@ export class CsyncTarget implements RestoreTarget {
         mailbox: planned.mailbox,
         mboxname: nameAt(planned, plan, keepsIdentity),
         keepsIdentity,
-        keepsExpunged,
         expungedBecome: 'live' as const,
+        expungedWithIdentity: keepsExpunged ? ('all' as const) : ('envelope' as const),
         records: planned.records,
       }))
       .sort((a, b) => (a.mboxname < b.mboxname ? -1 : 1));

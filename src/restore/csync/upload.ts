@@ -2,7 +2,7 @@
 import { BackupError } from '../../platform/errors.ts';
 import type { MessageLocation } from '../../store/index/backup-index.ts';
 import { messagesInOrder } from '../../store/messages-in-order.ts';
-import { type CsyncClient, MAX_MESSAGES_PER_COMMAND } from '../csync-client.ts';
+import { type CsyncClient, MAX_MESSAGES_PER_COMMAND, type OutgoingMessage } from '../csync-client.ts';
 import type { BackupSource } from '../source.ts';
 
 /** Longer messages are read twice, once to see whether they are whole, and never held. */
@@ -33,40 +33,78 @@ export async function uploadMessages(
   if (unique.length === 0) return lost;
   const missing = reserveIn.length === 0 ? unique : await client.reserve(partition, reserveIn, unique);
   const locations: MessageLocation[] = [];
+  /** Not where the index says, but perhaps elsewhere in the file. */
+  const others: string[] = [];
   for (const guid of missing) {
     const location = source.findMessage(guid);
-    if (location !== undefined) locations.push(location);
-    else lost.set(guid, 'the backup has its envelope only');
+    if (location === undefined) others.push(guid);
+    else locations.push(location);
   }
+  const command = new MessageCommand(client, partition);
   const { fd, index, path } = source.backup;
-  let [messages, bytes] = [0, 0];
-  for (const read of messagesInOrder(locations, { fd, index, path, maxBytes: MAX_HELD_BYTES })) {
-    const { guid, size } = read.location;
-    const damage = read.damage ?? (read.bytes === undefined ? damageOf(source, guid) : undefined);
-    if (damage !== undefined) {
-      lost.set(guid, damage.reason);
-      continue;
-    }
-    await client.addMessage(partition, { guid, size, content: read.bytes ?? source.content(guid) });
-    messages++;
-    bytes += size;
-    if (messages >= MAX_MESSAGES_PER_COMMAND || bytes >= COMMAND_BYTES) {
-      await client.endMessages();
-      [messages, bytes] = [0, 0];
+  for (const { location, bytes, damage } of messagesInOrder(locations, {
+    fd,
+    index,
+    path,
+    maxBytes: MAX_HELD_BYTES,
+  })) {
+    const { guid, size } = location;
+    if (bytes !== undefined) await command.add(guid, size, bytes);
+    else if (damage !== undefined) others.push(guid);
+    else {
+      const reason = damageOf(source, guid);
+      if (reason === undefined) await command.add(guid, size, source.content(guid));
+      else lost.set(guid, reason);
     }
   }
-  await client.endMessages();
+  for (const guid of others) {
+    const pieces: Buffer[] = [];
+    const reason = damageOf(source, guid, (piece) => pieces.push(Buffer.from(piece)));
+    const whole = Buffer.concat(pieces);
+    if (reason === undefined) await command.add(guid, whole.length, whole);
+    else lost.set(guid, reason);
+  }
+  await command.end();
   return lost;
 }
 
-/** Whether it can be read: half of a message cannot be taken back. */
-function damageOf(source: BackupSource, guid: string): BackupError | undefined {
+/** Messages of one partition, in commands that are not too long. */
+class MessageCommand {
+  readonly #client: CsyncClient;
+  readonly #partition: string;
+  #messages = 0;
+  #bytes = 0;
+
+  constructor(client: CsyncClient, partition: string) {
+    this.#client = client;
+    this.#partition = partition;
+  }
+
+  async add(guid: string, size: number, content: OutgoingMessage['content']): Promise<void> {
+    await this.#client.addMessage(this.#partition, { guid, size, content });
+    this.#messages++;
+    this.#bytes += size;
+    if (this.#messages >= MAX_MESSAGES_PER_COMMAND || this.#bytes >= COMMAND_BYTES) await this.end();
+  }
+
+  async end(): Promise<void> {
+    await this.#client.endMessages();
+    [this.#messages, this.#bytes] = [0, 0];
+  }
+}
+
+/** Why it cannot be read: half of a message cannot be taken back. */
+function damageOf(
+  source: BackupSource,
+  guid: string,
+  onPiece: (piece: Uint8Array) => void = () => {},
+): string | undefined {
   try {
-    for (const _ of source.content(guid));
+    for (const piece of source.content(guid)) onPiece(piece);
     return undefined;
   } catch (error) {
     if (error instanceof BackupError && (error.code === 'CHUNK_CORRUPT' || error.code === 'NOT_FOUND'))
-      return error;
+      return error.reason;
     throw error;
   }
 }
