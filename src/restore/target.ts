@@ -14,6 +14,9 @@ export interface RestoreTarget {
   /** For people: `imap://anne@host:143`. Never a password. */
   readonly description: string;
 
+  /** It writes to standard output, where nothing else may go then. */
+  readonly usesStandardOutput?: boolean;
+
   /**
    * What of the plan the target has already. Writes nothing.
    *

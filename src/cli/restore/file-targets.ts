@@ -20,4 +20,17 @@ export const FILE_KINDS: readonly TargetKind[] = [
     summary: 'an mbox file for each mailbox',
     open: async (rest) => new (await import('../../restore/files/mbox.ts')).MboxTarget(rest),
   },
+  {
+    scheme: 'tar',
+    form: 'tar:FILE|-',
+    summary: 'a tar archive of EML files',
+    open: async (rest) => new (await import('../../restore/files/tar.ts')).TarTarget(rest),
+  },
+  {
+    scheme: 'json',
+    form: 'json:FILE|-',
+    summary: 'everything as JSON, one object a line',
+    open: async (rest, { content = true, settings = true }) =>
+      new (await import('../../restore/files/json.ts')).JsonTarget(rest, { content, settings }),
+  },
 ];

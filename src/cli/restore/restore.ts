@@ -39,6 +39,7 @@ export interface RestoreFlags extends MomentFlags {
   identity?: boolean;
   partition?: string;
   passwordFile?: string;
+  content?: boolean;
 }
 
 export function newRestoreCommand(): Command {
@@ -73,6 +74,7 @@ export function newRestoreCommand(): Command {
     )
     .option('--partition <name>', 'to csync: the partition of the target for new mailboxes')
     .option('--password-file <path>', 'the password for the target in the first line of this file')
+    .option('--no-content', 'to json: without the messages themselves')
     .option('-r, --recursive', 'with a mailbox those below it')
     .option('--deleted', 'expunged messages and deleted mailboxes as well')
     .option('--only-deleted', 'expunged messages only')
@@ -101,6 +103,10 @@ export function newRestoreCommand(): Command {
           [
             'csync-backup restore -u anne --to csync://admin@mail.example.com --in-place --identity',
             'all of anne on a new Cyrus server, as it was',
+          ],
+          [
+            'csync-backup restore -u anne --to tar:- --in-place | ssh host tar x',
+            'all of anne, unpacked elsewhere',
           ],
           ['csync-backup restore -u anne --to eml:/tmp/anne Sent -n', 'what restoring one mailbox would do'],
           [
@@ -144,6 +150,7 @@ async function runRestore(named: string[], flags: RestoreFlags): Promise<void> {
       withSettings: flags.settings ?? (flags.inPlace === true && objects.length === 0),
     });
     const target = await openTarget(flags.to, flags);
+    if (target.usesStandardOutput && !flags.dryRun) out.useStandardError();
     try {
       const conflicts = await target.conflicts(plan);
       for (const conflict of conflicts) out.conflict(conflict);
@@ -220,9 +227,15 @@ export function inTheWay(description: string, count: number): BackupError {
 
 class Output {
   readonly #json: boolean;
+  #stream: NodeJS.WriteStream = process.stdout;
 
   constructor(json: boolean) {
     this.#json = json;
+  }
+
+  /** Standard output is for what is restored. */
+  useStandardError(): void {
+    this.#stream = process.stderr;
   }
 
   conflict({ what, effect }: Conflict): void {
@@ -240,7 +253,7 @@ class Output {
     const target = ['INBOX', ...folders].map(printUserid).join('/');
     if (this.#json) {
       this.#write({ type: 'mailbox', name, uniqueid: mailbox.uniqueid, target, messages, sizeBytes: bytes });
-    } else process.stdout.write(`${name}\t${target}\t${messages}\t${bytes}\n`);
+    } else this.#stream.write(`${name}\t${target}\t${messages}\t${bytes}\n`);
   }
 
   report(report: RestoreReport, target: string): void {
@@ -266,10 +279,10 @@ class Output {
     if (present > 0) parts.push(`${present} were there already`);
     if (damaged > 0) parts.push(`${damaged} lost by the backup`);
     if (refused > 0) parts.push(`${refused} not taken`);
-    process.stdout.write(`restored to ${target}: ${parts.join(', ')}\n`);
+    this.#stream.write(`restored to ${target}: ${parts.join(', ')}\n`);
   }
 
   #write(object: object): void {
-    process.stdout.write(`${JSON.stringify(object)}\n`);
+    this.#stream.write(`${JSON.stringify(object)}\n`);
   }
 }

@@ -57,25 +57,6 @@ export function checkFolder(dir: string): void {
   });
 }
 
-/** @throws BackupError EXISTS where a file is wanted and a folder is there; NOT_FOUND if its folder is not there */
-export function checkFile(file: string): boolean {
-  try {
-    const stats = fs.statSync(file, { throwIfNoEntry: false });
-    if (stats?.isDirectory()) {
-      throw new BackupError({
-        code: 'EXISTS',
-        tried: 'write',
-        subject: file,
-        reason: 'it is a folder, and all goes into one file',
-        remedy: 'Name a file in it',
-      });
-    }
-    return stats !== undefined;
-  } catch (error) {
-    throw targetError(error, 'write', file);
-  }
-}
-
 /**
  * Enters a message into the report that the backup has lost.
  *
