@@ -103,6 +103,16 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./restore/search.ts')).newSearchCommand(),
   },
   {
+    name: 'history',
+    summary: 'show what changed in a backup when',
+    load: async () => (await import('./history.ts')).newHistoryCommand(),
+  },
+  {
+    name: 'diff',
+    summary: 'show what is different between two moments of a backup',
+    load: async () => (await import('./diff.ts')).newDiffCommand(),
+  },
+  {
     name: 'status',
     summary: 'show what the running server is doing',
     load: async () => (await import('./status.ts')).newStatusCommand(),

@@ -8,6 +8,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type { Config } from '../config/config.ts';
+import type { LineStart } from '../csync/line-parser.ts';
 import { MemberPool } from '../maintenance/member-pool.ts';
 import { bootTag } from '../platform/boot.ts';
 import { BackupError, hasErrno } from '../platform/errors.ts';
@@ -16,6 +17,7 @@ import { ResumableSha1 } from '../platform/sha1.ts';
 import { isTorn } from '../store/apply-members.ts';
 import { scanMembers } from '../store/chunk/scan.ts';
 import { indexPathOf } from '../store/data-file.ts';
+import type { ApplyObserver } from '../store/index/apply-observer.ts';
 import { BackupIndex } from '../store/index/backup-index.ts';
 import type { OpenBackup } from '../store/open-backup.ts';
 import {
@@ -24,6 +26,7 @@ import {
   fillPastIndex,
   type Moment,
   type PastIndex,
+  type PastIndexOptions,
 } from '../store/past-index.ts';
 import { isCorruptIndex } from '../store/recovery.ts';
 import { BackupSource } from './source.ts';
@@ -62,6 +65,32 @@ export async function withSource<T>(
       }
     }
     return await use(opener.source(await opener.pastIndex(moment), moment));
+  } finally {
+    await opener.close();
+  }
+}
+
+/** What is told of the lines of a backup while they are replayed. */
+export interface ReplayWatcher {
+  observer: ApplyObserver;
+  /** Gets the head of each line before it is applied, with where its chunk lies in the file. */
+  onLine(line: LineStart, chunkOffset: number): void;
+}
+
+/**
+ * Replays all lines up to the moment, in one pass over the data file.
+ *
+ * @param watch gets the index, which at each line says what was before it; undefined for none of the lines
+ * @throws BackupError NOT_FOUND for a file that is not there; PERMISSION_DENIED, IO_ERROR, NO_SPACE
+ */
+export async function replayLines(
+  dataPath: string,
+  options: SourceOptions,
+  watch: (index: BackupIndex) => ReplayWatcher,
+): Promise<PastIndex> {
+  const opener = new Opener(dataPath, options);
+  try {
+    return await opener.replay(options.moment ?? { kind: 'latest' }, watch);
   } finally {
     await opener.close();
   }
@@ -205,16 +234,30 @@ class Opener {
   async pastIndex(moment: Moment): Promise<BackupIndex> {
     const index = this.#temporary();
     const past = await this.#fill(index, moment);
-    const since = Math.max(index.historySince() ?? 0, past.firstTime);
+    const since = Math.max(past.historySince ?? 0, past.firstTime);
     if (moment.kind !== 'latest' && (past.firstTime === 0 || moment.time < since)) {
       throw beforeFirst(this.#path, moment.time, await this.#firstMoment(since));
     }
+    if (!past.isMomentFound) throw movedMeanwhile(this.#path);
     for (const chunk of past.damagedChunks) this.#o.remark(damageText(this.#path, chunk));
     return index;
   }
 
-  #fill(index: BackupIndex, moment: Moment): Promise<PastIndex> {
+  async replay(moment: Moment, watch: (index: BackupIndex) => ReplayWatcher): Promise<PastIndex> {
+    const index = this.#temporary();
+    const watcher = watch(index);
+    const past = await this.#fill(index, moment, {
+      observer: watcher.observer,
+      onLine: (line, chunkOffset) => watcher.onLine(line, chunkOffset),
+      withoutLookAhead: true,
+    });
+    for (const chunk of past.damagedChunks) this.#o.remark(damageText(this.#path, chunk));
+    return past;
+  }
+
+  #fill(index: BackupIndex, moment: Moment, more: Partial<PastIndexOptions> = {}): Promise<PastIndex> {
     return fillPastIndex({
+      ...more,
       fd: this.#fd,
       sizeBytes: this.#sizeBytes,
       moment,
@@ -227,8 +270,8 @@ class Opener {
   /** The line that says since when there is history is the first one, which may be behind the moment. */
   async #firstMoment(firstTime: number): Promise<number> {
     const index = this.#temporary();
-    await this.#fill(index, { kind: 'time', time: firstTime });
-    return Math.max(index.historySince() ?? 0, firstTime);
+    const past = await this.#fill(index, { kind: 'time', time: firstTime });
+    return Math.max(past.historySince ?? 0, firstTime);
   }
 
   #keep(index: BackupIndex): BackupIndex {
@@ -300,6 +343,16 @@ function damageText(dataPath: string, { offset, end, reason, timeBefore, timeBeh
     `the chunk at bytes ${offset} to ${end} of ${dataPath} is damaged (${reason}); what it says of the time from ${from} ` +
     `to ${to} is taken as far as it can be read, the rest of it is lost`
   );
+}
+
+function movedMeanwhile(dataPath: string): BackupError {
+  return new BackupError({
+    code: 'LOCKED',
+    tried: 'look into',
+    subject: dataPath,
+    reason: 'it was compacted between the search for the moment and now',
+    remedy: 'Run the same command again',
+  });
 }
 
 function beforeFirst(dataPath: string, time: number, first: number): BackupError {

@@ -125,7 +125,10 @@ export function isLive({ mboxname, deleted }: StoredMailbox, rules: NameRules): 
 }
 
 /** All that a person may call a mailbox. */
-function namesOf({ mboxname, uniqueid }: StoredMailbox, rules: NameRules): string[] {
+export function namesOf(
+  { mboxname, uniqueid }: Pick<StoredMailbox, 'mboxname' | 'uniqueid'>,
+  rules: NameRules,
+): string[] {
   const parsed = parseMailboxName(mboxname, rules);
   const admin = toAdmin(mboxname, rules);
   const below = parsed.folders.join('/');

@@ -46,19 +46,23 @@ export interface PastIndexOptions {
   from?: number;
   /** Threads that read ahead. */
   readers?: MemberReaders | undefined;
+  /** Messages that no line up to the moment brings rightly are not looked for behind it. */
+  withoutLookAhead?: boolean | undefined;
   /** Gets the head of each line before it is applied, with where its chunk lies in the file. */
-  onLine?: (line: LineStart, chunkOffset: number) => void;
-  observer?: ApplyObserver;
+  onLine?: ((line: LineStart, chunkOffset: number) => void) | undefined;
+  observer?: ApplyObserver | undefined;
   /** Gets how many more bytes of the data file are done with. */
   onProgress?: ((bytes: number) => void) | undefined;
-  /** What was read is in the index now; a promise is waited for. */
-  onMember?: () => Promise<void> | void;
 }
 
 export interface PastIndex {
   /** Seconds: of the first line of the file, and of the last one that was applied; 0 if there is none. */
   firstTime: number;
   lastTime: number;
+  /** See BackupIndex.historySince(). */
+  historySince: number | undefined;
+  /** Whether a moment before a line was found: compaction moves lines. */
+  isMomentFound: boolean;
   /** Up to the moment. */
   damagedChunks: DamagedChunk[];
 }
@@ -71,13 +75,12 @@ const IGNORED_NOTES: ReadonlySet<string> = new Set(['DAMAGE', 'HEAL']);
 
 /** Enters what was so at the moment into an index. */
 export async function fillPastIndex(options: PastIndexOptions): Promise<PastIndex> {
-  const { fd, sizeBytes, index, from = 0, readers, onProgress, onMember } = options;
+  const { fd, sizeBytes, index, from = 0, readers, onProgress } = options;
   index.allowSpill(false); // a larger cache: it is filled as a whole, and nobody else reads it
   index.begin();
   const filler = new Filler(options);
   for await (const read of readMembers(fd, from, sizeBytes, ResumableSha1.create(), readers)) {
     if (!filler.take(read)) break;
-    await onMember?.();
     onProgress?.(read.member.end - read.member.offset);
   }
   const { firstTime, lastTime, damagedChunks } = filler;
@@ -89,7 +92,8 @@ export async function fillPastIndex(options: PastIndexOptions): Promise<PastInde
   });
   index.commit();
   index.allowSpill(true);
-  return { firstTime, lastTime, damagedChunks };
+  const isMomentFound = options.moment.kind !== 'before' || filler.isPlaceFound;
+  return { firstTime, lastTime, historySince: index.historySince(), isMomentFound, damagedChunks };
 }
 
 class Filler {
@@ -98,6 +102,7 @@ class Filler {
   readonly damagedChunks: DamagedChunk[] = [];
   firstTime = 0;
   lastTime = 0;
+  isPlaceFound = false;
   /** A whole chunk behind the moment has been seen. */
   #isPast = false;
   /** Damaged ones of which it is not known what time it was behind them. */
@@ -111,12 +116,12 @@ class Filler {
 
   /** False if nothing behind this member is needed. */
   take({ member, condensed }: ReadMember): boolean {
-    const { index, fd, sizeBytes, onLine, observer } = this.#o;
+    const { index, fd, sizeBytes, onLine, observer, withoutLookAhead } = this.#o;
     if (this.firstTime === 0) this.firstTime = member.firstTime;
     // What a damaged chunk says of its time may be anything; behind one that is whole it is known.
     this.#isPast ||= member.state === 'complete' && this.#isBehind(member);
     const isBehind = this.#isPast;
-    if (isBehind && !isAnyAwaited(index)) {
+    if (isBehind && (withoutLookAhead || !isAnyAwaited(index))) {
       this.#closeDamaged(member.firstTime);
       return false;
     }
@@ -169,7 +174,9 @@ class Filler {
     if (moment.kind === 'latest') return true;
     // In a damaged chunk times may be anything.
     if (moment.kind === 'time') return line.time <= moment.time;
-    const { place } = moment;
+    const { place, time } = moment;
+    const isPlace = chunkOffset === place.chunkOffset && line.offset === place.lineOffset;
+    this.isPlaceFound ||= isPlace && line.time === time;
     return (
       chunkOffset < place.chunkOffset || (chunkOffset === place.chunkOffset && line.offset < place.lineOffset)
     );

@@ -1,15 +1,22 @@
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
+import { beforeLastChange } from '../../src/restore/before-change.ts';
 import { withSource } from '../../src/restore/open-source.ts';
 import { BackupIndex } from '../../src/store/index/backup-index.ts';
 import type { Moment } from '../../src/store/past-index.ts';
-import { mailboxLine, messageLine, SampleBackup } from '../maintenance/backup-files.ts';
+import { guidOf, mailboxLine, messageLine, SampleBackup } from '../maintenance/backup-files.ts';
 import { stateOf } from './recorded-history.ts';
 
 const T = 1_700_000_000;
 const FIXTURES = path.join(import.meta.dirname, '../fixtures/backup-sample');
+const RULES = {
+  defaultDomain: '',
+  virtDomains: 'off',
+  unixHierarchySep: true,
+  deletedPrefix: 'DELETED',
+} as const;
 const LATEST: Moment = { kind: 'latest' };
 
 async function look(backup: SampleBackup, moment: Moment = LATEST) {
@@ -159,6 +166,71 @@ describe('a damaged backup', () => {
     const { texts, remarks } = await look(backup);
     expect(texts[0] === large).toBe(true);
     expect(remarks).toHaveLength(1);
+  });
+});
+
+describe('the moment before the last change', () => {
+  const changes = new SampleBackup([
+    [messageLine(['one', 'two'], T), mailboxLine('user.anne', [{ uid: 1, content: 'one' }], { time: T })],
+    [
+      // All in the same second.
+      mailboxLine('user.anne', [{ uid: 2, content: 'two' }], { time: T + 1 }),
+      mailboxLine('user.anne', [{ uid: 1, content: 'one', flags: '\\Seen' }], { time: T + 1 }),
+      `${T + 1} APPLY EXPUNGE %(MBOXNAME user.anne UNIQUEID id-user.anne UID (1))\r\n`,
+      `${T + 1} APPLY RENAME %(OLDMBOXNAME user.anne NEWMBOXNAME user.anne.B PARTITION default UIDVALIDITY 1500000000)\r\n`,
+      `${T + 1} APPLY SUB %(USERID anne MBOXNAME user.anne)\r\n`,
+      mailboxLine('user.anne', [], { time: T + 1, uniqueid: 'other' }),
+    ],
+  ]);
+  afterAll(() => changes[Symbol.dispose]());
+
+  const stateBefore = async (object: string, moment: Moment = LATEST) => {
+    const options = { config: { backupStagingPath: changes.folder }, rules: RULES, moment, remark: () => {} };
+    const found = await beforeLastChange(changes.dataPath, options, object);
+    const { state } = await look(changes, found.moment);
+    const mailboxes = state.mailboxes.map(({ name, records }) => [
+      name,
+      ...records.map(({ uid, flags }) => `${uid} ${flags.join(' ')}`),
+    ]);
+    return {
+      mailboxes,
+      change: `${found.change.kind} ${found.change.change}`,
+      subscriptions: state.subscriptions,
+    };
+  };
+
+  test.each([
+    [guidOf('one'), 'message expunged', [['user.anne', '1 \\Seen', '2 ']]],
+    ['id-user.anne:2', 'message added', [['user.anne', '1 ']]],
+    ['B', 'mailbox renamed', [['user.anne', '2 ']]],
+    ['id-user.anne', 'mailbox renamed', [['user.anne', '2 ']]],
+    ['user/anne', 'mailbox created', [['user.anne.B', '2 ']]],
+  ])('of %s is that before the line that made it', async (object, change, mailboxes) => {
+    expect(await stateBefore(object)).toMatchObject({ change, mailboxes });
+  });
+
+  test('may be that of the last change until some time', async () => {
+    expect(await stateBefore('INBOX', { kind: 'time', time: T + 1 })).toMatchObject({
+      change: 'mailbox created',
+    });
+    expect(await stateBefore('INBOX', { kind: 'time', time: T })).toMatchObject({ change: 'message added' });
+  });
+
+  test('of what nothing has changed, or nobody knows, there is none', async () => {
+    await expect(stateBefore(guidOf('never'))).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+      reason: expect.stringContaining('begins at 2023-11-14T22:13:20Z'),
+    });
+    await expect(stateBefore('Drafts')).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+      tried: 'find',
+      subject: 'Drafts',
+    });
+  });
+
+  test('is not looked for where the lines have moved since', async () => {
+    const moment: Moment = { kind: 'before', place: { chunkOffset: 0, lineOffset: 77 }, time: T };
+    await expect(look(changes, moment)).rejects.toMatchObject({ code: 'LOCKED' });
   });
 });
 

@@ -274,6 +274,9 @@ function refuseContradictions(objects: readonly string[], flags: AllUsersFlags):
   if (objects.length > 0 || one.some((key) => flags[key] !== undefined)) {
     refuse('single backups or objects are named, too', 'Leave out either --all-users or what is named');
   }
+  if (flags.beforeChange !== undefined) {
+    refuse('--before-change is about one backup', 'Give --at with the moment, or one user');
+  }
   if (ONE_USER.test(flags.to) && !flags.to.includes(USER_PLACE)) {
     refuse(
       'their mail would be mixed in one place',

@@ -12,7 +12,7 @@ import type { Conflict } from '../../restore/target.ts';
 import { configOption } from '../config-option.ts';
 import { durationOption } from '../duration-option.ts';
 import { helpText } from '../help-text.ts';
-import { addMomentOptions, type MomentFlags, momentOf, sourceOutput } from '../moment-options.ts';
+import { addMomentOptions, findMoment, type MomentFlags, sourceOutput } from '../moment-options.ts';
 import { Progress } from '../progress.ts';
 import { type SelectedBackup, selectBackup } from '../select-backups.ts';
 import { printUserid, useridOf as useridText } from '../userid-text.ts';
@@ -131,7 +131,8 @@ async function runRestore(named: string[], flags: RestoreFlags): Promise<void> {
   const objects = [...named.map(useridText), ...(listed?.lines.keys() ?? [])];
   const out = new Output(flags.json ?? false);
   const opening = sourceOutput();
-  await withSource(selected.path, { config, moment: momentOf(flags), ...opening }, async (source) => {
+  const moment = await findMoment(flags, selected.path, config, opening);
+  await withSource(selected.path, { config, moment, ...opening }, async (source) => {
     opening.clear();
     const selection = new Selection(source, {
       objects,

@@ -10,6 +10,8 @@ import type { SmallLine } from './small-line.ts';
 export interface ApplyObserver {
   /** A line that is neither MAILBOX nor MESSAGE, complete and well-formed; `verb` in upper case. */
   small(verb: string, line: SmallLine): void;
+  /** That line was applied: whether anything is different now. */
+  applied(changed: boolean): void;
   /** A RECORD of a MAILBOX. Fields of the header that stand behind the RECORDs are not known yet. */
   record(mailbox: StoredMailbox, header: MailboxHeader, record: RecordFields): void;
   /** A MAILBOX is complete, its RECORDs are applied. Not called for intermediate nodes. */

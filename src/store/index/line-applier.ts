@@ -125,6 +125,7 @@ export class LineApplier implements DlistSaxEvents {
     observer?.small(verb, this.#small);
     const changed = apply({ index: this.#index, line: this.#small, chunkId, live, time, lineOffset });
     if (typeof changed !== 'boolean') return { ...changed, text: `${verb}: ${changed.text}` };
+    observer?.applied(changed);
     return { type: 'ok', changed, command: commandWord(verb as StoredVerb) };
   }
 
