@@ -15,6 +15,8 @@ import { parsePastTime, TIME_FORMS } from './time-option.ts';
 
 interface DiffFlags {
   config?: string;
+  user?: string;
+  mailbox?: string;
   file?: string;
   from: string;
   to?: string;
@@ -27,8 +29,10 @@ export function newDiffCommand(): Command {
       'Show what is different between two moments: mailboxes created, deleted, renamed and changed, messages added and expunged, flags, ' +
         'subscriptions, seen states, Sieve scripts, quotas. One difference a line, separated by tabs.',
     )
-    .argument('[user]', 'whose backup; %SHARED for shared mailboxes')
-    .option('-f, --file <path>', 'the backup in this data file, instead of a user')
+    .argument('[userid]', 'in the backup of this user; %SHARED for shared mailboxes')
+    .option('-u, --user <userid>', 'the same')
+    .option('-m, --mailbox <name>', 'in the backup that holds this mailbox')
+    .option('-f, --file <path>', 'in the backup in this data file')
     .addOption(configOption())
     .requiredOption('--from <time>', `the earlier moment: ${TIME_FORMS}`)
     .option('--to <time>', 'the later moment (default: the latest state)')
@@ -51,7 +55,9 @@ export function newDiffCommand(): Command {
 
 async function runDiff(user: string | undefined, flags: DiffFlags): Promise<void> {
   const config = loadConfig({ file: flags.config });
-  const { path } = selectBackup({ ...flags, user });
+  const { mailbox, file } = flags;
+  if (user !== undefined && flags.user !== undefined) throw twoUsers(user);
+  const { path } = selectBackup({ user: user ?? flags.user, mailbox, file, config: flags.config });
   const from = parsePastTime(flags.from, '--from');
   const to = flags.to === undefined ? undefined : parsePastTime(flags.to, '--to');
   if (to !== undefined && to < from) throw turnedRound(flags);
@@ -70,6 +76,16 @@ async function runDiff(user: string | undefined, flags: DiffFlags): Promise<void
     });
   });
   out.flush();
+}
+
+function twoUsers(userid: string): BackupError {
+  return new BackupError({
+    code: 'USAGE',
+    tried: 'compare moments of',
+    subject: userid,
+    reason: 'another user is named with --user, too',
+    remedy: 'Give one of them',
+  });
 }
 
 function turnedRound({ from, to }: DiffFlags): BackupError {

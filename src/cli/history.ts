@@ -16,6 +16,7 @@ import { parseTime, TIME_FORMS } from './time-option.ts';
 
 interface HistoryFlags {
   config?: string;
+  user?: string;
   file?: string;
   since?: string;
   before?: string;
@@ -28,9 +29,10 @@ export function newHistoryCommand(): Command {
       'Show what changed when, one change a line, separated by tabs: time (UTC), what happened, to what, details. With a mailbox only what ' +
         'happened to that and to its messages, also under other names that it had. Times are those at which the backup was told.',
     )
-    .argument('[user]', 'whose backup; %SHARED for shared mailboxes')
+    .argument('[userid]', 'in the backup of this user; %SHARED for shared mailboxes')
     .argument('[mailbox]', 'as user/anne/Sent, Sent, or its unique id')
-    .option('-f, --file <path>', 'the backup in this data file, instead of a user')
+    .option('-u, --user <userid>', 'the same as the userid; only a mailbox follows then')
+    .option('-f, --file <path>', 'in the backup in this data file; only a mailbox follows then')
     .addOption(configOption())
     .option('--since <time>', `only what happened at this time or later: ${TIME_FORMS}`)
     .option('--before <time>', 'only what happened before this time')
@@ -54,8 +56,10 @@ async function runHistory(
   flags: HistoryFlags,
 ): Promise<void> {
   const config = loadConfig({ file: flags.config });
-  const name = flags.file === undefined ? mailbox : (user ?? mailbox);
-  const { path } = selectBackup({ ...flags, user: flags.file === undefined ? user : undefined });
+  const isNamed = flags.user !== undefined || flags.file !== undefined;
+  if (isNamed && mailbox !== undefined) throw twoNamed(mailbox);
+  const name = isNamed ? user : mailbox;
+  const { path } = selectBackup(isNamed ? flags : { ...flags, user });
   const since = flags.since === undefined ? 0 : parseTime(flags.since, '--since');
   const before = flags.before === undefined ? undefined : parseTime(flags.before, '--before');
   if (before !== undefined && before <= since) throw emptyRange(flags);
@@ -81,6 +85,16 @@ async function runHistory(
     opening.remark(`the history begins at ${isoSeconds(found.since)}: what is older was compacted`);
   }
   if (filter?.isKnown === false) throw unknownMailbox(name!, path);
+}
+
+function twoNamed(mailbox: string): BackupError {
+  return new BackupError({
+    code: 'USAGE',
+    tried: 'show the history of',
+    subject: mailbox,
+    reason: 'the backup is named twice, as an argument and by an option',
+    remedy: 'Leave out one of them',
+  });
 }
 
 function emptyRange({ since, before }: HistoryFlags): BackupError {

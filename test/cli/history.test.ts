@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { globSync } from 'node:fs';
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { mailboxLine, messageLine } from '../maintenance/backup-files.ts';
 import { SmallStore } from '../support/small-store.ts';
 
@@ -26,9 +26,11 @@ function storeOfAnne(): SmallStore {
   return store;
 }
 
+const store = storeOfAnne();
+afterAll(() => store[Symbol.dispose]());
+
 describe('csync-backup history', () => {
   test('shows one change a line, in the order in which the backup was told', () => {
-    using store = storeOfAnne();
     const ran = store.run(['history', 'anne', '--since', '2023-11-15']);
     expect(ran).toMatchObject({ status: 0, stderr: '' });
     expect(ran.stdout.split('\n')).toEqual([
@@ -59,8 +61,7 @@ describe('csync-backup history', () => {
   });
 
   test('of a mailbox, also under the name that it had', () => {
-    using store = storeOfAnne();
-    for (const name of ['Out', 'Sent', 'user/anne/Sent', 'id-user.anne.Sent']) {
+    for (const name of ['Out', 'id-user.anne.Sent']) {
       const { stdout } = store.run(['history', 'anne', name]);
       expect(stdout.split('\n').map((line) => line.split('\t')[1])).toEqual([
         'mailbox created',
@@ -77,21 +78,21 @@ describe('csync-backup history', () => {
     [['nobody'], 65, /cannot find the backup of nobody/],
     [['anne', '--since', 'noon'], 64, /cannot take --since "noon"/],
     [['anne', '--since', '2023-11-16', '--before', '2023-11-15'], 64, /Give --since the earlier time/],
-    [[], 64, /none are named/],
+    [[], 64, /Give one of -u USERID/],
+    [['-u', 'anne', 'Sent', 'Drafts'], 64, /named twice/],
   ])('%j is answered with what to give instead', (args, status, message) => {
-    using store = storeOfAnne();
     const ran = store.run(['history', ...args]);
     expect(ran).toMatchObject({ status, stdout: '' });
     expect(ran.stderr).toMatch(message);
   });
 
   test('says where it begins after a compaction', () => {
-    using store = storeOfAnne();
-    expect(store.run(['compact', '-u', 'anne', '--force']).status).toBe(0);
-    const ran = store.run(['history', 'anne']);
+    using compacted = storeOfAnne();
+    expect(compacted.run(['compact', '-u', 'anne', '--force']).status).toBe(0);
+    const ran = compacted.run(['history', 'anne']);
     expect(ran).toMatchObject({ status: 0, stdout: '' });
     expect(ran.stderr).toContain('the history begins at 2023-11-17T22:13:20Z: what is older was compacted');
-    const early = store.run(['diff', 'anne', '--from', '2023-11-15T00:00:00Z']);
+    const early = compacted.run(['diff', 'anne', '--from', '2023-11-15T00:00:00Z']);
     expect(early).toMatchObject({ status: 65, stdout: '' });
     expect(early.stderr).toContain('Give 2023-11-17T22:13:20Z or a later time');
   });
@@ -99,7 +100,6 @@ describe('csync-backup history', () => {
 
 describe('csync-backup diff', () => {
   test('shows what is different between two moments', () => {
-    using store = storeOfAnne();
     const ran = store.run(['diff', 'anne', '--from', '2023-11-14T23:00:00Z', '--to', '2023-11-16T23:00:00Z']);
     expect(ran).toMatchObject({ status: 0, stderr: '' });
     expect(ran.stdout.split('\n')).toEqual([
@@ -128,7 +128,6 @@ describe('csync-backup diff', () => {
     [['--from', '2999-01-01'], /in the future/],
     [[], /--from/],
   ])('%j is refused', (args, message) => {
-    using store = storeOfAnne();
     const ran = store.run(['diff', 'anne', ...args]);
     expect(ran.status).toBe(64);
     expect(ran.stderr).toMatch(message);
@@ -137,7 +136,6 @@ describe('csync-backup diff', () => {
 
 describe('csync-backup restore --before-change', () => {
   test('gives back what was there before the last change of a message', () => {
-    using store = storeOfAnne();
     const args = [
       'restore',
       '-u',

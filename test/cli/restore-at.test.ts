@@ -1,6 +1,6 @@
 import { globSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { parsePastTime, parseTime } from '../../src/cli/time-option.ts';
 import { mailboxLine, messageLine } from '../maintenance/backup-files.ts';
 import { SmallStore } from '../support/small-store.ts';
@@ -21,10 +21,12 @@ function storeOfAnne(): SmallStore {
   return store;
 }
 
+const store = storeOfAnne();
+afterAll(() => store[Symbol.dispose]());
+
 describe('csync-backup restore --at', () => {
   test('gives back what was there then', () => {
-    using store = storeOfAnne();
-    const to = path.join(store.folder, 'out');
+    const to = path.join(store.folder, 'given');
     const args = ['restore', '-u', 'anne', '--in-place', '--to'];
     const texts = (dir: string) =>
       globSync('**/*.eml', { cwd: dir })
@@ -49,7 +51,6 @@ describe('csync-backup restore --at', () => {
     ],
     [['--at', '2023-11-14T22:13:20Z', 'Drafts'], 65, /cannot find Drafts: .* at 2023-11-14T22:13:20/],
   ])('%j is answered with what to give instead', (more, status, message) => {
-    using store = storeOfAnne();
     const ran = store.run(['restore', '-u', 'anne', '--to', `eml:${store.folder}/out`, ...more]);
     expect(ran.status).toBe(status);
     expect(ran.stderr).toMatch(message);

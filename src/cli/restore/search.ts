@@ -17,7 +17,7 @@ import {
 import { Selection } from '../../restore/selection.ts';
 import { configOption } from '../config-option.ts';
 import { helpText } from '../help-text.ts';
-import { addMomentOptions, type MomentFlags, momentOf, sourceOutput } from '../moment-options.ts';
+import { addMomentOptions, findMoment, type MomentFlags, sourceOutput } from '../moment-options.ts';
 import { Progress } from '../progress.ts';
 import { selectBackup } from '../select-backups.ts';
 import { LineWriter } from '../standard-output.ts';
@@ -121,7 +121,8 @@ async function runSearch(userid: string | undefined, flags: SearchFlags): Promis
   const selected = selectBackup({ user: userid ?? flags.user, mailbox, file, config: configFile });
   const config = loadConfig({ file: configFile });
   const opening = sourceOutput();
-  await withSource(selected.path, { config, moment: momentOf(flags), ...opening }, async (source) => {
+  const moment = await findMoment(flags, selected.path, config, opening);
+  await withSource(selected.path, { config, moment, ...opening }, async (source) => {
     opening.clear();
     const output = new SearchOutput(flags, config, useridOf(selected, source, config));
     let progress: Progress | undefined;
