@@ -13,6 +13,7 @@ const LAYERS = [
   'store',
   'pipeline',
   'csync',
+  'imap',
   'sasl',
   'config',
   'metrics',

@@ -24,6 +24,21 @@ export async function readPassword(user: string): Promise<string> {
   }
 }
 
+/**
+ * A password that is there already, asked for once.
+ *
+ * @throws BackupError USAGE where nobody sits at a terminal
+ */
+export async function askPassword(prompt: string, remedy: string): Promise<string> {
+  if (!process.stdin.isTTY) throw refused('there is no terminal to ask at', remedy);
+  const lines = new HiddenLines(process.stdin);
+  try {
+    return await lines.ask(prompt);
+  } finally {
+    lines.close();
+  }
+}
+
 async function readAll(): Promise<string> {
   const pieces: Buffer[] = [];
   let length = 0;
@@ -104,12 +119,12 @@ class HiddenLines {
   }
 }
 
-function refused(reason: string): BackupError {
+function refused(reason: string, remedy = 'Type it, or give it on standard input'): BackupError {
   return new BackupError({
     code: 'USAGE',
     tried: 'read',
     subject: 'the password',
     reason,
-    remedy: 'Type it, or give it on standard input',
+    remedy,
   });
 }

@@ -8,6 +8,8 @@ const deriveKey = promisify(pbkdf2);
 export interface Account {
   user: string;
   password: string;
+  /** Whom to act for, where that is somebody else (the authorisation identity). */
+  actAs?: string;
 }
 
 /** The client's side of one SASL exchange. */
@@ -59,7 +61,7 @@ class PlainClient implements SaslClient {
   readonly complete = true;
 
   constructor(account: Account) {
-    this.initial = Buffer.from(`\0${account.user}\0${account.password}`);
+    this.initial = Buffer.from(`${account.actAs ?? ''}\0${account.user}\0${account.password}`);
   }
 
   async respond(): Promise<Buffer> {
@@ -75,6 +77,7 @@ class ScramClient implements SaslClient {
   readonly #hash: string;
   readonly #account: Account;
   readonly #nonce: string;
+  readonly #header: string;
   readonly #firstBare: string;
   #serverSignature: Buffer | undefined;
 
@@ -83,8 +86,10 @@ class ScramClient implements SaslClient {
     this.#hash = SCRAM_HASHES[mechanism]!;
     this.#account = { user: prepared(account.user, account), password: prepared(account.password, account) };
     this.#nonce = nonce;
-    this.#firstBare = `n=${this.#account.user.replaceAll('=', '=3D').replaceAll(',', '=2C')},r=${nonce}`;
-    this.initial = Buffer.from(`n,,${this.#firstBare}`);
+    const actAs = account.actAs === undefined ? '' : `a=${escaped(prepared(account.actAs, account))}`;
+    this.#header = `n,${actAs},`;
+    this.#firstBare = `n=${escaped(this.#account.user)},r=${nonce}`;
+    this.initial = Buffer.from(`${this.#header}${this.#firstBare}`);
   }
 
   async respond(challenge: Buffer): Promise<Buffer> {
@@ -115,7 +120,7 @@ class ScramClient implements SaslClient {
     );
     const clientKey = this.#hmac(salted, 'Client Key');
     const storedKey = createHash(this.#hash).update(clientKey).digest();
-    const withoutProof = `c=biws,r=${nonce}`;
+    const withoutProof = `c=${Buffer.from(this.#header).toString('base64')},r=${nonce}`;
     const authMessage = `${this.#firstBare},${serverFirst},${withoutProof}`;
     const signature = this.#hmac(storedKey, authMessage);
     const proof = clientKey.map((byte, at) => byte ^ signature[at]!);
@@ -130,6 +135,10 @@ class ScramClient implements SaslClient {
   #fail(reason: string): never {
     throw refused(this.#account, reason);
   }
+}
+
+function escaped(name: string): string {
+  return name.replaceAll('=', '=3D').replaceAll(',', '=2C');
 }
 
 /** RFC 5802 prepares both, so that they are the same bytes however they were typed. */

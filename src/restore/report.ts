@@ -45,6 +45,11 @@ export class RestoreReport {
     this.#onProgress(bytes);
   }
 
+  /** Done with a message that is in the shortfalls. */
+  passed(bytes: number): void {
+    this.#onProgress(bytes);
+  }
+
   shortfall(shortfall: Shortfall): void {
     this[shortfall.kind]++;
     if (this.shortfalls.length < MAX_KEPT) this.shortfalls.push(shortfall);

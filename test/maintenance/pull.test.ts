@@ -93,7 +93,12 @@ describe('one server', () => {
   test('cannot be spoken for by somebody in the clear stream', async () => {
     const server = await imap({ tls: cert, injected: 'P2 OK in\r\n* OK USER anne\r\nP3 OK Completed\r\n' });
     const one = puller([`localhost:${server.port}`], { caFile: cert.cert, password: 'wrong' });
-    expect(await one.pull('anne', '')).toMatchObject({ ok: false, code: 'CREDENTIALS_INVALID' });
+    expect(await one.pull('anne', '')).toMatchObject({
+      ok: false,
+      code: 'UNAVAILABLE',
+      text: expect.stringContaining('it sent text in clear before the TLS handshake'),
+    });
+    expect(server.received.filter((line) => /AUTHENTICATE/.test(line))).toEqual([]);
   });
 
   test.each([

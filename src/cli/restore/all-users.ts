@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import type { Config } from '../../config/config.ts';
 import { loadConfig } from '../../config/load.ts';
+import { SHARED_USERID } from '../../csync/mailbox-name.ts';
 import { BackupError } from '../../platform/errors.ts';
 import { safeName } from '../../restore/files/file-names.ts';
 import { withSource } from '../../restore/open-source.ts';
@@ -143,7 +144,7 @@ class AllUsersRun {
       const plan = pass === 'recent' ? { ...only(whole, this.#recentSince!), withSettings: false } : whole;
       const report = new RestoreReport();
       if (plan.mailboxes.length === 0 && !plan.withSettings) return report;
-      const target = await openTarget(targetOf(this.#flags.to, userid), this.#flags);
+      const target = await openTarget(targetOf(this.#flags.to, userid), flagsOf(this.#flags, userid));
       try {
         await this.#refuseConflicts(userid, target.description, await target.conflicts(plan));
         if (this.#flags.dryRun) {
@@ -266,6 +267,13 @@ function targetOf(template: string, userid: string): string {
   return template.replaceAll(USER_PLACE, ONE_USER.test(template) ? safeName(name) : encodeURIComponent(name));
 }
 
+/** `--as {user}`; nobody acts for shared mailboxes but the administrator. */
+function flagsOf(flags: AllUsersFlags, userid: string): AllUsersFlags {
+  if (flags.as === undefined) return flags;
+  const as = userid === SHARED_USERID ? undefined : flags.as.replaceAll(USER_PLACE, printUserid(userid));
+  return { ...flags, as };
+}
+
 function refuseContradictions(objects: readonly string[], flags: AllUsersFlags): void {
   const refuse = (reason: string, remedy: string): never => {
     throw new BackupError({ code: 'USAGE', tried: 'restore', subject: 'all users', reason, remedy });
@@ -281,6 +289,12 @@ function refuseContradictions(objects: readonly string[], flags: AllUsersFlags):
     refuse(
       'their mail would be mixed in one place',
       `Give --to with ${USER_PLACE} in it, such as '${flags.to}/${USER_PLACE}'`,
+    );
+  }
+  if (/^imaps?:/i.test(flags.to) && ![flags.to, flags.as ?? ''].some((text) => text.includes(USER_PLACE))) {
+    refuse(
+      'their mail would be mixed in one account',
+      `Give --as ${USER_PLACE}, or --to with it in the user's name`,
     );
   }
   if (/^(tar|json):-$/i.test(flags.to))

@@ -40,6 +40,9 @@ export interface RestoreFlags extends MomentFlags {
   partition?: string;
   passwordFile?: string;
   content?: boolean;
+  as?: string;
+  caFile?: string;
+  allowPlaintext?: boolean;
 }
 
 export function newRestoreCommand(): Command {
@@ -91,6 +94,9 @@ export function newRestoreCommand(): Command {
       '--resume <file>',
       'with --all-users: note there what is done, and go on behind it if the file exists',
     )
+    .option('--as <userid>', 'imap: log in as an administrator who acts for this user')
+    .option('--ca-file <file>', 'imap: PEM file of the authorities that vouch for the target')
+    .option('--allow-plaintext', 'imap: send the password without TLS')
     .option(
       '--json',
       'one JSON object a line, with a type: mailbox, conflict, shortfall, remark and at the end summary',
@@ -114,6 +120,14 @@ export function newRestoreCommand(): Command {
             'what search finds',
           ],
           ['csync-backup restore -u anne --to eml:/tmp/anne --at "2026-11-20 14:00"', 'all as it was then'],
+          [
+            'csync-backup restore -u anne --to imaps://anne@mail.example.com',
+            'into a new folder at a mail server',
+          ],
+          [
+            'csync-backup restore -u anne --to imap://admin@mail.example.com --as anne --in-place',
+            'all back to where it was, by an administrator',
+          ],
         ],
         [0, 64, 65, 69, 74, 75, 77, 78],
       ),

@@ -13,6 +13,13 @@ export interface TargetKind {
   open(rest: string, flags: RestoreFlags): Promise<RestoreTarget>;
 }
 
+const imap = (scheme: 'imap' | 'imaps', summary: string): TargetKind => ({
+  scheme,
+  form: `${scheme}://[USER@]HOST[:PORT]`,
+  summary,
+  open: async (rest, flags) => (await import('./imap-target.ts')).openImapTarget(scheme, rest, flags),
+});
+
 const KINDS: readonly TargetKind[] = [
   ...FILE_KINDS,
   {
@@ -21,6 +28,8 @@ const KINDS: readonly TargetKind[] = [
     summary: 'a Cyrus server, by replication',
     open: async (rest, flags) => (await import('./csync-target.ts')).openCsyncTarget(rest, flags),
   },
+  imap('imap', 'any IMAP server'),
+  imap('imaps', 'the same with TLS from the first byte'),
 ];
 
 /** For --help. */

@@ -5,6 +5,8 @@ import { endOfUnit } from '../../support/wire-text.ts';
 export interface ImapMessage {
   uid: number;
   flags: string[];
+  /** Internal date as the server writes it. */
+  date: string;
   body: Buffer;
 }
 
@@ -77,7 +79,7 @@ export class ImapClient {
   /** All messages of a folder. */
   async messages(folder: string): Promise<ImapMessage[]> {
     await this.command(`EXAMINE "${folder}"`);
-    const answers = await this.command('UID FETCH 1:* (UID FLAGS BODY.PEEK[])');
+    const answers = await this.command('UID FETCH 1:* (UID FLAGS INTERNALDATE BODY.PEEK[])');
     await this.command('UNSELECT');
     return answers.flatMap((unit) => {
       const line = unit.toString('latin1');
@@ -90,7 +92,8 @@ export class ImapClient {
         .exec(items)![1]!
         .split(' ')
         .filter((f) => f !== '');
-      return [{ uid: Number(/UID (\d+)/.exec(items)![1]), flags, body: Buffer.from(body) }];
+      const date = /INTERNALDATE "([^"]*)"/.exec(items)![1]!;
+      return [{ uid: Number(/UID (\d+)/.exec(items)![1]), flags, date, body: Buffer.from(body) }];
     });
   }
 

@@ -1,0 +1,210 @@
+/** Any IMAP server, by APPEND. */
+import { SHARED_USERID } from '../../csync/mailbox-name.ts';
+import { decodeMailboxName } from '../../csync/modified-utf7.ts';
+import { type ImapClient, imapString } from '../../imap/client.ts';
+import type { BackupError } from '../../platform/errors.ts';
+import type { PlannedMailbox, RestorePlan } from '../plan.ts';
+import type { RestoreReport } from '../report.ts';
+import type { Conflict, RestoreTarget } from '../target.ts';
+import { Appender, MailboxRefused } from './append.ts';
+import { FlagFilter } from './flags.ts';
+import { Inventory } from './inventory.ts';
+import { type MailAccess, openImap } from './login.ts';
+import { countMessages, type SelectedMailbox, selectMailbox, takeInventory, unselect } from './mailbox.ts';
+import { MailboxNames, type Namespaces, readNamespaces, remarkNames } from './names.ts';
+import { PresentMessages } from './present.ts';
+
+export type ImapTargetOptions = MailAccess;
+
+/**
+ * Messages are added to the mailboxes of one account with their flags and dates; UIDs are the server's. Each message is
+ * added by one command that does all or nothing, and what the mailbox has already is not added again, so it can be
+ * interrupted and run again.
+ */
+export class ImapTarget implements RestoreTarget {
+  readonly description: string;
+  readonly #o: ImapTargetOptions;
+  #client: ImapClient | undefined;
+  #namespaces: Namespaces | undefined;
+
+  constructor(options: ImapTargetOptions) {
+    this.#o = options;
+    const { tls, user, host, port, actAs } = options;
+    const whom = actAs === undefined ? '' : ` as ${actAs}`;
+    const place = host.includes(':') ? `[${host}]` : host;
+    this.description = `${tls ? 'imaps' : 'imap'}://${encodeURIComponent(user)}@${place}:${port}${whom}`;
+  }
+
+  async conflicts(plan: RestorePlan): Promise<Conflict[]> {
+    const client = await this.#connect();
+    const names = await this.#names(plan);
+    const conflicts: Conflict[] = [];
+    for (const planned of mailOnly(plan)) {
+      const messages = await countMessages(client, names.of(planned));
+      if (messages === undefined || messages === 0) continue;
+      conflicts.push({
+        what: `${names.of(planned)} (${messages} messages)`,
+        effect: 'messages that it lacks are added with new UIDs, those that it has stay as they are',
+      });
+    }
+    return conflicts;
+  }
+
+  async restore(plan: RestorePlan, report: RestoreReport): Promise<void> {
+    const client = await this.#connect();
+    const names = await this.#names(plan);
+    try {
+      for (const planned of plan.mailboxes) {
+        if (isMail(planned)) await this.#restoreMailbox(client, planned, names.of(planned), plan, report);
+        else report.remark(`${planned.mailbox.mboxname} holds no mail: it cannot be given back by IMAP`);
+      }
+      remarkNames(names, report);
+      if (plan.withSettings)
+        report.remark('subscriptions, Sieve scripts, quota and annotations are not given back by IMAP yet');
+    } catch (error) {
+      throw client.isClosed ? this.#interrupted(client, plan, error) : error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#client?.logout();
+  }
+
+  async #connect(): Promise<ImapClient> {
+    if (this.#client === undefined || this.#client.isClosed) this.#client = await openImap(this.#o);
+    return this.#client;
+  }
+
+  async #names(plan: RestorePlan): Promise<MailboxNames> {
+    const client = await this.#connect();
+    this.#namespaces ??= await readNamespaces(client);
+    const isShared = plan.userid === SHARED_USERID;
+    if (this.#namespaces.personal === undefined && !isShared) {
+      const { user, actAs } = this.#o;
+      throw client.connection.error(
+        `it has no mailboxes of its own for ${actAs ?? user}`,
+        'NOT_FOUND',
+        actAs === undefined
+          ? `Log in as the user, or give --as ${plan.userid} to act for one; an account has to be there`
+          : `Have an administrator make the account (CREATE user/${actAs} with Cyrus), or check the name`,
+      );
+    }
+    return new MailboxNames(plan, this.#namespaces);
+  }
+
+  async #restoreMailbox(
+    client: ImapClient,
+    planned: PlannedMailbox,
+    name: string,
+    plan: RestorePlan,
+    report: RestoreReport,
+  ): Promise<void> {
+    const { mboxname } = planned.mailbox;
+    try {
+      const selected = await this.#selectOrCreate(client, planned, name, plan);
+      report.mailboxes++;
+      await this.#addMessages(client, planned, { name, selected, plan, report });
+    } catch (error) {
+      if (!(error instanceof MailboxRefused)) throw error;
+      report.shortfall({
+        kind: 'refused',
+        what: `mailbox ${mboxname}`,
+        mailbox: mboxname,
+        reason: error.reason,
+      });
+    }
+  }
+
+  async #addMessages(
+    client: ImapClient,
+    planned: PlannedMailbox,
+    to: { name: string; selected: SelectedMailbox; plan: RestorePlan; report: RestoreReport },
+  ): Promise<void> {
+    const { name, selected, plan, report } = to;
+    const { source } = plan;
+    if (selected.isReadOnly && hasAny(planned)) {
+      throw new MailboxRefused(
+        `the server opens ${name} read-only; log in as its owner, or as one who may insert there`,
+      );
+    }
+    const inventory = selected.exists === 0 ? new Inventory() : await takeInventory(client);
+    const flags = new FlagFilter(selected.permanentFlags);
+    const present = new PresentMessages(client, source, planned, inventory);
+    // The mailbox is left while mail goes in, or the server would tell of each message as it comes.
+    if (inventory.length === 0) await unselect(client);
+    const appender = new Appender({
+      ...{ client, source, report, name },
+      mailbox: planned.mailbox.mboxname,
+      flagsOf: (record) => flags.of(record),
+    });
+    try {
+      const missing = present.missing(planned.records(), ({ size }) => report.wasPresent(size ?? 0));
+      for await (const record of missing) await appender.append(record);
+      await appender.finish();
+    } catch (error) {
+      await appender.abandon();
+      throw error;
+    } finally {
+      flags.remark(name, report);
+      if (!client.isClosed) await unselect(client);
+    }
+  }
+
+  async #selectOrCreate(
+    client: ImapClient,
+    planned: PlannedMailbox,
+    name: string,
+    plan: RestorePlan,
+  ): Promise<SelectedMailbox> {
+    const first = await selectMailbox(client, name);
+    if (first.selected !== undefined) return first.selected;
+    const use = plan.into === undefined && client.has('CREATE-SPECIAL-USE') ? specialUse(planned) : '';
+    let made = await client.command(['CREATE ', imapString(name), use]);
+    // Another mailbox may be the one for sent mail by now.
+    if (made.status !== 'OK' && use !== '') made = await client.command(['CREATE ', imapString(name)]);
+    if (made.status !== 'OK' && made.code !== 'ALREADYEXISTS') {
+      throw new MailboxRefused(
+        `the server does not make ${name} (${made.text}); ` +
+          (name === 'INBOX'
+            ? 'have an administrator make the account'
+            : 'log in as its owner or as an administrator who may, or give --into FOLDER for another place'),
+      );
+    }
+    // A new tree that no mail client shows would look as if nothing had come back.
+    if (plan.into !== undefined) await client.command(['SUBSCRIBE ', imapString(name)]);
+    const { selected, answer } = await selectMailbox(client, name);
+    if (selected === undefined) throw new MailboxRefused(`the server does not open ${name}: ${answer.text}`);
+    return selected;
+  }
+
+  #interrupted(client: ImapClient, plan: RestorePlan, error: unknown): BackupError {
+    const where =
+      plan.into === undefined ? '--in-place' : `--into ${JSON.stringify(decodeMailboxName(plan.into))}`;
+    return client.connection.error(
+      error instanceof Error && 'reason' in error ? String(error.reason) : String(error),
+      'UNAVAILABLE',
+      `Run the same again with ${where} and --yes: what is there already is not added twice`,
+      error,
+    );
+  }
+}
+
+/** Calendars, address books and the like have contents that are no messages to IMAP. */
+export function isMail({ mailbox }: PlannedMailbox): boolean {
+  return mailbox.mboxtype === undefined || mailbox.mboxtype === '' || mailbox.mboxtype === 'e';
+}
+
+/** RFC 6154. */
+function specialUse({ mailbox }: PlannedMailbox): string {
+  const { value } = mailbox.annotations.find(({ entry }) => entry === '/specialuse') ?? {};
+  return value && /^\\\w+(?: \\\w+)*$/.test(value) ? ` (USE (${value}))` : '';
+}
+
+function mailOnly(plan: RestorePlan): PlannedMailbox[] {
+  return plan.mailboxes.filter(isMail);
+}
+
+function hasAny(planned: PlannedMailbox): boolean {
+  for (const _ of planned.records()) return true;
+  return false;
+}

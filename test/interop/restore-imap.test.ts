@@ -1,0 +1,213 @@
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { LAUNCHER } from '../cli/run.ts';
+import { mailboxLine, messageLine } from '../maintenance/backup-files.ts';
+import { type BackupServer, freePort } from '../support/backup-server.ts';
+import { message, Random } from '../support/random.ts';
+import { SmallStore } from '../support/small-store.ts';
+import { SharedBackup } from './harness/backup.ts';
+import { CyrusSite } from './harness/cyrus.ts';
+import { ADMIN } from './harness/cyrus-conf.ts';
+import { Dovecot } from './harness/dovecot.ts';
+import type { ImapClient } from './harness/imap.ts';
+import { seedUser } from './harness/mail.ts';
+
+/** Messages of each folder as flags, internal date and SHA-1, in the order of the folder. */
+type View = Map<string, string[]>;
+
+async function view(imap: ImapClient, below = ''): Promise<View> {
+  const found: View = new Map();
+  for (const folder of await imap.folders()) {
+    if (/^(Shared Folders|Other Users)(\/|$)/.test(folder) || !folder.startsWith(below)) continue;
+    const messages = await imap.messages(folder);
+    const lines = messages.map(({ flags, date, body }) => {
+      const kept = flags.filter((flag) => flag !== '\\Recent').sort();
+      return `${kept.join(' ')} ${date} ${createHash('sha1').update(body).digest('hex')}`;
+    });
+    found.set(folder.slice(below.length), lines);
+  }
+  await imap.logout();
+  return new Map([...found].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+describe('from a Cyrus server through the backup into another mail server', () => {
+  let cyrus: CyrusSite;
+  let backup: SharedBackup;
+  let server: BackupServer;
+  let dovecot: Dovecot;
+  let password: string;
+
+  beforeAll(async () => {
+    cyrus = await CyrusSite.start(['source', 'target']);
+    backup = await SharedBackup.create(cyrus);
+    server = await backup.site.start();
+    dovecot = await Dovecot.start();
+    await seedUser(cyrus, 'alice', { messages: 60 });
+    await cyrus.sync(['-u', 'alice'], { port: backup.site.port });
+    const admin = await cyrus.imap(undefined, 'target');
+    for (const user of ['alice', 'poor']) await admin.command(`CREATE "user/${user}"`);
+    await admin.command('SETQUOTA "user/poor" (STORAGE 20)');
+    await admin.logout();
+    password = path.join(backup.site.dir, 'password');
+    writeFileSync(password, `${ADMIN.password}\n`, { mode: 0o600 });
+  });
+
+  afterAll(async () => {
+    await dovecot?.close();
+    await server?.kill();
+    backup?.site.remove();
+    await cyrus?.close();
+  });
+
+  const restore = (port: number, ...args: string[]) =>
+    backup.site.cli([
+      ...[
+        'restore',
+        '-u',
+        'alice',
+        '--to',
+        `imap://${ADMIN.user}@127.0.0.1:${port}`,
+        '--password-file',
+        password,
+      ],
+      ...args,
+    ]);
+
+  test.each(['Cyrus', 'Dovecot'])(
+    '%s: mailboxes, bytes, flags and dates, and nothing twice',
+    async (kind) => {
+      const port = kind === 'Cyrus' ? cyrus.ports('target').imap : dovecot.port;
+      const login = () => (kind === 'Cyrus' ? cyrus.imap('alice', 'target') : dovecot.imap('alice'));
+      const args = ['--as', 'alice', '--in-place', '--no-settings'];
+      const first = await restore(port, ...args);
+      const remark = 'csync-backup: the server keeps no annotations of messages: they are left out\n';
+      expect(first).toMatchObject({ status: 0, stderr: kind === 'Cyrus' ? '' : remark });
+      const source = await view(await cyrus.imap('alice'));
+      expect([...source.values()].flat().length).toBeGreaterThan(50);
+      expect(await view(await login())).toEqual(source);
+      const again = await restore(port, ...args);
+      expect(again).toMatchObject({ status: 64 });
+      expect(again.stderr).toMatch(/INBOX \(\d+ messages\) is there already: .*EXISTS: .*Give --yes/s);
+      const confirmed = await restore(port, ...args, '--yes');
+      expect(confirmed.stdout.toString()).toMatch(
+        /: 0 messages \(0 bytes\) in 6 mailboxes, 60 were there already\n$/,
+      );
+      expect(await view(await login())).toEqual(source);
+      // A new tree beside it, which mail clients show.
+      expect(await restore(port, '--as', 'alice', '--into', 'Back')).toMatchObject({ status: 0 });
+      expect((await view(await login(), 'Back/')).get('Archive/2024')).toEqual(source.get('Archive/2024'));
+      const imap = await login();
+      expect(String(await imap.command('LSUB "" "Back*"'))).toContain('Back/Sent');
+      await imap.logout();
+    },
+  );
+
+  test('a quota that is full', async () => {
+    const done = await restore(cyrus.ports('target').imap, '--as', 'poor', '--in-place');
+    expect(done).toMatchObject({ status: 75 });
+    expect(done.stderr).toMatch(/NO_SPACE: .*the quota is full .* did not fit into .*Raise the quota/s);
+  });
+
+  test('a wrong password, and a user that is not there', async () => {
+    const wrong = path.join(backup.site.dir, 'wrong');
+    writeFileSync(wrong, 'wrong\n', { mode: 0o600 });
+    for (const port of [cyrus.ports('target').imap, dovecot.port]) {
+      const done = await restore(port, '--password-file', wrong, '--in-place');
+      expect(done).toMatchObject({ status: 77 });
+      expect(done.stderr).toMatch(/CREDENTIALS_INVALID: .*Check the user and the password/s);
+    }
+    const nobody = await restore(cyrus.ports('target').imap, '--as', 'nobody', '--in-place');
+    expect(nobody).toMatchObject({ status: 65 });
+    expect(nobody.stderr).toMatch(/NOT_FOUND: .*has no mailboxes of its own for nobody.*make the account/);
+  });
+});
+
+describe.each(['Cyrus', 'Dovecot'])('restoring into %s', (kind) => {
+  let dovecot: Dovecot | undefined;
+  let cyrus: CyrusSite | undefined;
+  let store: SmallStore;
+  let port: number;
+  let password: string;
+
+  beforeAll(async () => {
+    if (kind === 'Dovecot') dovecot = await Dovecot.start({ separator: '/' });
+    else {
+      cyrus = await CyrusSite.start(['target']);
+      const admin = await cyrus.imap(undefined, 'target');
+      await admin.command('CREATE "user/anne"');
+      await admin.logout();
+    }
+    port = dovecot?.port ?? cyrus!.ports('target').imap;
+    store = new SmallStore();
+    password = path.join(store.folder, 'password');
+    writeFileSync(password, `${ADMIN.password}\n`, { mode: 0o600 });
+  });
+
+  afterAll(async () => {
+    store?.[Symbol.dispose]();
+    await dovecot?.close();
+    await cyrus?.close();
+  });
+
+  const login = () => dovecot?.imap('anne') ?? cyrus!.imap('anne', 'target');
+  const args = (to: number, into: string) => [
+    ...['restore', '-u', 'anne', '--to', `imap://${ADMIN.user}@127.0.0.1:${to}`, '--as', 'anne'],
+    ...['--password-file', password, '--into', into, '--yes', 'Big'],
+  ];
+
+  test('killed at random and run again: complete, nothing twice', async () => {
+    const random = new Random(`killed/${kind}`);
+    const contents = Array.from({ length: 1200 }, () => message(random, random.int(300, 6000)));
+    // Some stand twice in the mailbox, and twice they have to come back.
+    const records = [...contents, ...contents.slice(0, 40), ...contents.slice(0, 10)].map((content, i) => ({
+      uid: i + 1,
+      content,
+      flags: i % 3 === 0 ? '\\Seen $Forwarded' : '',
+    }));
+    store.add('anne', { lines: [messageLine(contents), mailboxLine('user.anne.Big', records)] });
+    const wanted = records.map(({ content, flags }) => {
+      const sorted = flags === '' ? '' : '$Forwarded \\Seen';
+      return `${sorted} ${createHash('sha1').update(content).digest('hex')}`;
+    });
+    const total = contents.reduce((sum, content) => sum + content.length, 0);
+    let kills = 0;
+    for (let i = 0; i < 6; i++) kills += (await killedAfter(random.int(1000, total / 4))) ? 1 : 0;
+    const done = store.run(args(port, 'Back'));
+    expect(done).toMatchObject({ status: 0 });
+    expect(kills).toBeGreaterThan(2);
+    expect(done.stdout).toMatch(/, \d+ were there already\n$/);
+    const found = (await view(await login(), 'Back/')).get('Big')!;
+    const flagsAndBytes = found.map((line) => line.replace(/\S+ \S+ \S+ (\S+)$/, '$1').trimStart());
+    expect(flagsAndBytes.sort()).toEqual(wanted.map((line) => line.trimStart()).sort());
+  });
+
+  /** Runs it through a proxy and kills it when so many bytes have come; @returns whether it was killed. */
+  async function killedAfter(bytes: number): Promise<boolean> {
+    const proxyPort = await freePort();
+    let passed = 0;
+    const proxy = net.createServer((client) => {
+      const upstream = net.connect(port, '127.0.0.1');
+      for (const socket of [client, upstream]) socket.on('error', () => {});
+      upstream.pipe(client);
+      client.on('data', (piece) => {
+        passed += piece.length;
+        if (passed > bytes) child.kill('SIGKILL');
+        upstream.write(piece);
+      });
+      client.on('close', () => upstream.destroy());
+    });
+    await new Promise<void>((resolve) => proxy.listen(proxyPort, '127.0.0.1', resolve));
+    const child = spawn(process.execPath, [LAUNCHER, ...args(proxyPort, 'Back'), '-C', store.configFile], {
+      stdio: 'ignore',
+    });
+    const signal = await new Promise<string | null>((resolve) =>
+      child.on('exit', (status, name) => resolve(status === 137 ? 'SIGKILL' : name)),
+    );
+    proxy.close();
+    return signal === 'SIGKILL';
+  }
+});
