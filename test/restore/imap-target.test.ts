@@ -75,7 +75,7 @@ function target(server: { port: number }, o: Partial<ImapTargetOptions> = {}): I
       password: 'secret',
       allowPlaintext: false,
     },
-    ...{ compress: false, ...o },
+    ...{ compress: false, quietMs: 0, ...o },
   });
   closing.push(() => one.close());
   return one;
@@ -233,6 +233,16 @@ describe('what is there already', () => {
         .sort(),
     );
   });
+});
+
+test('what a run that was killed has left at the server is waited for', async () => {
+  const server = await serve();
+  server.add('INBOX', letter(0));
+  const plan = planOf({ 'user.anne': letters(3) });
+  const restored = restore(server, plan, { quietMs: 150 });
+  setTimeout(() => server.add('INBOX', letter(1)), 75);
+  setTimeout(() => server.add('INBOX', letter(2)), 200);
+  expect(await restored).toMatchObject({ messages: 0, present: 3 });
 });
 
 describe('what the server refuses', () => {

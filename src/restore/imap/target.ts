@@ -1,4 +1,6 @@
 /** Any IMAP server, by APPEND. */
+
+import { setTimeout as sleep } from 'node:timers/promises';
 import { SHARED_USERID } from '../../csync/mailbox-name.ts';
 import { decodeMailboxName } from '../../csync/modified-utf7.ts';
 import { type ImapClient, imapString } from '../../imap/client.ts';
@@ -14,7 +16,16 @@ import { countMessages, type SelectedMailbox, selectMailbox, takeInventory, unse
 import { MailboxNames, type Namespaces, readNamespaces, remarkNames } from './names.ts';
 import { PresentMessages } from './present.ts';
 
-export type ImapTargetOptions = MailAccess;
+export interface ImapTargetOptions extends MailAccess {
+  /** For tests: how long mailboxes have to stay as they are before mail is added to them. */
+  quietMs?: number;
+}
+
+/** A server that is slow to write may be busy for so long with what it got before the connection broke. */
+const QUIET_MS = 3000;
+const MAX_QUIET_CHECKS = 20;
+/** Whoever was killed was killed before this process began. */
+const EARLY_MS = 10_000;
 
 /**
  * Messages are added to the mailboxes of one account with their flags and dates; UIDs are the server's. Each message is
@@ -53,6 +64,7 @@ export class ImapTarget implements RestoreTarget {
   async restore(plan: RestorePlan, report: RestoreReport): Promise<void> {
     const client = await this.#connect();
     const names = await this.#names(plan);
+    await this.#awaitQuiet(client, plan, names, report);
     try {
       for (const planned of plan.mailboxes) {
         if (isMail(planned)) await this.#restoreMailbox(client, planned, names.of(planned), plan, report);
@@ -90,6 +102,36 @@ export class ImapTarget implements RestoreTarget {
       );
     }
     return new MailboxNames(plan, this.#namespaces);
+  }
+
+  /**
+   * A run that was killed has left commands at the server which it may still be carrying out: what it adds meanwhile would
+   * be added again by us.
+   */
+  async #awaitQuiet(
+    client: ImapClient,
+    plan: RestorePlan,
+    names: MailboxNames,
+    report: RestoreReport,
+  ): Promise<void> {
+    const { quietMs = performance.now() > EARLY_MS ? 0 : QUIET_MS } = this.#o;
+    if (quietMs === 0) return;
+    const counts = async () => {
+      const found: (number | undefined)[] = [];
+      for (const planned of mailOnly(plan)) found.push(await countMessages(client, names.of(planned)));
+      return found;
+    };
+    let before = await counts();
+    if (before.every((count) => count === undefined || count === 0)) return;
+    for (let i = 0; i < MAX_QUIET_CHECKS; i++) {
+      await sleep(quietMs);
+      const now = await counts();
+      if (now.every((count, at) => count === before[at])) return;
+      before = now;
+    }
+    report.remark(
+      'mailboxes at the target are changing all the time: what is added there now may come twice',
+    );
   }
 
   async #restoreMailbox(
