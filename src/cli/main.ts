@@ -113,6 +113,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./diff.ts')).newDiffCommand(),
   },
   {
+    name: 'drill',
+    summary: 'show that backups can be restored, by restoring some',
+    load: async () => (await import('./drill.ts')).newDrillCommand(),
+  },
+  {
     name: 'status',
     summary: 'show what the running server is doing',
     load: async () => (await import('./status.ts')).newStatusCommand(),

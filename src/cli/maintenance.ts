@@ -54,7 +54,7 @@ function newShowCommand(): Command {
 function newRunCommand(): Command {
   return new Command('run')
     .description('Have the server do something now rather than at its time, with its limit on reading.')
-    .argument('<job>', 'verify, compact or pull')
+    .argument('<job>', 'verify, compact, drill or pull')
     .addOption(configOption())
     .option('-A, --all', 'for all backups')
     .option('-u, --user <userid...>', 'for those of these users')

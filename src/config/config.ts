@@ -94,6 +94,11 @@ export interface Config {
   compactAt: DailyTime[];
   /** Each backup is verified once in this time; 0: never. */
   verifyEveryMs: number;
+  /** How often a drill restores a sample; 0: never. */
+  drillEveryMs: number;
+  /** Backups of a drill, and messages of each of them. */
+  drillBackups: number;
+  drillMessages: number;
   /** Bytes a second that maintenance in the server reads; 0: no limit. */
   maintenanceRateBytes: number;
 

@@ -53,6 +53,9 @@ export function effectiveConfig(file: string, options: OptionValues, partitions:
 
     compactAt: options.backup_compact_at,
     verifyEveryMs: options.backup_verify_every,
+    drillEveryMs: options.backup_drill_every,
+    drillBackups: options.backup_drill_backups,
+    drillMessages: options.backup_drill_messages,
     maintenanceRateBytes: options.backup_maintenance_rate,
 
     pullServers: options.backup_pull_servers,

@@ -227,6 +227,21 @@ export const OPTIONS = {
     '30d',
     'The running server verifies each backup once in this time, spread evenly, least recently verified first.',
   ),
+  backup_drill_every: option(
+    durationOrOff('d', MINUTE_MS),
+    'off',
+    'How often the running server restores a random sample of the backups into a scratch folder in backup_staging_path and compares all of it with their records.',
+  ),
+  backup_drill_backups: option(
+    integer(1, 1_000_000),
+    '20',
+    'About how many backups, chosen at random, such a drill takes.',
+  ),
+  backup_drill_messages: option(
+    integer(1, 100_000),
+    '100',
+    'How many messages of each of them, chosen at random, it restores.',
+  ),
   backup_maintenance_rate: option(
     size('B', { min: 0 }),
     '20M',

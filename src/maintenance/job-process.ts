@@ -5,7 +5,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { emptyResult, type JobRequest, type JobResult } from './job.ts';
+import { emptyResult, type JobKind, type JobRequest, type JobResult } from './job.ts';
 
 /** What carries jobs out, one at a time. */
 export interface JobRunner {
@@ -22,10 +22,16 @@ const WORKER = fileURLToPath(new URL(`./job-worker${path.extname(import.meta.url
 const IDLE_MS = 10_000;
 
 export class JobProcess implements JobRunner {
+  readonly #modules: Partial<Record<JobKind, string>>;
   #child: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
   #idleTimer: NodeJS.Timeout | undefined;
   #isCancelled = false;
+
+  /** @param modules URLs of modules that register jobs of other layers (registerJob()) */
+  constructor(modules: Partial<Record<JobKind, string>> = {}) {
+    this.#modules = modules;
+  }
 
   /** Of the process; undefined while there is none. */
   get pid(): number | undefined {
@@ -65,11 +71,15 @@ export class JobProcess implements JobRunner {
   }
 
   #start(): ChildProcess {
-    const child = fork(WORKER, [String(process.pid)], {
-      serialization: 'advanced',
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-      execArgv: ['--max-semi-space-size=1'],
-    });
+    const child = fork(
+      WORKER,
+      [String(process.pid), ...Object.entries(this.#modules).map((one) => one.join('='))],
+      {
+        serialization: 'advanced',
+        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+        execArgv: ['--max-semi-space-size=1'],
+      },
+    );
     this.#child = child;
     this.#exited = new Promise((resolve) => {
       const gone = () => {

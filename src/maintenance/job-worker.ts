@@ -4,7 +4,7 @@
  */
 import os from 'node:os';
 import { governReads } from '../platform/read-governor.ts';
-import type { JobRequest } from './job.ts';
+import type { JobRequest, JobResult } from './job.ts';
 
 /** Told by the server, which may be gone before this line is reached. */
 const parent = Number(process.argv[2]);
@@ -29,5 +29,14 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal
 process.on('disconnect', () => process.exit(0));
 process.on('message', (request: JobRequest) => {
   governor.limit(request.bytesPerSecond);
-  void runJob(request).then((result) => process.send!(result));
+  void carryOut(request).then((result) => process.send!(result));
 });
+
+/** Modules of other layers by the kind of job that they register, read when the first of these comes. */
+const modules = new Map(process.argv.slice(3).map((text) => text.split('=', 2) as [string, string]));
+
+async function carryOut(request: JobRequest): Promise<JobResult> {
+  const module = modules.get(request.kind);
+  if (module !== undefined) await import(module);
+  return await runJob(request);
+}

@@ -1,7 +1,7 @@
 /** One piece of maintenance on one backup, as the scheduler gives it to the process that does it. */
 import type { Config } from '../config/config.ts';
 
-export type JobKind = 'verify' | 'compact' | 'pull';
+export type JobKind = 'verify' | 'compact' | 'pull' | 'drill';
 
 export interface Job {
   kind: JobKind;
@@ -22,7 +22,7 @@ export interface JobRequest extends Job {
 }
 
 /**
- * `ok`: done and all is well; `faulty`: the backup is damaged; `busy`: somebody has it locked; `gone`: there is no such
+ * `ok`: done and all is well; `faulty`: the backup is damaged, or a drill did not get everything back; `busy`: somebody has it locked; `gone`: there is no such
  * file (any more); `unneeded`: there was nothing to do; `removed`: it was a deleted one whose
  * retention is over; `failed`: it could not be done; `cancelled`: by us, nothing is changed.
  */
@@ -32,16 +32,18 @@ export interface JobResult {
   outcome: JobOutcome;
   /** Of the data file as it was found. */
   sizeBytes: number;
-  /** verify: how many, and how many of each code. */
+  /** verify: how many, and how many of each code. drill: messages that did not come back as they were. */
   faults: number;
   codes: Record<string, number>;
   /** compact: how much smaller the backup is now. */
   freedBytes: number;
-  /** busy, gone, failed: the stable code of the error, and its message. */
+  /** drill: how many messages were compared. */
+  compared: number;
+  /** busy, gone, failed: the stable code of the error, and its message. drill, faulty: the first of the faults. */
   code?: string;
   text?: string;
 }
 
 export function emptyResult(outcome: JobOutcome, error?: { code: string; text: string }): JobResult {
-  return { outcome, sizeBytes: 0, faults: 0, codes: {}, freedBytes: 0, ...error };
+  return { outcome, sizeBytes: 0, faults: 0, codes: {}, freedBytes: 0, compared: 0, ...error };
 }

@@ -1,12 +1,18 @@
 /** One run over all backups: where it is, and who is tried again later. Where it is survives a restart. */
-import type { Job, JobKind } from './job.ts';
-import type { MaintenanceState, RunPlace } from './maintenance-state.ts';
+import type { Job, JobKind, JobResult } from './job.ts';
+import type { MaintenanceState, RunPlace, RunTally } from './maintenance-state.ts';
 
 /** How long somebody who is in the way is let alone. */
 export const RETRY_MS = 5 * 60_000;
 /** Those that were in the way are tried so often again, so many of them at most. */
 const ROUNDS = 3;
 const MAX_LATER = 10_000;
+
+/**
+ * How a run has ended. `faulty`: something that was looked at is not as it should be; `incomplete`, of a drill: something
+ * could not be done, or nothing was compared at all, so that it shows nothing.
+ */
+export type RunResult = 'ok' | 'faulty' | 'incomplete';
 
 export class MaintenanceRun {
   readonly #state: MaintenanceState;
@@ -19,12 +25,11 @@ export class MaintenanceRun {
   #isThrough = false;
   /** Backups that were never free. */
   #skipped = 0;
-  #failed = 0;
 
   /** Begins a run, or takes up one that was cut off. */
-  constructor(state: MaintenanceState, kind: JobKind, nowMs: number) {
+  constructor(state: MaintenanceState, kind: JobKind, nowMs: number, isWhole = false) {
     this.#state = state;
-    this.#place = state.run ?? { kind, startedMs: nowMs, after: '' };
+    this.#place = state.run ?? { kind, startedMs: nowMs, after: '', isWhole };
     state.run = this.#place;
   }
 
@@ -45,14 +50,29 @@ export class MaintenanceRun {
     return this.#skipped;
   }
 
-  /** Jobs that failed. */
-  get failed(): number {
-    return this.#failed;
+  get isWhole(): boolean {
+    return this.#place.isWhole ?? false;
   }
 
-  /** @returns how many have by now */
-  countFailed(): number {
-    return ++this.#failed;
+  /** What came of its jobs. */
+  get tally(): Readonly<RunTally> {
+    return this.#place.tally ?? { faulty: 0, failed: 0, compared: 0 };
+  }
+
+  get result(): RunResult {
+    const { faulty, failed, compared } = this.tally;
+    if (faulty > 0) return 'faulty';
+    return this.kind === 'drill' && (failed > 0 || compared === 0) ? 'incomplete' : 'ok';
+  }
+
+  /** Before done(). */
+  count({ outcome, compared }: JobResult): void {
+    const { faulty, failed, compared: before } = this.tally;
+    this.#place.tally = {
+      faulty: faulty + (outcome === 'faulty' ? 1 : 0),
+      failed: failed + (outcome === 'failed' ? 1 : 0),
+      compared: before + compared,
+    };
   }
 
   /** Nothing is left to do. */
@@ -90,6 +110,7 @@ export class MaintenanceRun {
   /** The job that next() gave is done with. */
   done(job: Job): void {
     if (this.#isThrough) {
+      this.#state.run = this.#place;
       if (this.#again.length === 0) this.#endRound(Date.now());
       return;
     }

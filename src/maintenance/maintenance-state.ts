@@ -32,6 +32,18 @@ export interface RunPlace {
   startedMs: number;
   /** The last userid that was looked at; '' at the beginning. */
   after: string;
+  /** The administrator wants all backups, not a sample. */
+  isWhole?: boolean;
+  /** What came of it so far. */
+  tally?: RunTally;
+}
+
+export interface RunTally {
+  /** Backups in which faults were found, and those that could not be dealt with. */
+  faulty: number;
+  failed: number;
+  /** Messages that drills have compared. */
+  compared: number;
 }
 
 export interface VerifyCounts {

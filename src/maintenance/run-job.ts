@@ -27,7 +27,14 @@ export async function runJob(request: JobRequest): Promise<JobResult> {
   }
 }
 
-const JOBS: Partial<Record<JobKind, (request: JobRequest) => Promise<JobResult>>> = {
+type JobWork = (request: JobRequest) => Promise<JobResult>;
+
+/** For work of layers above this one: a module that the process is told to load says what it can do. */
+export function registerJob(kind: JobKind, work: JobWork): void {
+  JOBS[kind] = work;
+}
+
+const JOBS: Partial<Record<JobKind, JobWork>> = {
   async verify({ path, userid, config }) {
     const report = await verifyBackup({ dataPath: path, wait: false });
     const { ok, faults, codes } = report;

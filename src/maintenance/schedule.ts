@@ -1,4 +1,5 @@
 /** When maintenance is due. Pure: times are Unix milliseconds. */
+import { createHash } from 'node:crypto';
 import type { DailyTime } from '../config/schedule-values.ts';
 
 /** The first of these local times of day that lies after `nowMs`; undefined if there are none. */
@@ -12,6 +13,13 @@ export function nextDaily(times: readonly DailyTime[], nowMs: number): number | 
   );
   const later = candidates.filter((at) => at > nowMs);
   return later.length === 0 ? undefined : Math.min(...later);
+}
+
+/** Whether a random sample of about `count` of so many has this one; the same answer each time for one `draw`. */
+export function isDrawn(name: string, draw: string, count: number, of: number): boolean {
+  if (of <= count) return true;
+  const number = createHash('sha256').update(`${draw}\n${name}`, 'latin1').digest().readUInt32BE(0);
+  return number < (count / of) * 2 ** 32;
 }
 
 /** Verifications go a little faster than need be, so that one that has to wait is still in time. */

@@ -7,7 +7,7 @@ import type { Logger } from 'pino';
 import type { Config } from '../config/config.ts';
 import { emptyResult, type Job, type JobKind, type JobResult } from './job.ts';
 import type { JobRunner } from './job-process.ts';
-import { MaintenanceRun, RETRY_MS } from './maintenance-run.ts';
+import { MaintenanceRun, RETRY_MS, type RunResult } from './maintenance-run.ts';
 import type { MaintenanceState, VerifyCounts } from './maintenance-state.ts';
 import { nextVerification } from './schedule.ts';
 
@@ -36,6 +36,8 @@ export interface PeriodicWork {
    * @param lastMs when the last one was begun; undefined if there was none
    */
   next(config: Config, nowMs: number, lastMs: number | undefined): number | undefined;
+  /** Whether a run takes this backup, of so many; by default it takes all. The same for each question of a run. */
+  takes?(config: Config, userid: string, run: { startedMs: number; backups: number }): boolean;
 }
 
 export interface SchedulerOptions {
@@ -52,7 +54,7 @@ export interface SchedulerOptions {
   runs: readonly PeriodicWork[];
   onResult(job: Job, result: JobResult, seconds: number): void;
   onCounts(counts: VerifyCounts): void;
-  onRunDone(kind: JobKind, seconds: number): void;
+  onRunDone(kind: JobKind, seconds: number, result: RunResult): void;
   log: Logger;
 }
 
@@ -149,7 +151,7 @@ export class Scheduler {
     await this.#sweep(Date.now());
     const { state } = this.#o;
     const jobs = userids?.map((userid) => state.find(userid, kind)).filter((job) => job !== undefined);
-    if (jobs === undefined) this.#beginRun(kind, Date.now());
+    if (jobs === undefined) this.#beginRun(kind, Date.now(), true);
     else this.#requested.push(...jobs.map((job) => ({ ...job, isForced: true })));
     this.#wake();
     const found = new Set(jobs?.map(({ userid }) => userid));
@@ -219,11 +221,34 @@ export class Scheduler {
     }
     if (this.#run !== undefined) {
       if (this.#sweptMs === 0) await this.#sweep(nowMs);
-      const job = this.#run.next(nowMs, isInUse);
+      const job = await this.#nextOfRun(this.#run, nowMs, isInUse);
       if (job !== undefined) return job;
-      if (this.#run.isOver) this.#endRun(nowMs);
+      if (this.#run?.isOver) this.#endRun(nowMs);
     }
     return this.#nextVerification(nowMs);
+  }
+
+  async #nextOfRun(
+    run: MaintenanceRun,
+    nowMs: number,
+    isInUse: (userid: string) => boolean,
+  ): Promise<Job | undefined> {
+    const takes = this.#takes(run);
+    for (let passed = 0; this.#run === run && !this.#stopping; ) {
+      const job = run.next(nowMs, (userid) => takes(userid) && isInUse(userid));
+      if (job === undefined || takes(job.userid)) return job;
+      run.done(job);
+      // Most of 100,000 backups may be passed over.
+      if (++passed % SWEEP_BATCH === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    return undefined;
+  }
+
+  #takes(run: MaintenanceRun): (userid: string) => boolean {
+    const work = this.#o.runs.find(({ kind }) => kind === run.kind);
+    if (work?.takes === undefined || run.isWhole) return () => true;
+    const of = { startedMs: run.startedMs, backups: this.#o.state.backups };
+    return (userid) => work.takes!(this.#o.config(), userid, of);
   }
 
   #nextVerification(nowMs: number): Job | undefined {
@@ -267,10 +292,12 @@ export class Scheduler {
     this.#areCountsOld = true;
     const line = { ...facts(job), ...result, seconds };
     if (result.outcome === 'removed') log.info(line, 'a deleted backup whose retention is over was removed');
+    else if (result.outcome === 'faulty' && job.kind === 'drill')
+      log.error(line, 'a restore drill did not get everything back');
     else if (result.outcome === 'faulty') log.error(line, 'maintenance found a damaged backup');
     else if (result.outcome === 'failed') {
       // A server that is down makes all fail, and one line says as much as a thousand.
-      const failed = this.#run?.countFailed() ?? 0;
+      const failed = this.#run?.tally.failed ?? 0;
       if (failed <= MAX_FAILED_LOGGED) log.error(line, 'maintenance of a backup failed');
     } else log.debug(line, 'maintenance of a backup has ended');
   }
@@ -287,6 +314,7 @@ export class Scheduler {
       state.verified(job, result, nowMs);
       if (result.outcome === 'ok') state.succeeded('verify', nowMs);
     } else if (result.outcome === 'ok') state.done(job.userid, nowMs);
+    run?.count(result);
     if (isInTheWay) run?.postpone(job);
     else run?.done(job);
   }
@@ -305,7 +333,7 @@ export class Scheduler {
     this.#planRuns(nowMs);
   }
 
-  #beginRun(kind: JobKind, nowMs: number): void {
+  #beginRun(kind: JobKind, nowMs: number, isWhole = false): void {
     const { state, log } = this.#o;
     if (this.#run !== undefined) {
       const { kind: running, startedMs } = this.#run;
@@ -315,7 +343,7 @@ export class Scheduler {
       );
       return;
     }
-    this.#run = new MaintenanceRun(state, kind, nowMs);
+    this.#run = new MaintenanceRun(state, kind, nowMs, isWhole);
     this.#sweptMs = 0;
     state.runBegun(kind, nowMs);
     log.info({ kind, backups: state.backups }, 'a run of maintenance begins');
@@ -325,11 +353,13 @@ export class Scheduler {
     const run = this.#run!;
     this.#run = undefined;
     run.end();
-    this.#o.state.succeeded(run.kind, nowMs);
+    const { result } = run;
+    if (result === 'ok') this.#o.state.succeeded(run.kind, nowMs);
     const seconds = (nowMs - run.startedMs) / 1000;
-    this.#o.onRunDone(run.kind, seconds);
-    const { kind, skipped, failed } = run;
-    this.#o.log.info({ kind, seconds, skipped, failed }, 'a run of maintenance has ended');
+    this.#o.onRunDone(run.kind, seconds, result);
+    const { kind, skipped, tally } = run;
+    const { failed, faulty } = tally;
+    this.#o.log.info({ kind, seconds, skipped, failed, faulty, result }, 'a run of maintenance has ended');
   }
 
   // ----------------------------------------------------------------------------------------------- pieces

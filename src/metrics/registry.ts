@@ -103,6 +103,15 @@ export function createMetrics() {
       'state',
     ]),
 
+    drillRuns: counter('drill_runs_total', 'Restore drills that have ended, over a sample of the backups.', [
+      'result',
+    ]),
+    drillMessages: counter('drill_messages_total', 'Messages that drills have restored and compared.'),
+    drillFailures: counter(
+      'drill_failures_total',
+      'Messages that drills did not get back, or not as they were, and what came back besides.',
+    ),
+
     frozen: gauge('frozen', 'Whether the backups are frozen for a snapshot: 1 or 0.'),
     freezes: counter('freezes_total', 'Freezes that have ended, by what ended them.', ['end']),
     frozenSeconds: counter('frozen_seconds_total', 'Time of these, from the request to the end.'),

@@ -104,7 +104,7 @@ describe('csync-backup search', () => {
       return 'nothing is wrong';
     };
     expect(await wrong('carla')).toMatch(/carla.* See csync-backup list/);
-    expect(await wrong()).toMatch(/none are named.*Give .*-u USERID/);
+    expect(await wrong()).toMatch(/none is named.*Give .*-u USERID/);
     expect(await wrong('anne', '-u', 'anne')).toMatch(/two are named/);
     expect(await wrong('anne', '--since', '2026-02-30')).toMatch(
       /2026-02-30.*no such day.* Give one of 2026-11-20/,

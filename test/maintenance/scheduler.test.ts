@@ -29,7 +29,7 @@ class FakeRunner implements JobRunner {
       this.#end = resolve;
       setTimeout(() => resolve(this.outcome(request)), this.tookMs);
     });
-    return emptyResult(outcome);
+    return { ...emptyResult(outcome), compared: outcome === 'ok' ? 1 : 0 };
   }
 
   async cancel(): Promise<void> {
@@ -45,6 +45,9 @@ const inUse = new Set<string>();
 let config: Config;
 let compactAt: DailyTime[];
 let interval: number | undefined;
+let drillInterval: number | undefined;
+let taken: string[];
+let ended: string[];
 
 beforeEach(() => {
   vi.useFakeTimers({ now: new Date(2026, 10, 25, 3, 0) });
@@ -54,6 +57,9 @@ beforeEach(() => {
   inUse.clear();
   compactAt = [{ hour: 4, minute: 0 }];
   interval = undefined;
+  drillInterval = undefined;
+  taken = ['bob'];
+  ended = [];
   config = {
     verifyEveryMs: 0,
     maintenanceRateBytes: 1000,
@@ -84,16 +90,55 @@ function start(): void {
         next: (_config, nowMs, lastMs) =>
           interval === undefined ? undefined : Math.max(nowMs, (lastMs ?? 0) + interval),
       },
+      {
+        kind: 'drill',
+        next: (_config, nowMs, lastMs) =>
+          drillInterval === undefined ? undefined : Math.max(nowMs, (lastMs ?? 0) + drillInterval),
+        takes: (_config, userid) => taken.includes(userid),
+      },
     ],
     onResult: () => {},
     onCounts: () => {},
-    onRunDone: () => {},
+    onRunDone: (kind, _seconds, result) => ended.push(`${kind} ${result}`),
     log: pino({ level: 'silent' }),
   });
   scheduler.start();
 }
 
 const pass = (ms: number): Promise<unknown> => vi.advanceTimersByTimeAsync(ms);
+
+describe('a run over a sample', () => {
+  test('takes what is drawn, waits for those only, and says whether it has shown anything', async () => {
+    compactAt = [];
+    drillInterval = DAY;
+    inUse.add('anne').add('bob');
+    start();
+    await pass(MINUTE);
+    expect(runner.jobs).toEqual([]);
+    inUse.clear();
+    await pass(10 * MINUTE);
+    expect(runner.jobs).toEqual(['drill bob']);
+    expect(ended).toEqual(['drill ok']);
+    expect(scheduler.status().runs.find(({ kind }) => kind === 'drill')?.lastSuccess).not.toBeNull();
+
+    const lastSuccess = scheduler.status().runs.find(({ kind }) => kind === 'drill')?.lastSuccess;
+    taken = [];
+    await pass(DAY);
+    runner.outcome = ({ userid }) => (userid === 'bob' ? 'failed' : 'ok');
+    taken = ['bob', 'eve'];
+    await pass(DAY);
+    runner.outcome = ({ userid }) => (userid === 'bob' ? 'faulty' : 'ok');
+    await pass(DAY);
+    expect(ended).toEqual(['drill ok', 'drill incomplete', 'drill incomplete', 'drill faulty']);
+    expect(scheduler.status().runs.find(({ kind }) => kind === 'drill')?.lastSuccess).toBe(lastSuccess);
+
+    runner.jobs.length = 0;
+    taken = [];
+    await scheduler.request('drill', undefined);
+    await pass(MINUTE);
+    expect(runner.jobs).toEqual(['drill anne', 'drill bob', 'drill eve']);
+  });
+});
 
 describe('a run over all backups', () => {
   test('comes at its time of day, once, and takes them in order', async () => {

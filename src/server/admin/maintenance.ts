@@ -3,10 +3,11 @@ import path from 'node:path';
 import type { Job, JobKind, JobOutcome, JobResult } from '../../maintenance/job.ts';
 import { JobProcess } from '../../maintenance/job-process.ts';
 import { MaintenanceState } from '../../maintenance/maintenance-state.ts';
-import { nextDaily } from '../../maintenance/schedule.ts';
+import { isDrawn, nextDaily } from '../../maintenance/schedule.ts';
 import { type PeriodicWork, Scheduler, type SchedulerStatus } from '../../maintenance/scheduler.ts';
 import { BackupError } from '../../platform/errors.ts';
 import { ioError } from '../../platform/io-error.ts';
+import { removeAbandonedScratch } from '../../restore/drill/scratch.ts';
 import { Catalog } from '../../store/catalog.ts';
 import type { ServerContext } from '../context.ts';
 import type { AdminCommand } from './commands.ts';
@@ -19,7 +20,17 @@ const PULL_FILE = 'csync-backup.pull';
 /** What runs over all backups at times of day. */
 const MAINTENANCE_RUNS: readonly PeriodicWork[] = [
   { kind: 'compact', next: ({ compactAt }, nowMs) => nextDaily(compactAt, nowMs) },
+  {
+    kind: 'drill',
+    next: ({ drillEveryMs }, nowMs, lastMs) =>
+      drillEveryMs === 0 ? undefined : Math.max(nowMs, (lastMs ?? 0) + drillEveryMs),
+    takes: ({ drillBackups }, userid, { startedMs, backups }) =>
+      isDrawn(userid, String(startedMs), drillBackups, backups),
+  },
 ];
+/** Restore is a layer above the process that maintenance runs in, so that process is told where to find it. */
+const DRILL_JOB = new URL(`../../restore/drill/drill-job${path.extname(import.meta.url)}`, import.meta.url)
+  .href;
 const PULL_RUNS: readonly PeriodicWork[] = [
   {
     kind: 'pull',
@@ -27,7 +38,7 @@ const PULL_RUNS: readonly PeriodicWork[] = [
       pullEveryMs === 0 ? undefined : Math.max(nowMs, (lastMs ?? 0) + pullEveryMs),
   },
 ];
-const KINDS: readonly JobKind[] = ['verify', 'compact', 'pull'];
+const KINDS: readonly JobKind[] = ['verify', 'compact', 'drill', 'pull'];
 const MAX_USERS = 10_000;
 
 type Server = Pick<ServerContext, 'config' | 'metrics' | 'log'>;
@@ -46,6 +57,7 @@ export class Maintenance {
   constructor(server: Server, isInUse: (userid: string) => boolean) {
     const begin = (file: string, verifies: boolean, runs: readonly PeriodicWork[]) =>
       startScheduler(server, { file, verifies, runs, isInUse });
+    removeAbandonedScratch(server.config.backupStagingPath);
     this.#scheduler = begin(MAINTENANCE_FILE, true, MAINTENANCE_RUNS);
     if (server.config.pullServers.length > 0) this.#pulls = begin(PULL_FILE, false, PULL_RUNS);
   }
@@ -111,7 +123,7 @@ function startScheduler(
   const scheduler = new Scheduler({
     config: () => server.config,
     state,
-    runner: new JobProcess(),
+    runner: new JobProcess({ drill: DRILL_JOB }),
     entries: () => entriesOf(server.config.backupDbPath),
     isInUse: o.isInUse,
     verifies: o.verifies,
@@ -123,9 +135,10 @@ function startScheduler(
       const states = { all: backups, never_verified: neverVerified, overdue, faulty };
       for (const [name, value] of Object.entries(states)) metrics.verifiedBackups.set({ state: name }, value);
     },
-    onRunDone: (kind, seconds) => {
+    onRunDone: (kind, seconds, result) => {
       metrics.maintenanceRunSeconds.set({ job: kind }, seconds);
-      metrics.maintenanceLastSuccess.set({ job: kind }, Date.now() / 1000);
+      if (kind === 'drill') metrics.drillRuns.inc({ result });
+      if (result === 'ok') metrics.maintenanceLastSuccess.set({ job: kind }, Date.now() / 1000);
     },
   });
   scheduler.start();
@@ -145,7 +158,10 @@ const DEALT_WITH: ReadonlySet<JobOutcome> = new Set<JobOutcome>(['ok', 'faulty',
 
 function count({ metrics }: Server, { kind: job }: Job, result: JobResult, seconds: number): void {
   metrics.maintenanceJobs.inc({ job, result: result.outcome });
-  metrics.maintenanceFaults.inc(result.faults);
+  if (job === 'drill') {
+    metrics.drillMessages.inc(result.compared);
+    metrics.drillFailures.inc(result.faults);
+  } else metrics.maintenanceFaults.inc(result.faults);
   if (!DEALT_WITH.has(result.outcome)) return;
   metrics.maintenanceSeconds.observe({ job }, seconds);
   metrics.maintenanceBytes.inc({ job }, result.sizeBytes);
