@@ -221,10 +221,11 @@ export class BackupSource {
    * @throws BackupError as content() does
    */
   message(guid: string): Buffer {
-    const location = this.findMessage(guid);
-    const whole = Buffer.allocUnsafe(location?.size ?? 0);
+    const content = this.content(guid);
+    const { size } = (this.findMessage(guid) ?? this.#copyOf(guid))!;
+    const whole = Buffer.allocUnsafe(size);
     let at = 0;
-    for (const piece of this.content(guid)) {
+    for (const piece of content) {
       whole.set(piece, at);
       at += piece.length;
     }

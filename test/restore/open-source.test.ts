@@ -150,6 +150,20 @@ describe('a damaged backup', () => {
     expect((await look(backup)).texts).toEqual([0, 1].map(text));
   });
 
+  test('gives back what a note says is lost if it is there after all', async () => {
+    using backup = new SampleBackup([chunk(0), chunk(1)]);
+    const end = chunkOffsets(backup)[1];
+    const value = `%(OFFSET 0 END ${end} START ${T} GUIDS "${guidOf(text(0))}")`;
+    backup.append([`${T + 500} APPLY RESERVE %(NOTE DAMAGE VALUE ${value})\r\n`], true);
+    backup.append([`${T + 900} APPLY SUB %(USERID anne MBOXNAME user.anne)\r\n`], true);
+    backup.reindex();
+    const index = BackupIndex.open(backup.indexPath, { readonly: true });
+    expect(index.messageId(guidOf(text(0)))).toBeUndefined();
+    index.close();
+    expect((await look(backup)).texts).toEqual([0, 1].map(text));
+    expect((await look(backup, { kind: 'time', time: T + 600 })).texts).toEqual([0, 1].map(text));
+  });
+
   test('goes on with a copy in the middle of a large message, if what was handed out was right', async () => {
     const large = randomBytes(3 << 20).toString('hex');
     const mail = (time: number) => [
