@@ -1,5 +1,6 @@
 /** Carrying out a job, in the process that was started for it. */
 import fs from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../config/config.ts';
 import { SHARED_USERID } from '../csync/mailbox-name.ts';
 import { loadDeflateEngine } from '../platform/deflate.ts';
@@ -12,18 +13,34 @@ import { emptyResult, type JobKind, type JobRequest, type JobResult } from './jo
 import { configuredPuller, lastChangeMs, type Puller } from './pull.ts';
 import { verifyBackup } from './verify.ts';
 
+/** A session answers its end before it has given up the lock; finishing a chunk takes a moment. */
+const LOCK_PATIENCE_MS = 1000;
+const LOCK_POLL_MS = 50;
+
 /** Never rejects: what goes wrong is in the result. */
 export async function runJob(request: JobRequest): Promise<JobResult> {
   const sizeBytes = fs.statSync(request.path, { throwIfNoEntry: false })?.size ?? 0;
   try {
     const work = JOBS[request.kind];
     if (work === undefined) throw unknown(request.kind);
-    return { ...(await work(request)), sizeBytes };
+    return { ...(await patiently(() => work(request))), sizeBytes };
   } catch (error) {
     const code = error instanceof BackupError ? error.code : 'INTERNAL';
     const text = error instanceof Error ? error.message : String(error);
     const outcome = code === 'LOCKED' ? 'busy' : code === 'NOT_FOUND' ? 'gone' : 'failed';
     return { ...emptyResult(outcome, { code, text }), sizeBytes };
+  }
+}
+
+async function patiently(work: () => Promise<JobResult>): Promise<JobResult> {
+  for (const fromMs = Date.now(); ; ) {
+    try {
+      return await work();
+    } catch (error) {
+      const isLocked = error instanceof BackupError && error.code === 'LOCKED';
+      if (!isLocked || Date.now() - fromMs >= LOCK_PATIENCE_MS) throw error;
+    }
+    await sleep(LOCK_POLL_MS);
   }
 }
 
