@@ -103,6 +103,8 @@ function isLatest(index: BackupIndex, moment: Moment): boolean {
   return moment.kind === 'time' && last != null && last > 0 && last <= moment.time && since <= moment.time;
 }
 
+const LONGER = 'it describes a longer data file';
+
 /** What is open of one backup. */
 class Opener {
   readonly #path: string;
@@ -167,9 +169,12 @@ class Opener {
   #ownIfLatest(indexPath: string, moment: Moment): BackupIndex | undefined {
     try {
       const index = this.#keep(BackupIndex.open(indexPath, { readonly: true }));
-      return this.#isCurrent() && this.#describedEnd(index) === this.#sizeBytes && isLatest(index, moment)
-        ? index
-        : undefined;
+      if (!this.#isCurrent()) return undefined;
+      const described = this.#describedEnd(index);
+      if (described === LONGER) {
+        this.#o.remark(`the index of ${this.#path} describes a longer data file, of which the end is lost`);
+      }
+      return described === this.#sizeBytes && isLatest(index, moment) ? index : undefined;
     } catch (error) {
       if (isCorruptIndex(error)) return undefined;
       throw error;
@@ -181,7 +186,7 @@ class Opener {
     const state = index.state();
     if (state !== undefined) {
       const missing = state.committedEnd - this.#sizeBytes;
-      if (missing > state.trailer.length) return 'it describes a longer data file';
+      if (missing > state.trailer.length) return LONGER;
       return state.committedEnd;
     }
     // Cyrus made it: it knows where its last chunk begins, but not where that ends.
@@ -189,7 +194,7 @@ class Opener {
     if (last === undefined) return this.#sizeBytes === 0 ? 0 : 'it is empty';
     const sha1 = ResumableSha1.create(); // of no interest here
     const [member] = scanMembers(this.#fd, last.offset, this.#sizeBytes, { fileSha1: sha1 });
-    if (member === undefined) return 'it describes a longer data file';
+    if (member === undefined) return LONGER;
     if (member.state === 'complete' && member.contentLength === last.length) return member.end;
     return member.state === 'complete' ? last.offset : 'its last chunk is not whole';
   }
@@ -240,6 +245,11 @@ class Opener {
     }
     if (!past.isMomentFound) throw movedMeanwhile(this.#path);
     for (const chunk of past.damagedChunks) this.#o.remark(damageText(this.#path, chunk));
+    if (past.isUnfinished && moment.kind === 'latest') {
+      this.#o.remark(
+        `the last chunk of ${this.#path} has no end; what is complete of it is taken into account`,
+      );
+    }
     return index;
   }
 

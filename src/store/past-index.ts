@@ -65,6 +65,8 @@ export interface PastIndex {
   isMomentFound: boolean;
   /** Up to the moment. */
   damagedChunks: DamagedChunk[];
+  /** The last chunk has no end: a sync is under way, or was cut short. */
+  isUnfinished: boolean;
 }
 
 /**
@@ -93,7 +95,15 @@ export async function fillPastIndex(options: PastIndexOptions): Promise<PastInde
   index.commit();
   index.allowSpill(true);
   const isMomentFound = options.moment.kind !== 'before' || filler.isPlaceFound;
-  return { firstTime, lastTime, historySince: index.historySince(), isMomentFound, damagedChunks };
+  const { isUnfinished } = filler;
+  return {
+    firstTime,
+    lastTime,
+    historySince: index.historySince(),
+    isMomentFound,
+    damagedChunks,
+    isUnfinished,
+  };
 }
 
 class Filler {
@@ -103,6 +113,7 @@ class Filler {
   firstTime = 0;
   lastTime = 0;
   isPlaceFound = false;
+  isUnfinished = false;
   /** A whole chunk behind the moment has been seen. */
   #isPast = false;
   /** Damaged ones of which it is not known what time it was behind them. */
@@ -148,7 +159,8 @@ class Filler {
       dataSha1: member.contentSha1,
     });
     if (member.state === 'complete' && member.firstTime > 0) this.#closeDamaged(member.firstTime);
-    else if (!isBehind && !(member.end === sizeBytes && isTorn(fd, member))) this.#noteDamaged(member);
+    else if (member.end === sizeBytes && isTorn(fd, member)) this.isUnfinished = true;
+    else if (!isBehind) this.#noteDamaged(member);
     return true;
   }
 
