@@ -15,6 +15,7 @@ import { helpText } from './help-text.ts';
 import { Progress } from './progress.ts';
 import { addSelectOptions, type SelectedBackup, type SelectFlags, selectBackups } from './select-backups.ts';
 import { printUserid } from './userid-text.ts';
+import { VerifiedByHand } from './verified-by-hand.ts';
 
 interface VerifyFlags extends SelectFlags {
   json?: boolean;
@@ -68,6 +69,7 @@ class VerifyRun {
   readonly #flags: VerifyFlags;
   readonly #pool = new VerifyPool();
   readonly #progress: Progress;
+  readonly #schedule: VerifiedByHand | undefined;
   #ok = 0;
   #faulty = 0;
   #unread = 0;
@@ -77,6 +79,7 @@ class VerifyRun {
 
   constructor(flags: VerifyFlags, backups: readonly SelectedBackup[]) {
     this.#flags = flags;
+    if (!flags.dryRun) this.#schedule = VerifiedByHand.open(flags.config);
     this.#progress = new Progress(backups.reduce((sum, { path }) => sum + sizeOf(path), 0));
   }
 
@@ -113,6 +116,8 @@ class VerifyRun {
         onProgress: (bytes) => this.#progress.add(bytes),
       });
       this.#count(report);
+      const isWhole = !(this.#flags.quick ?? false);
+      this.#schedule?.note({ userid: backup.userid, path }, { faults: report.faults, isWhole });
       const noted = await this.#note(backup, report).catch((error: unknown) => {
         if (!(error instanceof BackupError)) throw error;
         this.#printError(of, error);
@@ -151,6 +156,7 @@ class VerifyRun {
   /** Prints the summary and sets the exit status: damage before everything else. */
   async end(): Promise<void> {
     this.#progress.clear();
+    this.#schedule?.close();
     await this.#pool.stop();
     const [ok, faulty, unread] = [this.#ok, this.#faulty, this.#unread];
     const [faults, notices] = [this.#faults, this.#notices];

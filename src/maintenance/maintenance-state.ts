@@ -8,6 +8,9 @@ import type { Job, JobKind, JobResult } from './job.ts';
 
 const VERSION = 1;
 
+/** In the configuration directory. */
+export const MAINTENANCE_FILE = 'csync-backup.maintenance';
+
 const SCHEMA = `
   CREATE TABLE backup (
     userid TEXT PRIMARY KEY,
@@ -69,9 +72,16 @@ export class MaintenanceState {
   readonly #statements = new Map<string, Database.Statement>();
   #sweep = 0;
 
-  constructor(file: string) {
+  /** Of another program: one that is there and can be used. */
+  static openExisting(file: string): MaintenanceState | undefined {
+    if (!fs.existsSync(file)) return undefined;
+    const db = tryOpen(file);
+    return db && new MaintenanceState(file, db);
+  }
+
+  constructor(file: string, opened?: Database.Database) {
     this.file = file;
-    let db = tryOpen(file);
+    let db = opened ?? tryOpen(file);
     if (db === undefined) {
       this.replaced = `${file}.unusable.${Math.floor(Date.now() / 1000)}`;
       fs.renameSync(file, this.replaced);
@@ -124,6 +134,33 @@ export class MaintenanceState {
     this.#statement(
       'UPDATE backup SET verified = ?, faults = ?, tries = 0, retry = 0 WHERE userid = ? AND path = ?',
     ).run(nowMs, result.faults, job.userid, job.path);
+  }
+
+  /**
+   * The same of a verification that somebody has run by hand. One that did not look at everything (`isWhole` false)
+   * counts for what it found, not for what it did not find.
+   *
+   * @param userid key of backups.db; undefined if only the file is known
+   */
+  verifiedByHand(
+    backup: { userid: string | undefined; path: string },
+    result: { faults: number; isWhole: boolean },
+    nowMs: number,
+  ): void {
+    const { userid, path } = backup;
+    const { faults, isWhole } = result;
+    if (!isWhole && faults === 0) return;
+    if (userid !== undefined) this.see([[userid, path]], nowMs);
+    const set = isWhole ? 'verified = ?, faults = ?, tries = 0, retry = 0' : 'faults = ?';
+    this.#statement(`UPDATE backup SET ${set} WHERE path = ?`).run(
+      ...(isWhole ? [nowMs, faults] : [faults]),
+      path,
+    );
+  }
+
+  /** A number that is another one when somebody else has written to the file. */
+  get changes(): number {
+    return this.#statement('PRAGMA data_version', true).get() as number;
   }
 
   /** Somebody was in the way, or it failed: not before `retryMs`. */

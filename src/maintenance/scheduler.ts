@@ -82,6 +82,8 @@ export class Scheduler {
   #sweptMs = 0;
   #countedMs = 0;
   #areCountsOld = false;
+  /** Of the state, by tools that are run by hand. */
+  #changes = 0;
   #holds = 0;
   #stopping = false;
   #wake: () => void = () => {};
@@ -175,6 +177,7 @@ export class Scheduler {
     const { state, runs } = this.#o;
     const config = this.#o.config();
     const nowMs = Date.now();
+    this.#count(nowMs, 0);
     const next = this.#nextVerifyMs(nowMs);
     const run = this.#run;
     return {
@@ -385,6 +388,9 @@ export class Scheduler {
 
   /** @param least time since the last count */
   #count(nowMs: number, leastMs: number): void {
+    const { changes } = this.#o.state;
+    if (changes !== this.#changes) this.#areCountsOld = true;
+    this.#changes = changes;
     if (!this.#areCountsOld || nowMs - this.#countedMs < leastMs) return;
     this.#areCountsOld = false;
     this.#countedMs = nowMs;

@@ -13,6 +13,7 @@ import { indexPathOf } from '../../store/data-file.ts';
 import { BackupIndex } from '../../store/index/backup-index.ts';
 import type { Finding, FindingCode } from '../../store/verify/finding.ts';
 import { useridOf } from '../userid-text.ts';
+import { VerifiedByHand } from '../verified-by-hand.ts';
 import type { CtlLine } from './ctl-backups-line.ts';
 import type { CtlTarget } from './ctl-backups-targets.ts';
 
@@ -25,10 +26,12 @@ export class CtlWork {
   readonly #verifyPool = new VerifyPool();
   readonly #readers = new MemberPool();
   readonly #compressor: PooledCompressor;
+  readonly #schedule: VerifiedByHand | undefined;
 
   constructor(line: CtlLine, config: Config) {
     this.#line = line;
     this.#config = config;
+    if (line.command === 'verify') this.#schedule = VerifiedByHand.open(line.config);
     this.#compressor = new PooledCompressor(config.deflateEngine);
   }
 
@@ -50,6 +53,7 @@ export class CtlWork {
 
   /** Ends the threads. */
   async stop(): Promise<void> {
+    this.#schedule?.close();
     await Promise.all([this.#verifyPool.stop(), this.#readers.stop(), this.#compressor.stop()]);
   }
 
@@ -65,8 +69,10 @@ export class CtlWork {
     });
     if (this.#line.verbose > 0 && report.chunks > 0) printChecks(path, findings, this.#line.verbose, print);
     else for (const finding of findings) print(textOf(finding));
+    const key = userid === undefined ? undefined : useridOf(userid);
+    this.#schedule?.note({ userid: key, path }, { faults: report.faults, isWhole: true });
     await noteVerified(report, {
-      userid: userid === undefined ? undefined : useridOf(userid),
+      userid: key,
       engine: loadDeflateEngine(this.#config.deflateEngine),
       wait: this.#line.wait,
     });

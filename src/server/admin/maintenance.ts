@@ -2,7 +2,7 @@
 import path from 'node:path';
 import type { Job, JobKind, JobOutcome, JobResult } from '../../maintenance/job.ts';
 import { JobProcess } from '../../maintenance/job-process.ts';
-import { MaintenanceState } from '../../maintenance/maintenance-state.ts';
+import { MAINTENANCE_FILE, MaintenanceState } from '../../maintenance/maintenance-state.ts';
 import { isDrawn, nextDaily } from '../../maintenance/schedule.ts';
 import { type PeriodicWork, Scheduler, type SchedulerStatus } from '../../maintenance/scheduler.ts';
 import { BackupError } from '../../platform/errors.ts';
@@ -14,7 +14,6 @@ import type { AdminCommand } from './commands.ts';
 import type { AdminRequest } from './protocol.ts';
 
 /** Beside backups.db's folder of state; what they hold is in docs/operations.md. */
-const MAINTENANCE_FILE = 'csync-backup.maintenance';
 const PULL_FILE = 'csync-backup.pull';
 
 /** What runs over all backups at times of day. */
