@@ -2,7 +2,7 @@ import net from 'node:net';
 import tls from 'node:tls';
 import zlib from 'node:zlib';
 import { BackupError, type ErrorCode } from '../platform/errors.ts';
-import { UnitSplitter } from './splitter.ts';
+import { type SplitterLimits, UnitSplitter } from './splitter.ts';
 
 export interface Endpoint {
   host: string;
@@ -16,6 +16,7 @@ export interface Endpoint {
   /** For error messages: what is being done, as `pull through`, and through whom. */
   tried: string;
   name: string;
+  limits?: SplitterLimits;
   /** What to do about a certificate that is not good. */
   tlsRemedy?: string;
 }
@@ -23,6 +24,7 @@ export interface Endpoint {
 const DEFAULT_TIMEOUT_MS = 300_000;
 const CONNECT_TIMEOUT_MS = 30_000;
 const KEEPALIVE_MS = 60_000;
+const MAX_LINE_BYTES = 64 * 1024;
 const CLOSED = 'it closed the connection';
 const DEFAULT_TLS_REMEDY = 'Check its certificate and its name';
 
@@ -35,7 +37,7 @@ export class ImapConnection {
   /** Silence is no fault while nothing is awaited. */
   isAnswerDue: () => boolean = () => true;
   #socket: net.Socket;
-  #splitter = new UnitSplitter({ maxLineBytes: 64 * 1024 });
+  readonly #splitter: UnitSplitter;
   #deflate: zlib.DeflateRaw | undefined;
   #inflate: zlib.InflateRaw | undefined;
   #failure: BackupError | undefined;
@@ -44,6 +46,7 @@ export class ImapConnection {
 
   private constructor(endpoint: Endpoint, socket: net.Socket) {
     this.endpoint = endpoint;
+    this.#splitter = new UnitSplitter({ maxLineBytes: MAX_LINE_BYTES, ...endpoint.limits });
     this.#socket = socket;
     this.#timeoutMs = endpoint.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     this.#attach(socket);

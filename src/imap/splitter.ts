@@ -14,6 +14,8 @@ const LF = 0x0a;
 export interface SplitterLimits {
   maxUnitBytes?: number;
   maxLineBytes?: number;
+  /** ManageSieve: what OK and NO say may be a literal too. */
+  literalsInStatus?: boolean;
 }
 
 /**
@@ -23,6 +25,7 @@ export interface SplitterLimits {
 export class UnitSplitter {
   readonly #maxUnitBytes: number;
   readonly #maxLineBytes: number;
+  readonly #literalsInStatus: boolean;
   #bytes: Buffer = Buffer.alloc(0);
   /** Where the unit begins, where the search for its end goes on, and the end of all bytes so far. */
   #start = 0;
@@ -30,7 +33,9 @@ export class UnitSplitter {
   #lineStart = 0;
   #end = 0;
 
-  constructor({ maxUnitBytes = MAX_UNIT_BYTES, maxLineBytes = MAX_LINE_BYTES }: SplitterLimits = {}) {
+  constructor(limits: SplitterLimits = {}) {
+    const { maxUnitBytes = MAX_UNIT_BYTES, maxLineBytes = MAX_LINE_BYTES } = limits;
+    this.#literalsInStatus = limits.literalsInStatus ?? false;
     this.#maxUnitBytes = maxUnitBytes;
     this.#maxLineBytes = maxLineBytes;
   }
@@ -78,7 +83,8 @@ export class UnitSplitter {
     const size = LITERAL.exec(this.#bytes.toString('latin1', tailStart, lineEnd))?.[1];
     if (size === undefined) return undefined;
     const head = this.#bytes.toString('latin1', this.#start, Math.min(this.#start + 16, lineEnd));
-    if (STATUS_TEXT.test(head) || /^\w+ (?:OK|NO|BAD)\b/i.test(head)) return undefined;
+    const isStatus = STATUS_TEXT.test(head) || /^\w+ (?:OK|NO|BAD)\b/i.test(head);
+    if (isStatus && !this.#literalsInStatus) return undefined;
     if (lineEnd - this.#start + Number(size) > this.#maxUnitBytes) tooLong();
     return Number(size);
   }

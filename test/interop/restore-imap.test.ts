@@ -4,6 +4,8 @@ import { writeFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ManageSieveClient } from '../../src/imap/managesieve.ts';
+import { chooseMechanism } from '../../src/restore/csync-login.ts';
 import { LAUNCHER } from '../cli/run.ts';
 import { mailboxLine, messageLine } from '../maintenance/backup-files.ts';
 import { type BackupServer, freePort } from '../support/backup-server.ts';
@@ -15,6 +17,7 @@ import { ADMIN } from './harness/cyrus-conf.ts';
 import { Dovecot } from './harness/dovecot.ts';
 import type { ImapClient } from './harness/imap.ts';
 import { seedUser } from './harness/mail.ts';
+import { manageSieve, putScript } from './harness/sieve.ts';
 
 /** Messages of each folder as flags, internal date and SHA-1, in the order of the folder. */
 type View = Map<string, string[]>;
@@ -34,6 +37,59 @@ async function view(imap: ImapClient, below = ''): Promise<View> {
   return new Map([...found].sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
+interface Settings {
+  subscribed: string[];
+  quota: string;
+  metadata: string[];
+  acl: string[];
+  scripts: [name: string, isActive: boolean, text: string][];
+}
+
+/** Without rights that only one of the servers knows, and those that stand for several. */
+function rightsIn(line: string): string[] {
+  const words = line.trim().replaceAll('"', '').split(' ').slice(3);
+  return Array.from({ length: words.length / 2 }, (_, i) => {
+    const rights = [...words[2 * i + 1]!].filter((right) => !'cdnx'.includes(right));
+    return `${words[2 * i]} ${rights.sort().join('')}`;
+  }).sort();
+}
+
+/** Of a user, as mail programs see them. */
+async function settings(imap: ImapClient, sievePort: number, user: string): Promise<Settings> {
+  const lines = async (command: string) => (await imap.command(command)).map(String);
+  const list = await lines('LSUB "" "*"');
+  const metadata: string[] = [];
+  for (const entry of ['/private/comment', '/shared/comment']) {
+    for (const folder of ['INBOX', 'Sent', 'Drafts']) {
+      const [line = ''] = await lines(`GETMETADATA "${folder}" ${entry}`);
+      // One server quotes names and writes literals where another does not.
+      metadata.push(line.replaceAll(/\{\d+\}\r\n|["\r\n\\]/g, ''));
+    }
+  }
+  const [acl = ''] = await lines('GETACL "Sent"');
+  const quota = (await lines('GETQUOTAROOT INBOX')).find((line) => line.startsWith('* QUOTA ')) ?? '';
+  await imap.logout();
+  const sieve = await ManageSieveClient.connect({
+    host: '127.0.0.1',
+    port: sievePort,
+    tried: 'test',
+    name: 'sieve',
+  });
+  const account = { user: ADMIN.user, password: ADMIN.password, actAs: user };
+  expect(await sieve.authenticate(chooseMechanism(['PLAIN'], account, true))).toMatchObject({ status: 'OK' });
+  const scripts: Settings['scripts'] = [];
+  for (const { name, isActive } of await sieve.scripts())
+    scripts.push([name, isActive, String(await sieve.script(name))]);
+  await sieve.logout();
+  return {
+    subscribed: list.map((line) => line.replace(/^\* LSUB \([^)]*\) "." "?(.*?)"?\r\n$/, '$1')).sort(),
+    quota: quota.replace(/STORAGE \d+ /, '').replaceAll('"', ''),
+    metadata,
+    acl: rightsIn(acl),
+    scripts: scripts.sort(),
+  };
+}
+
 describe('from a Cyrus server through the backup into another mail server', () => {
   let cyrus: CyrusSite;
   let backup: SharedBackup;
@@ -47,9 +103,14 @@ describe('from a Cyrus server through the backup into another mail server', () =
     server = await backup.site.start();
     dovecot = await Dovecot.start();
     await seedUser(cyrus, 'alice', { messages: 60 });
-    await cyrus.sync(['-u', 'alice'], { port: backup.site.port });
+    await seedUser(cyrus, 'sally', { messages: 4 });
+    const sally = await cyrus.imap('sally');
+    await sally.command('SETACL "Sent" bob lrs');
+    await sally.command('SETMETADATA "Drafts" (/private/comment "a \\"draft\\"")');
+    await sally.logout();
+    for (const user of ['alice', 'sally']) await cyrus.sync(['-u', user], { port: backup.site.port });
     const admin = await cyrus.imap(undefined, 'target');
-    for (const user of ['alice', 'poor']) await admin.command(`CREATE "user/${user}"`);
+    for (const user of ['alice', 'poor', 'sally']) await admin.command(`CREATE "user/${user}"`);
     await admin.command('SETQUOTA "user/poor" (STORAGE 20)');
     await admin.logout();
     password = path.join(backup.site.dir, 'password');
@@ -63,12 +124,12 @@ describe('from a Cyrus server through the backup into another mail server', () =
     await cyrus?.close();
   });
 
-  const restore = (port: number, ...args: string[]) =>
+  const restore = (user: string, port: number, ...args: string[]) =>
     backup.site.cli([
       ...[
         'restore',
         '-u',
-        'alice',
+        user,
         '--to',
         `imap://${ADMIN.user}@127.0.0.1:${port}`,
         '--password-file',
@@ -83,22 +144,22 @@ describe('from a Cyrus server through the backup into another mail server', () =
       const port = kind === 'Cyrus' ? cyrus.ports('target').imap : dovecot.port;
       const login = () => (kind === 'Cyrus' ? cyrus.imap('alice', 'target') : dovecot.imap('alice'));
       const args = ['--as', 'alice', '--in-place', '--no-settings'];
-      const first = await restore(port, ...args);
+      const first = await restore('alice', port, ...args);
       const remark = 'csync-backup: the server keeps no annotations of messages: they are left out\n';
       expect(first).toMatchObject({ status: 0, stderr: kind === 'Cyrus' ? '' : remark });
       const source = await view(await cyrus.imap('alice'));
       expect([...source.values()].flat().length).toBeGreaterThan(50);
       expect(await view(await login())).toEqual(source);
-      const again = await restore(port, ...args);
+      const again = await restore('alice', port, ...args);
       expect(again).toMatchObject({ status: 64 });
       expect(again.stderr).toMatch(/INBOX \(\d+ messages\) is there already: .*EXISTS: .*Give --yes/s);
-      const confirmed = await restore(port, ...args, '--yes');
+      const confirmed = await restore('alice', port, ...args, '--yes');
       expect(confirmed.stdout.toString()).toMatch(
         /: 0 messages \(0 bytes\) in 6 mailboxes, 60 were there already\n$/,
       );
       expect(await view(await login())).toEqual(source);
       // A new tree beside it, which mail clients show.
-      expect(await restore(port, '--as', 'alice', '--into', 'Back')).toMatchObject({ status: 0 });
+      expect(await restore('alice', port, '--as', 'alice', '--into', 'Back')).toMatchObject({ status: 0 });
       expect((await view(await login(), 'Back/')).get('Archive/2024')).toEqual(source.get('Archive/2024'));
       const imap = await login();
       expect(String(await imap.command('LSUB "" "Back*"'))).toContain('Back/Sent');
@@ -106,8 +167,66 @@ describe('from a Cyrus server through the backup into another mail server', () =
     },
   );
 
+  test.each(['Cyrus', 'Dovecot'])('%s: settings, all of them that it has commands for', async (kind) => {
+    const isCyrus = kind === 'Cyrus';
+    const port = isCyrus ? cyrus.ports('target').imap : dovecot.port;
+    const sieve = isCyrus ? cyrus.ports('target').sieve : dovecot.sievePort;
+    const login = () => (isCyrus ? cyrus.imap('sally', 'target') : dovecot.imap('sally'));
+    const args = ['--as', 'sally', '--in-place', '--acls', '--sieve', `:${sieve}`];
+    const first = await restore('sally', port, ...args);
+    const source = await settings(await cyrus.imap('sally'), cyrus.ports('source').sieve, 'sally');
+    expect(source.subscribed).toHaveLength(5);
+    expect(source.acl).toHaveLength(2);
+    expect(source.scripts.map(([name, isActive]) => [name, isActive])).toEqual([
+      ['holiday', false],
+      ['main', true],
+    ]);
+    const target = await settings(await login(), sieve, 'sally');
+    if (isCyrus) {
+      expect(first).toMatchObject({ status: 0, stderr: '' });
+      expect(target).toEqual(source);
+    } else {
+      // It has no message annotations, sets no quota by IMAP, and gives special uses by its configuration.
+      const lines = first.stderr
+        .split('\n')
+        .filter((line) => line !== '' && !/annotations of messages|no access rights of the kind/.test(line));
+      expect(lines).toEqual([expect.stringMatching(/not taken: quota user\.sally: the server says: /)]);
+      expect(first.status).toBe(69);
+      expect({ ...target, quota: source.quota }).toEqual(source);
+    }
+    // Again: nothing to do. Then what the owner has changed since stays.
+    expect((await restore('sally', port, ...args, '--yes')).status).toBe(first.status);
+    await manageSieve(sieve, 'sally', [putScript('main', 'keep;\r\n'), 'SETACTIVE "holiday"']);
+    const imap = await login();
+    await imap.command('SETMETADATA INBOX (/shared/comment "another")');
+    await imap.logout();
+    const third = await restore('sally', port, ...args, '--yes');
+    expect(third.status).toBe(69);
+    expect(third.stderr).toMatch(/Sieve script main: the target has another text under this name/);
+    expect(third.stderr).toMatch(/active Sieve script main: at the target holiday is active, and stays so/);
+    expect(third.stderr).toMatch(
+      /annotation \/comment of user\.sally: the target has "another", which stays/,
+    );
+  });
+
+  test('scripts where there is no ManageSieve', async () => {
+    const done = await restore(
+      'sally',
+      dovecot.port,
+      '--as',
+      'sally',
+      '--in-place',
+      '--yes',
+      '--sieve',
+      ':1',
+    );
+    expect(done.stderr).toMatch(
+      /not taken: Sieve script main: no way in by ManageSieve at 127\.0\.0\.1:1 \(.*--sieve HOST:PORT/,
+    );
+  });
+
   test('a quota that is full', async () => {
-    const done = await restore(cyrus.ports('target').imap, '--as', 'poor', '--in-place');
+    const done = await restore('alice', cyrus.ports('target').imap, '--as', 'poor', '--in-place');
     expect(done).toMatchObject({ status: 75 });
     expect(done.stderr).toMatch(/NO_SPACE: .*the quota is full .* did not fit into .*Raise the quota/s);
   });
@@ -116,11 +235,11 @@ describe('from a Cyrus server through the backup into another mail server', () =
     const wrong = path.join(backup.site.dir, 'wrong');
     writeFileSync(wrong, 'wrong\n', { mode: 0o600 });
     for (const port of [cyrus.ports('target').imap, dovecot.port]) {
-      const done = await restore(port, '--password-file', wrong, '--in-place');
+      const done = await restore('alice', port, '--password-file', wrong, '--in-place');
       expect(done).toMatchObject({ status: 77 });
       expect(done.stderr).toMatch(/CREDENTIALS_INVALID: .*Check the user and the password/s);
     }
-    const nobody = await restore(cyrus.ports('target').imap, '--as', 'nobody', '--in-place');
+    const nobody = await restore('alice', cyrus.ports('target').imap, '--as', 'nobody', '--in-place');
     expect(nobody).toMatchObject({ status: 65 });
     expect(nobody.stderr).toMatch(/NOT_FOUND: .*has no mailboxes of its own for nobody.*make the account/);
   });

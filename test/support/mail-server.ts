@@ -83,6 +83,8 @@ export class MailServer {
   }
 }
 
+/** Said OK to, with nothing done. */
+const HARMLESS = /^(?:UNSELECT|COMPRESS|LSUB|[GS]ET(?:METADATA|QUOTA|ACL))$/;
 const SYSTEM_FLAGS = '\\Answered \\Flagged \\Deleted \\Seen \\Draft';
 
 class Session {
@@ -211,7 +213,7 @@ class Session {
     } else if (verb === 'SELECT') return this.#select(name);
     else if (verb === 'UID FETCH') this.#fetch(name, (args[1] as Token[]).map(String));
     else if (verb === 'APPEND') return this.#append(name, args.slice(1));
-    else if (!['UNSELECT', 'COMPRESS'].includes(verb)) return 'BAD what?';
+    else if (!HARMLESS.test(verb)) return 'BAD what?';
     return undefined;
   }
 

@@ -9,6 +9,7 @@ import { askPassword } from '../read-password.ts';
 import type { RestoreFlags } from './restore.ts';
 
 const DEFAULT_PORTS = { imap: 143, imaps: 993 };
+const SIEVE_PORT = 4190;
 const FORM = /^\/\/(?:([^@/]*)@)?(?:\[([^\]]+)\]|([^:[\]/@]+))(?::(\d{1,5}))?\/?$/;
 
 /** @throws BackupError USAGE for what is no such target, or where there is nobody to ask for the password */
@@ -46,6 +47,8 @@ export async function openImapTarget(
     ...(caFile === undefined ? {} : { caFile }),
     // Between programs on one machine it would only cost.
     compress: !isLoopback(host),
+    withAcls: flags.acls ?? false,
+    sieve: sieveOf(flags.sieve, host),
   });
 }
 
@@ -67,6 +70,22 @@ async function passwordOf(user: string, host: string, flags: RestoreFlags): Prom
   const answer = asked.get(prompt) ?? askPassword(prompt, 'Give --password-file FILE');
   asked.set(prompt, answer);
   return await answer;
+}
+
+function sieveOf(text: string | undefined, host: string): { host: string; port: number } {
+  if (text === undefined) return { host, port: SIEVE_PORT };
+  const match = /^(?:\[([^\]]+)\]|([^:[\]/@]+))?(?::(\d{1,5}))?$/.exec(text);
+  const [, bracketed, plain, portText] = match ?? [];
+  const port = Number(portText ?? SIEVE_PORT);
+  if (match !== null && text !== '' && port > 0 && port < 65_536)
+    return { host: bracketed ?? plain ?? host, port };
+  throw new BackupError({
+    code: 'USAGE',
+    tried: 'use',
+    subject: `--sieve ${text}`,
+    reason: 'it names no server',
+    remedy: 'Give HOST, HOST:PORT or :PORT',
+  });
 }
 
 function unusable(scheme: string, rest: string, reason: string, hint: string): BackupError {

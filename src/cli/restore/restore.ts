@@ -43,6 +43,8 @@ export interface RestoreFlags extends MomentFlags {
   as?: string;
   caFile?: string;
   allowPlaintext?: boolean;
+  acls?: boolean;
+  sieve?: string;
 }
 
 export function newRestoreCommand(): Command {
@@ -97,6 +99,11 @@ export function newRestoreCommand(): Command {
     .option('--as <userid>', 'imap: log in as an administrator who acts for this user')
     .option('--ca-file <file>', 'imap: PEM file of the authorities that vouch for the target')
     .option('--allow-plaintext', 'imap: send the password without TLS')
+    .option('--acls', 'imap: access control lists as well, where they differ')
+    .option(
+      '--sieve <host:port>',
+      'imap: ManageSieve server for scripts (default: port 4190 of the same host)',
+    )
     .option(
       '--json',
       'one JSON object a line, with a type: mailbox, conflict, shortfall, remark and at the end summary',

@@ -15,7 +15,7 @@ export interface MailAccess {
   user: string;
   password: string;
   /** Whom to act for by proxy authorisation, if not `user`. */
-  actAs?: string;
+  actAs?: string | undefined;
   /** The password may go out without TLS to other hosts than this one. */
   allowPlaintext: boolean;
   /** PEM file of the authorities that vouch for the server; those of Node if absent. */
@@ -33,11 +33,8 @@ const COMPRESSION_LEVEL = 1;
  * @throws BackupError UNAVAILABLE if the server is not reached or its certificate is not good, CREDENTIALS_INVALID if
  *   it refuses the login or would get the password in clear
  */
-export async function openImap(
-  access: MailAccess,
-  actAs: string | undefined = access.actAs,
-): Promise<ImapClient> {
-  const { host, port, user, password } = access;
+export async function openImap(access: MailAccess): Promise<ImapClient> {
+  const { host, port, user, password, actAs } = access;
   const client = await ImapClient.connect({
     host,
     port,

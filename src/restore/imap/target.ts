@@ -8,15 +8,20 @@ import type { BackupError } from '../../platform/errors.ts';
 import type { PlannedMailbox, RestorePlan } from '../plan.ts';
 import type { RestoreReport } from '../report.ts';
 import type { Conflict, RestoreTarget } from '../target.ts';
+import { restoreAnnotations } from './annotations.ts';
 import { Appender, MailboxRefused } from './append.ts';
 import { FlagFilter } from './flags.ts';
 import { Inventory } from './inventory.ts';
-import { type MailAccess, openImap } from './login.ts';
+import { openImap } from './login.ts';
 import { countMessages, type SelectedMailbox, selectMailbox, takeInventory, unselect } from './mailbox.ts';
 import { MailboxNames, type Namespaces, readNamespaces, remarkNames } from './names.ts';
 import { PresentMessages } from './present.ts';
+import { restoreAcl, restoreSettings, separatorOf } from './settings.ts';
+import { restoreScripts, type SieveAccess } from './sieve.ts';
 
-export interface ImapTargetOptions extends MailAccess {
+export interface ImapTargetOptions extends SieveAccess {
+  /** Access control lists as well. */
+  withAcls: boolean;
   /** For tests: how long mailboxes have to stay as they are before mail is added to them. */
   quietMs?: number;
 }
@@ -71,8 +76,7 @@ export class ImapTarget implements RestoreTarget {
         else report.remark(`${planned.mailbox.mboxname} holds no mail: it cannot be given back by IMAP`);
       }
       remarkNames(names, report);
-      if (plan.withSettings)
-        report.remark('subscriptions, Sieve scripts, quota and annotations are not given back by IMAP yet');
+      await this.#restoreSettings(client, plan, names, report);
     } catch (error) {
       throw client.isClosed ? this.#interrupted(client, plan, error) : error;
     }
@@ -102,6 +106,42 @@ export class ImapTarget implements RestoreTarget {
       );
     }
     return new MailboxNames(plan, this.#namespaces);
+  }
+
+  async #restoreSettings(
+    client: ImapClient,
+    plan: RestorePlan,
+    names: MailboxNames,
+    report: RestoreReport,
+  ): Promise<void> {
+    const { user, actAs = user } = this.#o;
+    const openAdmin = actAs === user ? undefined : () => this.#openAdmin(actAs);
+    const context = { client, plan, report, names, account: actAs, openAdmin };
+    if (plan.withSettings) {
+      for (const planned of mailOnly(plan)) {
+        const { annotations, mboxname } = planned.mailbox;
+        await restoreAnnotations(
+          { client, report, userid: plan.userid },
+          annotations,
+          names.of(planned),
+          mboxname,
+        );
+      }
+      const ofServer = plan.source.annotationsOf('');
+      await restoreAnnotations({ client, report, userid: plan.userid }, ofServer, '', 'the server');
+      await restoreSettings(context);
+      await restoreScripts(this.#o, plan.source, report);
+    }
+    // Last, since they may take away what the rest needs.
+    if (!this.#o.withAcls) return;
+    for (const planned of mailOnly(plan)) await restoreAcl(context, planned.mailbox, names.of(planned));
+  }
+
+  /** With all that administrators see: quotas are theirs. */
+  async #openAdmin(account: string) {
+    const client = await openImap({ ...this.#o, actAs: undefined });
+    const namespaces = await readNamespaces(client);
+    return { client, inbox: MailboxNames.ofOther(account, namespaces), separator: separatorOf(namespaces) };
   }
 
   /**
