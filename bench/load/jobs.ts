@@ -5,6 +5,8 @@ import type { Target } from './player.ts';
 export type Job =
   /** First push of users, divided over connections, RESTART after each user; pre-generated. */
   | { kind: 'first-push'; target: Target; connections: number; users: number; messages: number }
+  /** A user whose folders get a part of their mail at a time, in turn. */
+  | { kind: 'rounds'; target: Target; userid: string; messages: number; rounds: number }
   /** Adds about this many bytes of mail to one user's inbox, pushing as it generates. */
   | { kind: 'grow'; target: Target; userid: string; bytes: number }
   /** From connect to the OK of RESTART, one new 4 kB message each, one after the other. */

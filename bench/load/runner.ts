@@ -21,6 +21,10 @@ export class JobRunner {
     switch (job.kind) {
       case 'first-push':
         return await playAll(job.target, divide(this.#firstPush(job.users, job.messages), job.connections));
+      case 'rounds': {
+        const { steps } = new Workload(SEED).userInRounds(job.userid, job.messages, job.rounds);
+        return await playAll(job.target, [steps]);
+      }
       case 'grow':
         return await this.#grow(job.target, job.userid, job.bytes);
       case 'small-updates':

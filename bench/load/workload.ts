@@ -1,6 +1,7 @@
 import { type GeneratedMessage, MailGenerator, SeededRandom } from '../../src/cli/generated-mail.ts';
 import { type GeneratedMailbox, generateUser } from '../../src/cli/generated-user.ts';
-import { firstPushFrame, mailboxStep, messageSteps, RESTART, type Step } from './session.ts';
+import { syncCrcs } from '../../src/restore/csync-crc.ts';
+import { command, firstPushFrame, mailboxStep, messageSteps, RESTART, type Step } from './session.ts';
 
 const FOLDERS = ['', 'Sent', 'Archive', 'Archive.2024', 'Drafts', 'Trash'];
 /** Cumulated shares of a user's messages by folder, in the order of FOLDERS. */
@@ -29,12 +30,41 @@ export class Workload {
 
   /** A user with six folders and this many messages of mixed mail. */
   user(userid: string, messages: number): UserSession {
+    return this.#firstPush(userid, FOLDERS, this.#dealt(messages));
+  }
+
+  /** The same, but a part of each folder's mail at a time, in turn, as it comes in while the user is backed up. */
+  userInRounds(userid: string, messages: number, rounds: number): UserSession {
+    const queues = this.#dealt(messages);
+    const user = generateUser(this.#random, userid, FOLDERS, FIRST_UIDVALIDITY + this.#users++);
+    const { head, tail } = firstPushFrame(user);
+    const steps = [...head];
+    for (let round = 0; round < rounds; round++) {
+      for (const [folder, mailbox] of user.mailboxes.entries()) {
+        const queue = queues[folder]!;
+        const part = (n: number): number => Math.round((queue.length * n) / rounds);
+        const since = { ...syncCrcs(mailbox.records), modseq: mailbox.highestmodseq };
+        const messages = queue.slice(part(round), part(round + 1));
+        const records = messages.map((message) => mailbox.append(message));
+        if (round === 0) steps.push(...messageSteps(messages), mailboxStep(mailbox, mailbox.records));
+        else {
+          steps.push(command('GET MAILBOXES', `GET MAILBOXES (${mailbox.mboxname})`, 1));
+          steps.push(...messageSteps(messages), mailboxStep(mailbox, records, since));
+        }
+      }
+      steps.push(...(round === 0 ? tail : []), RESTART);
+    }
+    return { steps, mailboxes: user.mailboxes };
+  }
+
+  /** Mixed mail for each of FOLDERS. */
+  #dealt(messages: number): GeneratedMessage[][] {
     const queues: GeneratedMessage[][] = FOLDERS.map(() => []);
     for (let at = 0; at < messages; at++) {
       const share = this.#random.fraction();
       queues[FOLDER_SHARES.findIndex((limit) => share < limit)]!.push(this.mail.mixed());
     }
-    return this.#firstPush(userid, FOLDERS, queues);
+    return queues;
   }
 
   /** A user with as much mixed mail in the inbox as makes `bytes`. */

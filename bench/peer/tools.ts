@@ -171,7 +171,7 @@ function sizeOfBackup(file: string): number {
   return statSync(file).size + statSync(`${file}.index`).size;
 }
 
-async function runTool(
+export async function runTool(
   program: string,
   args: string[],
   as: { uid?: number; gid?: number },

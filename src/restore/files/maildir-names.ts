@@ -85,7 +85,7 @@ export function parseMaildirName(name: string): { uid: number; guid: string; siz
 /**
  * The folder of a mailbox: `.Archive.2025`, in modified UTF-7 as Dovecot has it on disk by default; empty for INBOX.
  * What a part of a name cannot have here, a dot above all, is written `%2e`, which Dovecot's plugin listescape shows
- * as a dot with `listescape_char = %`.
+ * as a dot with `listescape_char = %%`.
  */
 export function maildirFolder(folders: readonly string[]): string {
   if (folders.length === 0) return '';

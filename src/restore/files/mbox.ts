@@ -78,8 +78,12 @@ function writeMailbox(
 
 function baseOf({ mailbox: { uidvalidity, lastUid }, records }: PlannedMailbox): MboxBase {
   const keywords = new Set<string>();
-  for (const { flags } of records()) for (const flag of flags) if (!flag.startsWith('\\')) keywords.add(flag);
-  return { uidvalidity, lastUid, keywords: [...keywords] };
+  let last = lastUid;
+  for (const { flags, uid } of records()) {
+    last = Math.max(last, uid);
+    for (const flag of flags) if (!flag.startsWith('\\')) keywords.add(flag);
+  }
+  return { uidvalidity, lastUid: last, keywords: [...keywords] };
 }
 
 class MboxFile {

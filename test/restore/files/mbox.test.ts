@@ -108,7 +108,7 @@ describe('restore --to mbox', () => {
     expect(inbox.slice(0, inbox.indexOf('Subject'))).toBe(
       [
         'From MAILER-DAEMON Sun Sep 13 12:26:40 2020',
-        'X-IMAPbase: 1500000000 0000000003 $Forwarded work',
+        'X-IMAPbase: 1500000000 0000000009 $Forwarded work',
         'X-UID: 2',
         'Status: RO',
         'X-Status: F',
