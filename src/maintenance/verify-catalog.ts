@@ -7,6 +7,7 @@ import path from 'node:path';
 import type { Config } from '../config/config.ts';
 import { hasErrno } from '../platform/errors.ts';
 import { ioError } from '../platform/io-error.ts';
+import { stagedPathOf } from '../store/data-file.ts';
 import { useridOfDataFile } from '../store/partition.ts';
 import type { Finding } from '../store/verify/finding.ts';
 
@@ -35,6 +36,7 @@ export function* verifyCatalog(
       const text = `its file is on no partition of the configuration: ${file}`;
       yield { code: 'FILE_OUTSIDE', severity: 'notice', text, userid, path: file };
     }
+    // One whose publication was cut short is in the staging folder; whoever opens the backup finishes it.
     if (!fs.existsSync(file) && !fs.existsSync(stagedPathOf(file))) {
       const text = `backups.db names ${file}, which does not exist`;
       yield { code: 'FILE_MISSING', severity: 'fault', text, userid, path: file };
@@ -74,9 +76,4 @@ function list(folder: string): fs.Dirent[] {
 function isInside(folder: string, file: string): boolean {
   const relative = path.relative(folder, file);
   return relative !== '' && !relative.startsWith('..') && !path.isAbsolute(relative);
-}
-
-/** Where a file lies whose publication was cut short (data-file.ts); whoever opens the backup finishes it. */
-function stagedPathOf(file: string): string {
-  return path.join(path.dirname(path.dirname(file)), '.staging', path.basename(file));
 }

@@ -8,13 +8,12 @@ import { reindexBackup } from '../../maintenance/reindex.ts';
 import { type VerifyReport, verifyBackup } from '../../maintenance/verify.ts';
 import { VerifyPool } from '../../maintenance/verify-pool.ts';
 import { loadDeflateEngine } from '../../platform/deflate.ts';
-import { BackupError } from '../../platform/errors.ts';
 import { indexPathOf } from '../../store/data-file.ts';
 import { BackupIndex } from '../../store/index/backup-index.ts';
 import type { Finding, FindingCode } from '../../store/verify/finding.ts';
 import { useridOf } from '../userid-text.ts';
 import { VerifiedByHand } from '../verified-by-hand.ts';
-import type { CtlLine } from './ctl-backups-line.ts';
+import type { CtlCommand, CtlLine } from './ctl-backups-line.ts';
 import type { CtlTarget } from './ctl-backups-targets.ts';
 
 /** Does the command to one backup and says how it went: `ok`, or why not. */
@@ -45,9 +44,7 @@ export class CtlWork {
       case 'reindex':
         return (target) => this.#reindex(target, print);
       default:
-        return async () => {
-          throw notYet(this.#line.command);
-        };
+        return async ({ userid }) => `failed (${elsewhere(this.#line.command, userid ?? 'USERID')})`;
     }
   }
 
@@ -116,15 +113,11 @@ export class CtlWork {
   }
 }
 
-/** Of commands of which Cyrus has only the name, and ours no more yet. */
-export function notYet(command: string): BackupError {
-  return new BackupError({
-    code: 'UNAVAILABLE',
-    tried: 'run',
-    subject: command,
-    reason: 'this version cannot do that',
-    remedy: 'See csync-backup --help for what it can do',
-  });
+/** Commands of which Cyrus has only the name: its command line has no room for what they have to be told. */
+function elsewhere(command: CtlCommand, userid: string): string {
+  if (command === 'move') return `use csync-backup move -u ${userid} --to PARTITION`;
+  if (command === 'delete') return `use csync-backup delete ${userid} --yes`;
+  throw new Error(`ctl_backups ${command} is not for one backup after the other`);
 }
 
 function faults({ faults: count }: VerifyReport): string {

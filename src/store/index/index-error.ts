@@ -8,6 +8,7 @@ import { BackupError, type ErrorCode, hasErrno } from '../../platform/errors.ts'
  */
 export function indexError(error: unknown, tried: string, path: string): BackupError {
   if (error instanceof BackupError) return error;
+  if (isCutOff(error)) return cutOff(error, tried, path);
   const code = codeOf(error);
   const reason = error instanceof Error ? error.message : String(error);
   return new BackupError({ code, tried, subject: path, reason, remedy: REMEDIES[code] ?? '', cause: error });
@@ -16,6 +17,23 @@ export function indexError(error: unknown, tried: string, path: string): BackupE
 /** Whether SQLite says it: then indexError() knows what to do about it. */
 export function isSqliteError(error: unknown): boolean {
   return error instanceof Database.SqliteError;
+}
+
+/** A journal is there whose change has to be undone first, and the connection may not. */
+export function isCutOff(error: unknown): boolean {
+  return error instanceof Database.SqliteError && error.code === 'SQLITE_READONLY_ROLLBACK';
+}
+
+function cutOff(error: unknown, tried: string, path: string): BackupError {
+  return new BackupError({
+    code: 'PERMISSION_DENIED',
+    tried,
+    subject: path,
+    reason: 'a crash has cut off a change of it, which can be undone only by who may write it',
+    remedy:
+      'Run this as the user that runs the server, or copy data file, .index and .index-journal to a folder of your own',
+    cause: error,
+  });
 }
 
 const REMEDIES: Partial<Record<ErrorCode, string>> = {

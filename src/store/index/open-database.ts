@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import Database from 'better-sqlite3';
 import { BackupError } from '../../platform/errors.ts';
-import { indexError } from './index-error.ts';
+import { indexError, isCutOff } from './index-error.ts';
 import {
   completeTemporarily,
   createTables,
@@ -41,6 +41,31 @@ export interface OpenedDatabase {
 
 /** A connection to the index at `path`. @throws BackupError INDEX_STALE and others, see index-error.ts. */
 export function openDatabase(path: string, options: OpenOptions): OpenedDatabase {
+  try {
+    return open(path, options);
+  } catch (error) {
+    if (!options.readonly || !isCutOff(error)) throw indexError(error, 'open the index', path);
+  }
+  // Nobody can read it before the half change is undone, and that is what SQLite does for whoever may write.
+  try {
+    undoCutOff(path);
+    return open(path, options);
+  } catch (error) {
+    throw indexError(error, 'open the index', path);
+  }
+}
+
+/** Reads as who may write: that is enough, and all that is done here, without the lock of the data file. */
+function undoCutOff(path: string): void {
+  const db = new Database(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
+  try {
+    db.pragma('user_version');
+  } finally {
+    db.close();
+  }
+}
+
+function open(path: string, options: OpenOptions): OpenedDatabase {
   const readonly = options.readonly ?? false;
   let db: Database.Database | undefined;
   try {
@@ -54,7 +79,7 @@ export function openDatabase(path: string, options: OpenOptions): OpenedDatabase
     return { db, state: prepareTables(db, path, options, header) };
   } catch (error) {
     db?.close();
-    throw indexError(error, 'open the index', path);
+    throw error;
   }
 }
 

@@ -113,6 +113,17 @@ describe('programs with Cyrus’s command lines', () => {
     ]);
   });
 
+  test('ctl_backups move and delete, of which Cyrus has only the names, say what to type', async () => {
+    expect(await ctl('move', 'carol')).toEqual({
+      status: 75,
+      stdout: 'move carol: failed (use csync-backup move -u carol --to PARTITION)\n',
+      stderr: '',
+    });
+    expect((await ctl('delete', 'carol')).stdout).toBe(
+      'delete carol: failed (use csync-backup delete carol --yes)\n',
+    );
+  });
+
   test('ctl_backups lock holds the lock while the command runs, and tells it the files', async () => {
     const command = `echo "$ctl_backups_lock_data_fname $ctl_backups_lock_index_fname"; ${process.execPath} ${COMPAT}/ctl_backups.cjs -C ${store.configFile} verify carol`;
     const done = await ctl('lock', '-x', command, 'carol');
