@@ -53,4 +53,34 @@ describe('restore killed', () => {
       });
     }
   }
+
+  test('anywhere in the middle of thousands of messages, again and again: complete in the end, nothing twice', () => {
+    // The long form crosses from one batch of files to the next.
+    const isLong = process.env.CRASH_ROUNDS !== undefined;
+    const count = isLong ? 4500 : 400;
+    const records = Array.from({ length: count }, (_, i) => ({
+      uid: i + 1,
+      content: `Subject: ${i}\r\n\r\n`,
+    }));
+    using store = new MailStore([{ name: '', records }]);
+    const args = ['restore', '-u', 'anne', '--to', `maildir:${store.out}`, '--in-place', '--yes', 'INBOX'];
+    const points = ['restore-file-written', 'restore-file-renamed'] as const;
+    const rounds = isLong ? Math.min(Number(process.env.CRASH_ROUNDS), 10) : 2;
+    for (let round = 0; round < rounds; round++) {
+      const at = `${points[round % 2]}:${1 + Math.floor(Math.random() * count)}`;
+      const killed = spawnSync(process.execPath, [LAUNCHER, ...args, '-C', store.configFile], {
+        env: { ...process.env, CSYNC_BACKUP_CRASH_AT: at },
+      });
+      // Later rounds may find less to do than they need to get to where they are killed.
+      const isKilled = (killed.signal ?? (killed.status === 137 ? 'SIGKILL' : null)) === 'SIGKILL';
+      expect([isKilled, killed.status], at).not.toEqual([false, 1]);
+      const there = messagesIn(store.out, KINDS.maildir!);
+      expect(new Set(there).size, at).toBe(there.length);
+    }
+    expect(store.run(args)).toMatchObject({ status: 0 });
+    expect(messagesIn(store.out, KINDS.maildir!)).toEqual(records.map(({ content }) => content).sort());
+    const list = fs.readFileSync(path.join(store.out, 'dovecot-uidlist'), 'latin1').trimEnd().split('\n');
+    expect(list.slice(1).map((line) => Number.parseInt(line, 10))).toEqual(records.map(({ uid }) => uid));
+    expect(fs.readdirSync(path.join(store.out, 'tmp'))).toEqual([]);
+  }, 300_000);
 });

@@ -124,3 +124,46 @@ describe('Dovecot', () => {
     }
   });
 });
+
+describe('a disk that is full', () => {
+  for (const kind of ['maildir', 'eml', 'mbox', 'tar', 'json']) {
+    test(`under ${kind}: says so and what to do, leaves nothing half, and the next run completes it`, () => {
+      // Incompressible or not, it does not fit.
+      const records = Array.from({ length: 20 }, (_, i) => ({
+        uid: i + 1,
+        content: `Subject: ${i}\r\n\r\n${'x'.repeat(20_000)}`,
+      }));
+      using store = new MailStore([{ name: '', records }]);
+      fs.mkdirSync(store.out);
+      const mount = (options: string) =>
+        spawnSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', store.out]).status;
+      expect(mount('size=200k')).toBe(0);
+      try {
+        const to = kind === 'tar' || kind === 'json' ? `${kind}:${store.out}/anne` : `${kind}:${store.out}`;
+        const args = ['restore', '-u', 'anne', '--to', to, '--in-place', '--yes', 'INBOX'];
+        const full = store.run(args);
+        expect(full).toMatchObject({
+          status: 75,
+          stderr: expect.stringMatching(/NO_SPACE: .*Free space there.*run the same again/),
+        });
+        const named = (): string[] =>
+          fs
+            .readdirSync(store.out, { recursive: true, encoding: 'utf8' })
+            .filter((name) => /\.eml$|:2,|\.mbox$|^anne$/.test(name));
+        // Of single messages those that are whole are there already.
+        const contents = records.map(({ content }) => content);
+        for (const name of named())
+          expect(contents).toContain(fs.readFileSync(path.join(store.out, name), 'latin1'));
+        expect(named().length > 0).toBe(kind === 'maildir' || kind === 'eml');
+        const left = (): string[] => fs.globSync('**/{*.part,tmp/*}', { cwd: store.out });
+        expect(left()).toEqual([]);
+        expect(mount('remount,size=4m')).toBe(0);
+        expect(store.run(args)).toMatchObject({ status: 0 });
+        expect(named()).toHaveLength(kind === 'maildir' || kind === 'eml' ? 20 : 1);
+        expect(left()).toEqual([]);
+      } finally {
+        spawnSync('umount', [store.out]);
+      }
+    });
+  }
+});

@@ -93,6 +93,16 @@ export class DurableFiles {
     await this.#sync();
   }
 
+  /** After an error: what is whole gets its name, so that the next run finds it there, and nothing else is left. */
+  async abandon(): Promise<void> {
+    try {
+      await this.finish();
+    } catch {
+      // The error that led here says more than that of a disk that is still full.
+      for (const [part] of this.#batch.renames) fs.rmSync(part, { force: true });
+    }
+  }
+
   async #finishBatch({ renames }: Batch): Promise<void> {
     if (renames.length === 0) return;
     await this.#sync();

@@ -35,12 +35,17 @@ export class EmlTarget implements RestoreTarget {
     remarkSettings(plan, report);
     const places = placeMailboxes(plan);
     const files = new DurableFiles(this.#dir);
-    for (const planned of plan.mailboxes) {
-      const folder = path.join(this.#dir, ...places.paths.get(planned)!);
-      await this.#mailbox(folder, planned, plan, report, files);
-      report.mailboxes++;
+    try {
+      for (const planned of plan.mailboxes) {
+        const folder = path.join(this.#dir, ...places.paths.get(planned)!);
+        await this.#mailbox(folder, planned, plan, report, files);
+        report.mailboxes++;
+      }
+      writeNames(files, this.#dir, places.cut);
+    } catch (error) {
+      await files.abandon();
+      throw error;
     }
-    writeNames(files, this.#dir, places.cut);
     await files.finish();
   }
 

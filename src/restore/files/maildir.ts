@@ -50,17 +50,22 @@ export class MaildirTarget implements RestoreTarget {
     remarkSettings(plan, report, ['subscriptions']);
     const { folders, cut } = this.#places(plan);
     const files = new DurableFiles(this.#dir);
-    // Without it the folder is no Maildir, whatever is below it.
-    this.#makeMaildir(files, this.#dir);
-    for (const planned of plan.mailboxes) {
-      const folder = folders.get(planned)!;
-      this.#makeMaildir(files, folder);
-      if (folder !== this.#dir) this.#touch(path.join(folder, 'maildirfolder'));
-      await new MaildirWriter(folder, planned, plan, report, files).run();
-      report.mailboxes++;
+    try {
+      // Without it the folder is no Maildir, whatever is below it.
+      this.#makeMaildir(files, this.#dir);
+      for (const planned of plan.mailboxes) {
+        const folder = folders.get(planned)!;
+        this.#makeMaildir(files, folder);
+        if (folder !== this.#dir) this.#touch(path.join(folder, 'maildirfolder'));
+        await new MaildirWriter(folder, planned, plan, report, files).run();
+        report.mailboxes++;
+      }
+      if (plan.withSettings) this.#subscribe(plan, report, files);
+      writeNames(files, this.#dir, cut);
+    } catch (error) {
+      await files.abandon();
+      throw error;
     }
-    if (plan.withSettings) this.#subscribe(plan, report, files);
-    writeNames(files, this.#dir, cut);
     await files.finish();
   }
 

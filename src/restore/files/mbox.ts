@@ -36,23 +36,28 @@ export class MboxTarget implements RestoreTarget {
     remarkSettings(plan, report);
     const { paths, cut } = placeMailboxes(plan);
     const files = new DurableFiles(this.#dir);
-    for (const planned of plan.mailboxes) {
-      const file = path.join(this.#dir, ...paths.get(planned)!) + SUFFIX;
-      const part = `${file}.part`;
-      files.folder(path.dirname(file));
-      const mbox = new MboxFile(part);
-      try {
-        writeMailbox(mbox, planned, plan.source, report);
-        mbox.close();
-      } catch (error) {
-        mbox.discard();
-        throw error;
+    try {
+      for (const planned of plan.mailboxes) {
+        const file = path.join(this.#dir, ...paths.get(planned)!) + SUFFIX;
+        const part = `${file}.part`;
+        files.folder(path.dirname(file));
+        const mbox = new MboxFile(part);
+        try {
+          writeMailbox(mbox, planned, plan.source, report);
+          mbox.close();
+        } catch (error) {
+          mbox.discard();
+          throw error;
+        }
+        files.add(part, file, mbox.size);
+        report.mailboxes++;
+        await files.settle();
       }
-      files.add(part, file, mbox.size);
-      report.mailboxes++;
-      await files.settle();
+      writeNames(files, this.#dir, cut);
+    } catch (error) {
+      await files.abandon();
+      throw error;
     }
-    writeNames(files, this.#dir, cut);
     await files.finish();
   }
 
