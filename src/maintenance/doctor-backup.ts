@@ -88,7 +88,7 @@ function commandOf(pid: number): string {
 function* index(dataPath: string, size: number): Generator<DoctorCheck, void> {
   let opened: BackupIndex | undefined;
   try {
-    opened = BackupIndex.open(indexPathOf(dataPath), { readonly: true });
+    opened = BackupIndex.open(indexPathOf(dataPath), { readonly: true, asItIs: true });
     yield* state(opened, size);
     yield* damage(opened);
   } catch (cause) {

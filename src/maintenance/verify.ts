@@ -89,6 +89,7 @@ export async function verifyBackup(options: VerifyOptions): Promise<VerifyReport
     try {
       index = BackupIndex.open(verification.indexPath, {
         readonly: true,
+        asItIs: true,
         cacheKibibytes: INDEX_CACHE_KIBIBYTES,
       });
     } catch (error) {
@@ -154,7 +155,7 @@ class Verification {
     // A journal stays behind when the program that was changing the index was killed. Only a writer may use it.
     const isCrashed = existsSync(`${this.indexPath}-journal`);
     if (isCrashed) {
-      const text = `the index was being changed when its program was killed (${reason}); the next opening mends it`;
+      const text = `the index was being changed when its program was killed; the next opening mends it`;
       this.#add({ code: 'RECOVERY_PENDING', severity: 'notice', text });
     } else this.fault('INDEX_STALE', `the index cannot be read: ${reason}`);
     this.report.isIndexLost = true;

@@ -19,6 +19,8 @@ export interface OpenOptions {
   pageBytes?: number;
   /** Change nothing; missing tables look empty. */
   readonly?: boolean;
+  /** With `readonly`: not even what a crash has cut off is undone, which is an error then (see isCutOff()). */
+  asItIs?: boolean;
   /** Of pages, at most; for who looks up many rows of one index. */
   cacheKibibytes?: number;
 }
@@ -44,7 +46,8 @@ export function openDatabase(path: string, options: OpenOptions): OpenedDatabase
   try {
     return open(path, options);
   } catch (error) {
-    if (!options.readonly || !isCutOff(error)) throw indexError(error, 'open the index', path);
+    if (!options.readonly || options.asItIs || !isCutOff(error))
+      throw indexError(error, 'open the index', path);
   }
   // Nobody can read it before the half change is undone, and that is what SQLite does for whoever may write.
   try {
