@@ -112,6 +112,8 @@ class Opener {
   readonly #fd: number;
   readonly #sizeBytes: number;
   readonly #indexes: BackupIndex[] = [];
+  /** Temporary ones. */
+  readonly #files: string[] = [];
   readonly #readers = new MemberPool();
 
   constructor(dataPath: string, options: SourceOptions) {
@@ -136,11 +138,13 @@ class Opener {
     this.#o.remark(`a message in ${this.#path} is damaged; looking through the data file for sound copies`);
     const copies = this.#temporary();
     fillCopies(this.#fd, this.#sizeBytes, copies);
+    copies.forgetName();
     return copies;
   }
 
   async close(): Promise<void> {
     for (const index of this.#indexes) index.close();
+    for (const file of this.#files) removeFile(file);
     fs.closeSync(this.#fd);
     await this.#readers.stop();
   }
@@ -221,6 +225,7 @@ class Opener {
       index: copy,
       from,
     });
+    copy.forgetName();
     return copy;
   }
 
@@ -265,8 +270,8 @@ class Opener {
     return past;
   }
 
-  #fill(index: BackupIndex, moment: Moment, more: Partial<PastIndexOptions> = {}): Promise<PastIndex> {
-    return fillPastIndex({
+  async #fill(index: BackupIndex, moment: Moment, more: Partial<PastIndexOptions> = {}): Promise<PastIndex> {
+    const past = await fillPastIndex({
       ...more,
       fd: this.#fd,
       sizeBytes: this.#sizeBytes,
@@ -275,6 +280,8 @@ class Opener {
       readers: this.#readers,
       onProgress: (bytes) => this.#o.onProgress?.(bytes, this.#sizeBytes),
     });
+    index.forgetName();
+    return past;
   }
 
   /** The line that says since when there is history is the first one, which may be behind the moment. */
@@ -289,39 +296,47 @@ class Opener {
     return index;
   }
 
-  /** An index that nobody else sees, and that leaves nothing behind. */
+  /** An index that nobody else opens. It has a name as long as it is written, for its journal. */
   #temporary(): BackupIndex {
-    const file = temporaryFile(this.#o.config.backupStagingPath);
-    try {
-      BackupIndex.open(file, { create: true }).close();
-      return this.#adopt(file);
-    } catch (error) {
-      removeFile(file);
-      throw error;
-    }
+    const file = this.#newFile();
+    return this.#keep(BackupIndex.open(file, { create: true }));
   }
 
   async #temporaryCopy(of: BackupIndex): Promise<BackupIndex> {
-    const file = temporaryFile(this.#o.config.backupStagingPath);
-    try {
-      await of.copyTo(file);
-      return this.#adopt(file);
-    } catch (error) {
-      removeFile(file);
-      throw error;
-    }
+    const file = this.#newFile();
+    await of.copyTo(file);
+    return this.#keep(BackupIndex.open(file));
   }
 
-  #adopt(file: string): BackupIndex {
-    const index = this.#keep(BackupIndex.open(file));
-    index.makeTemporary();
-    return index;
+  #newFile(): string {
+    const file = temporaryFile(this.#o.config.backupStagingPath);
+    this.#files.push(file);
+    return file;
   }
 }
 
 function temporaryFile(stagingPath: string): string {
-  const name = `restore-${process.pid}-${randomBytes(6).toString('hex')}.index`;
-  return path.join(writableFolder([stagingPath, os.tmpdir()]), name);
+  const folder = writableFolder([stagingPath, os.tmpdir()]);
+  removeAbandoned(folder);
+  // The start of the server removes what a killed process leaves under such a name, too.
+  return path.join(folder, `session-${process.pid}-restore-${randomBytes(6).toString('hex')}.index`);
+}
+
+/** Of processes that were killed while they made one. */
+function removeAbandoned(folder: string): void {
+  for (const name of fs.readdirSync(folder)) {
+    const pid = /^session-(\d+)-restore-/.exec(name)?.[1];
+    if (pid !== undefined && !isAlive(Number(pid))) fs.rmSync(path.join(folder, name), { force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return !hasErrno(error, 'ESRCH');
+  }
 }
 
 function removeFile(file: string): void {
@@ -331,7 +346,7 @@ function removeFile(file: string): void {
 function writableFolder(folders: readonly string[]): string {
   for (const folder of folders) {
     try {
-      fs.accessSync(folder, fs.constants.W_OK | fs.constants.X_OK);
+      fs.accessSync(folder, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK);
       return folder;
     } catch (error) {
       if (!['ENOENT', 'EACCES', 'EROFS'].some((code) => hasErrno(error, code))) throw error;

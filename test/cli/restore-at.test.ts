@@ -37,7 +37,7 @@ describe('csync-backup restore --at', () => {
     const then = store.run([...args, `eml:${to}/then`, '--at', '2023-11-15T12:00:00Z']);
     expect(then).toMatchObject({ status: 0, stderr: '' });
     expect(texts(`${to}/then`)).toEqual(['of anne', 'three', 'two']);
-    expect(store.files().filter((name) => name.includes('restore-'))).toEqual([]);
+    expect(store.files().filter((name) => name.includes('-restore-'))).toEqual([]);
   });
 
   test.each([

@@ -108,6 +108,17 @@ describe('the index beside the data file', () => {
   });
 });
 
+test('what a killed process has left of a temporary index is removed', async () => {
+  using backup = new SampleBackup([chunk(0), chunk(1)]);
+  const abandoned = path.join(backup.folder, `session-${2 ** 30}-restore-0123456789ab.index`);
+  for (const suffix of ['', '-journal']) fs.writeFileSync(abandoned + suffix, 'x');
+  const config = { backupStagingPath: backup.folder };
+  const options = { config, moment: { kind: 'time', time: T } as const, remark: () => {} };
+  // Its own has a name until it is complete.
+  const names = await withSource(backup.dataPath, options, () => fs.readdirSync(backup.folder));
+  expect(names.sort()).toEqual(['anne_x1Y2z3', 'anne_x1Y2z3.index']);
+});
+
 describe('a damaged backup', () => {
   test('gives back what is in the other chunks, and names the one that is not whole', async () => {
     using backup = new SampleBackup([chunk(0), chunk(1), chunk(2)]);

@@ -181,12 +181,8 @@ export class BackupIndex {
     this.#db.pragma(`cache_size = -${on ? CACHE_KIBIBYTES : UNSPILT_CACHE_KIBIBYTES}`);
   }
 
-  /**
-   * Makes it an index that nobody else will open and that goes when it is closed, or when the process ends however:
-   * its file has no name from now on.
-   */
-  makeTemporary(): void {
-    this.#db.pragma('journal_mode = MEMORY'); // a journal would be found by the name
+  /** Nothing more is written to it: it goes when it is closed, or when the process ends however. */
+  forgetName(): void {
     rmSync(this.path, { force: true });
   }
 
