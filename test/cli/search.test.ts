@@ -91,6 +91,16 @@ describe('csync-backup search', () => {
     expect(uids('--without-flag', '$work', '--larger', '40')).toEqual(['5']);
   });
 
+  test('as the backup was at a moment', () => {
+    const at = ['--at', '2023-11-14T22:13:20Z'];
+    const found = (...args: string[]) => store.run(['search', 'anne', '--subject', 'lunch', ...args]);
+    expect(found(...at)).toMatchObject({ status: 0, stdout: expect.stringContaining('\tu-gruen:5\n') });
+    expect(found('--at', '2023-11-14T22:13:19Z')).toMatchObject({
+      status: 65,
+      stderr: expect.stringContaining('Give 2023-11-14T22:13:20Z'),
+    });
+  });
+
   test('what a person gets wrong is answered with what to type instead', async () => {
     const wrong = async (...args: string[]): Promise<string> => {
       const command = newSearchCommand()

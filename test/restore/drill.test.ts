@@ -190,6 +190,18 @@ describe('a drill', () => {
     expect(failures[0]!.text).toMatch(/damaged|SHA-1/);
   });
 
+  test('takes an index that Cyrus made', async () => {
+    const { default: Database } = await import('better-sqlite3');
+    const db = new Database(`${dataPath}.index`);
+    const own = db
+      .prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'cb_*'")
+      .pluck()
+      .all();
+    for (const name of own) db.exec(`DROP TABLE ${String(name)}`);
+    db.close();
+    expect(await drill()).toMatchObject({ failures: [], messages: ALL });
+  });
+
   test('does not pass over an error of restore, nor over a backup without an index', async () => {
     const full = new BackupError({
       code: 'NO_SPACE',

@@ -35,8 +35,9 @@ const ENTITIES: ReadonlyMap<string, string> = new Map([
 /** A tag that is longer, or never ends, is text. */
 const MAX_TAG = 16 * 1024;
 const MAX_ENTITY = 32;
-const MARKUP =
-  /<[/!]?([A-Za-z][A-Za-z0-9]*)?[^<>]*>|&(#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,8});/g;
+/** Only one way to match each: in what somebody has made up to be slow there is nothing to go back to. */
+const MARKUP = /<([^<>]*)>|&(#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,8});/g;
+const TAG_NAME = /^\/?([A-Za-z][A-Za-z0-9]{0,15})(?![A-Za-z0-9])/;
 
 /** HTML that comes in pieces. */
 export class HtmlText {
@@ -68,7 +69,8 @@ function unfinished(text: string): number {
 function visible(html: string): string {
   return html.replaceAll(MARKUP, (whole, tag: string | undefined, entity: string | undefined) => {
     if (entity !== undefined) return character(entity) ?? whole;
-    return tag !== undefined && BREAKS.has(tag.toLowerCase()) ? ' ' : '';
+    const name = TAG_NAME.exec(tag!)?.[1];
+    return name !== undefined && BREAKS.has(name.toLowerCase()) ? ' ' : '';
   });
 }
 

@@ -17,11 +17,12 @@ export class MessageHead {
       if (isBlank(text, at)) return;
       let end = lineEnd;
       while (end < text.length && (text[end] === ' ' || text[end] === '\t')) end = endOfLine(text, end);
-      const colon = text.indexOf(':', at);
-      if (colon !== -1 && colon < lineEnd) {
-        const name = text.slice(at, colon).trimEnd();
+      const line = text.slice(at, lineEnd);
+      const colon = line.indexOf(':');
+      if (colon !== -1) {
+        const name = line.slice(0, colon).trimEnd();
         // Not `From anne Mon Nov 23 10:00:00`, which mbox files leave behind.
-        if (/^[!-~]+$/.test(name)) this.#fields.push([name.toLowerCase(), text.slice(colon + 1, end)]);
+        if (/^[!-~]+$/.test(name)) this.#fields.push([name.toLowerCase(), text.slice(at + colon + 1, end)]);
       }
       at = end;
     }

@@ -80,7 +80,8 @@ export class MimeText {
   #readHead(isEnd: boolean): boolean {
     const text = this.#rest;
     const boundary = this.#findBoundary(text, 0, true);
-    const end = endOfHead(text);
+    // No farther than the boundary: there may be very many of them.
+    const end = endOfHead(boundary === undefined ? text : text.slice(0, boundary.behind));
     if (boundary !== undefined && boundary.at < (end ?? text.length)) {
       // A part without a body.
       this.#begin(new MessageHead(text.slice(0, boundary.at)), this.#isInDigest);
@@ -134,7 +135,11 @@ export class MimeText {
       if (lf === -1) return undefined;
       if (lf - at > MAX_BOUNDARY_LINE) continue;
       const line = text.slice(at + 2, lf).trimEnd();
-      const depth = this.#open.findLastIndex(({ boundary }) => line === boundary || line === `${boundary}--`);
+      const depth = this.#open.findLastIndex(
+        ({ boundary }) =>
+          line.startsWith(boundary) &&
+          (line.length === boundary.length || line.slice(boundary.length) === '--'),
+      );
       if (depth === -1) continue;
       const isLast = line !== this.#open[depth]!.boundary;
       return { at: beforeLineEnd(text, at), behind: lf + 1, depth, isLast };

@@ -146,6 +146,21 @@ describe('a message', () => {
     );
   });
 
+  // Some of these took minutes once: each character, line or part that is looked at more than once counts.
+  test.each([
+    ['a tag that never ends', part('Content-Type: text/html', `<${'a'.repeat(1e6)}<${'a'.repeat(1e6)}`)],
+    ['lines that are no fields', `${'x\r\n'.repeat(3e5)}\r\n`],
+    ['very many parts', part('Content-Type: multipart/mixed; boundary=b', '--b\n'.repeat(2e5))],
+    ['lines like boundaries', part('Content-Type: multipart/mixed; boundary=b', '--c\n'.repeat(3e5))],
+    ['encoded words without end', `Subject: ${'=?utf-8?Q?a'.repeat(5e4)}\r\n\r\n`],
+    ['a parameter without end', `Content-Type: text/plain${`;${' '.repeat(100)}a="`.repeat(5e3)}\r\n\r\n`],
+    ['blanks', part('Subject: b', ` ${' \r\n'.repeat(5e5)}`)],
+    ['quoted-printable', part('Content-Transfer-Encoding: quoted-printable', `=${' '.repeat(1e6)}`)],
+  ])('made up to be slow: %s', (_, mail) => {
+    const cuts = Array.from({ length: Math.floor(mail.length / 250_000) }, (__, n) => (n + 1) * 250_000);
+    expect(finds(mail, { texts: ['no such words'] }, cuts)).toBe(false);
+  });
+
   test('a text of any kind in any charset, encoding and part', () => {
     const needle = fc.stringMatching(/^[a-zäöüé€]{4,12}( [a-zäöüé]{1,9}){0,2}$/);
     const filler = fc.stringMatching(/^[A-Z \r\n.,]{0,300}$/);
