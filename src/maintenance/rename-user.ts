@@ -24,6 +24,7 @@ import type { Catalog } from '../store/catalog.ts';
 import { type DataFile, indexPathOf } from '../store/data-file.ts';
 import { DiskSync } from '../store/disk-sync.ts';
 import { ownerOf } from '../store/former-users.ts';
+import { mailboxFields } from '../store/index/answers.ts';
 import { BackupIndex } from '../store/index/backup-index.ts';
 import { intermediates, mailboxByName, mailboxes, subscriptions } from '../store/index/queries.ts';
 import { newDataFileName } from '../store/partition.ts';
@@ -128,6 +129,7 @@ async function writeLines(backup: Backup, lines: readonly string[]): Promise<voi
       line,
       pending: chunk.pending,
       acceptMissing: false,
+      isHistory: text.startsWith('MAILBOX '),
     });
     feed.push(bytes);
     const outcome = feed.end();
@@ -154,7 +156,8 @@ function planOf(index: BackupIndex, { from, to, config }: RenameOptions): Plan {
   const owner = ownerOf(from);
   const move = (name: string): string | undefined =>
     mailboxOwner(name, config) === owner ? nameFor(name, to, config) : undefined;
-  for (const { mboxname, partition, uidvalidity, deleted } of mailboxes(index)) {
+  for (const mailbox of mailboxes(index)) {
+    const { mboxname, partition, uidvalidity, deleted, underHeal } = mailbox;
     const name = deleted === null ? move(mboxname) : undefined;
     if (name === undefined) continue;
     if (mailboxByName(index, name)?.deleted === null) {
@@ -169,6 +172,12 @@ function planOf(index: BackupIndex, { from, to, config }: RenameOptions): Plan {
     ]);
     plan.lines.push(`RENAME ${fields}\r\n`);
     plan.mailboxes++;
+    // Cyrus's verify looks for the name in a MAILBOX. One that is to be sent again gets its from the client: this
+    // would count as its coming.
+    if (underHeal) continue;
+    const quotaroot = mailbox.quotaroot === null ? null : (move(mailbox.quotaroot) ?? mailbox.quotaroot);
+    const renamed = mailboxFields({ ...mailbox, mboxname: name, quotaroot });
+    plan.lines.push(`MAILBOX %(${renamed} RECORD ())\r\n`);
   }
   for (const { mboxname } of [...intermediates(index)]) {
     const name = move(mboxname);

@@ -68,6 +68,8 @@ export interface FeedOptions {
   pending: PendingMessages;
   /** Take a MAILBOX although messages that it names are nowhere to be had. */
   acceptMissing: boolean;
+  /** The line is one of ours, which says again what is known: it counts although it changes nothing. */
+  isHistory?: boolean;
 }
 
 /** Applies the text of one command of a client, in pieces, inside the caller's savepoint. */
@@ -76,8 +78,8 @@ export class LineFeed {
   readonly #parser: LineParser;
 
   constructor(index: BackupIndex, options: FeedOptions) {
-    const { chunkId, pending, acceptMissing, line } = options;
-    const applier = index.applier({ chunkId, live: true, pending });
+    const { chunkId, pending, acceptMissing, line, isHistory = false } = options;
+    const applier = index.applier({ chunkId, live: !isHistory, pending });
     this.#events = new ApplierEvents(applier, () => applier.endLine({ acceptMissing }));
     this.#parser = new LineParser(this.#events);
     this.#parser.reset(line.lineOffset);

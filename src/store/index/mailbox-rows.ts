@@ -55,7 +55,8 @@ export class MailboxRows {
       this.#index.setUnuserAt(undefined);
       changed = true;
     }
-    if (changed && !isHeaderNew) {
+    // A line that is in the file is the last that spoke of the mailbox, whether it brought anything or not.
+    if (!isHeaderNew && (changed || !this.#live)) {
       this.#index
         .statement('UPDATE mailbox SET last_chunk_id = ? WHERE id = ?')
         .run(this.#chunkId, mailbox.id);

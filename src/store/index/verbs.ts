@@ -101,10 +101,29 @@ function rename({ index, line, time }: VerbContext): boolean | Rejection {
   index.statement(evict).run(time, to);
   index.statement('UPDATE mailbox SET mboxname = CAST(? AS TEXT) WHERE id = ?').run(to, id);
   movePartition(index, newName, partition, uidvalidity);
+  moveAnnotations(index, oldName, newName);
   // A renamed user's quota root goes along; the client takes the old one away from a user who has none now.
   if (isUsers(newName) && userPart(oldName) !== userPart(newName)) moveQuota(index, oldName, newName);
   return true;
 }
+
+/** Annotations of a mailbox go along. */
+function moveAnnotations(index: BackupIndex, oldName: string, newName: string): void {
+  const find = `SELECT CAST(entry AS BLOB), CAST(userid AS BLOB), CAST(fields AS BLOB) FROM cb_annotation
+    WHERE mboxname = CAST(? AS TEXT)`;
+  const rows = index.statement(find, 'raw').all(sqlText(oldName)) as [Buffer, Buffer, Buffer][];
+  if (rows.length === 0) return;
+  index.statement('DELETE FROM cb_annotation WHERE mboxname = CAST(? AS TEXT)').run(sqlText(oldName));
+  const put = `INSERT OR REPLACE INTO cb_annotation(mboxname, entry, userid, fields)
+    VALUES (CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))`;
+  for (const [entry, userid, fields] of rows) {
+    // The first of the fields, as all sync_clients send it; nothing before it can hold such a text.
+    const moved = fields.toString('latin1').replace(MBOXNAME_FIELD, () => `MBOXNAME ${printString(newName)}`);
+    index.statement(put).run(sqlText(newName), entry, userid, sqlText(moved));
+  }
+}
+
+const MBOXNAME_FIELD = /\bMBOXNAME (?:"(?:[^"\\]|\\.)*"|[^\s()]+)/;
 
 function moveQuota(index: BackupIndex, oldRoot: string, newRoot: string): void {
   const find = 'SELECT CAST(fields AS BLOB) FROM cb_quota WHERE root = CAST(? AS TEXT)';
