@@ -1,8 +1,8 @@
 /** doctor: one backup: whether it is at rest, who has it, what is known to be wrong with it. Reads only. */
 import fs from 'node:fs';
-import path from 'node:path';
 import { BackupError } from '../platform/errors.ts';
 import { lockHolder } from '../platform/file-lock.ts';
+import { commandOf, lockingProcesses } from '../platform/lock-holders.ts';
 import { companions } from '../store/companions.ts';
 import { indexPathOf, stagedPathOf } from '../store/data-file.ts';
 import { BackupIndex } from '../store/index/backup-index.ts';
@@ -49,39 +49,12 @@ function lock(dataPath: string): DoctorCheck {
   try {
     const holder = lockHolder(fd, 'shared');
     if (holder === undefined) return ok('backup', 'lock', 'nobody has it locked');
-    const pid = holder || holderByDescriptors(fs.fstatSync(fd));
+    const pid = holder || lockingProcesses(fs.fstatSync(fd))[0]?.pid;
     const who =
       pid === undefined ? 'a process that this user may not see' : `process ${pid} (${commandOf(pid)})`;
     return ok('backup', 'lock', `${who} has it locked`);
   } finally {
     fs.closeSync(fd);
-  }
-}
-
-/** Of open-file-description locks the kernel names no process: it is one that has the file open with a lock on it. */
-function holderByDescriptors({ ino, dev }: fs.Stats): number | undefined {
-  for (const pid of fs
-    .readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)) {
-    try {
-      for (const fd of fs.readdirSync(`/proc/${pid}/fd`)) {
-        const open = fs.statSync(`/proc/${pid}/fd/${fd}`, { throwIfNoEntry: false });
-        if (open?.ino !== ino || open.dev !== dev) continue;
-        if (fs.readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8').includes('lock:')) return Number(pid);
-      }
-    } catch {
-      // Ended meanwhile, or somebody else's.
-    }
-  }
-  return undefined;
-}
-
-function commandOf(pid: number): string {
-  try {
-    const [program = '', ...rest] = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-    return [path.basename(program), ...rest].join(' ').trim().slice(0, 80);
-  } catch {
-    return 'it has ended';
   }
 }
 

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { BackupError, hasErrno } from '../platform/errors.ts';
 import { type LockMode, lockAsync, tryLock, unlock } from '../platform/file-lock.ts';
 import { ioError } from '../platform/io-error.ts';
+import { lockingProcesses } from '../platform/lock-holders.ts';
 
 const NAME = '.freeze';
 const FILE_MODE = 0o600;
@@ -37,16 +38,30 @@ export async function lockPartitions(partitions: readonly string[], withinMs: nu
     } catch (error) {
       release();
       if (!signal.aborted) throw error;
-      throw new BackupError({
-        code: 'TIMED_OUT',
-        tried: 'bring to rest',
-        subject: partition,
-        reason: `a tool was still changing a backup in it after ${withinMs / 1000} seconds`,
-        remedy: 'Try again when it has ended',
-      });
+      throw stillWorking(partition, withinMs);
     }
   }
   return release;
+}
+
+/** Says who, and on what: a forgotten csync-backup lock may last for ever. */
+function stillWorking(partition: string, withinMs: number): BackupError {
+  const marker = path.join(partition, NAME);
+  const holders = lockingProcesses(fs.statSync(marker));
+  const who = holders.map(({ pid, command, files }) => {
+    const backups = files.filter((file) => file !== marker && file.startsWith(`${partition}/`));
+    return `process ${pid} (${command}) has ${backups.join(' and ') || 'a backup in it'} locked`;
+  });
+  return new BackupError({
+    code: 'TIMED_OUT',
+    tried: 'bring to rest',
+    subject: partition,
+    reason: `a tool was still changing a backup in it after ${withinMs / 1000} seconds: ${who.join(', ') || 'a process that the server may not look at'}`,
+    remedy:
+      holders.length > 0
+        ? `Try again when it has ended, or end it: kill ${holders.map(({ pid }) => pid).join(' ')}`
+        : 'Try again when it has ended; csync-backup doctor -u USERID, run by root, says who has a backup locked',
+  });
 }
 
 /**

@@ -1,4 +1,5 @@
 /** Tools that are run by hand while the server serves: they exclude each other by locks, backup by backup. */
+import fs from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { enterPartition } from '../../src/store/freeze-lock.ts';
@@ -83,8 +84,18 @@ test('one that changes a backup waits for the end of a freeze, and a freeze for 
   await ask(site, 'thaw');
   expect((await waiting).status).toBe(0);
 
+  const holding = site.cli(['lock', '-u', 'eve', '--execute', `touch ${site.dir}/held; exec sleep 100`]);
+  await expect.poll(() => fs.existsSync(`${site.dir}/held`), { timeout: 20_000 }).toBe(true);
+  const failed = await ask(site, 'freeze', { withinSeconds: 1 }).catch(String);
+  const [, pid] =
+    /a tool was still changing a backup in it after 1 seconds: process (\d+) \(node [^)]*\) has (\S+) locked\. .*kill \1/.exec(
+      failed as string,
+    )!;
+  expect(failed).toContain(` has ${dataPathOf(site, 'eve')} locked. Try again when it has ended, or end it`);
+  process.kill(Number(pid), 'SIGTERM');
+  await holding;
+
   const leave = await enterPartition(dataPathOf(site, 'eve'), false);
-  await expect(ask(site, 'freeze', { withinSeconds: 1 })).rejects.toThrow('a tool was still changing');
   const freezing = ask(site, 'freeze', { withinSeconds: 20 });
   await sleep(100);
   leave();
