@@ -110,7 +110,7 @@ class Opener {
   readonly #path: string;
   readonly #o: SourceOptions;
   readonly #fd: number;
-  readonly #sizeBytes: number;
+  #sizeBytes: number;
   readonly #indexes: BackupIndex[] = [];
   /** Temporary ones. */
   readonly #files: string[] = [];
@@ -157,7 +157,7 @@ class Opener {
     const indexPath = indexPathOf(this.#path);
     if (moment.kind !== 'latest') return this.#ownIfLatest(indexPath, moment);
     try {
-      const index = this.#keep(BackupIndex.open(indexPath, { readonly: true }));
+      const index = this.#openOwn(indexPath);
       if (!this.#isCurrent()) return this.#instead('the backup was compacted or replaced just now');
       const described = this.#describedEnd(index);
       if (typeof described === 'string') return this.#instead(described);
@@ -172,7 +172,7 @@ class Opener {
   /** Moments behind the last line are common: yesterday evening, if nothing has come since. */
   #ownIfLatest(indexPath: string, moment: Moment): BackupIndex | undefined {
     try {
-      const index = this.#keep(BackupIndex.open(indexPath, { readonly: true }));
+      const index = this.#openOwn(indexPath);
       if (!this.#isCurrent()) return undefined;
       const described = this.#describedEnd(index);
       if (described === LONGER) {
@@ -183,6 +183,14 @@ class Opener {
       if (isCorruptIndex(error)) return undefined;
       throw error;
     }
+  }
+
+  /** What it describes is in the data file by then. */
+  #openOwn(indexPath: string): BackupIndex {
+    const index = this.#keep(BackupIndex.open(indexPath, { readonly: true }));
+    index.state(); // from here on it is that of one moment
+    this.#sizeBytes = fs.fstatSync(this.#fd).size;
+    return index;
   }
 
   /** Up to where in the data file the index describes it, or why it does not. */
@@ -205,7 +213,7 @@ class Opener {
 
   /** A sync is under way, was cut short, or another program has appended something. */
   async #extend(index: BackupIndex, from: number): Promise<BackupIndex | undefined> {
-    const size = this.#sizeBytes;
+    const { size } = fs.fstatSync(this.#fd);
     const sha1 = ResumableSha1.create();
     for (const member of scanMembers(this.#fd, from, size, { fileSha1: sha1 })) {
       if (member.state === 'complete') continue;
@@ -218,13 +226,18 @@ class Opener {
         'what is complete of them is taken into account',
     );
     const copy = await this.#temporaryCopy(index);
-    await fillPastIndex({
-      fd: this.#fd,
-      sizeBytes: size,
-      moment: { kind: 'latest' },
-      index: copy,
-      from,
-    });
+    // The server may have committed more before the copy was complete; that is in the file by now.
+    const described = copy.state()?.committedEnd ?? from;
+    this.#sizeBytes = fs.fstatSync(this.#fd).size;
+    if (described < this.#sizeBytes) {
+      await fillPastIndex({
+        fd: this.#fd,
+        sizeBytes: this.#sizeBytes,
+        moment: { kind: 'latest' },
+        index: copy,
+        from: described,
+      });
+    }
     copy.forgetName();
     return copy;
   }

@@ -57,6 +57,21 @@ describe('csync-backup restore --at', () => {
     expect(globSync('out', { cwd: store.folder })).toEqual([]);
   });
 
+  test('a moment before a user was renamed has the old names, and goes to the new user', () => {
+    using renamed = storeOfAnne();
+    expect(renamed.run(['rename', 'anne', 'anna']).status).toBe(0);
+    const args = ['restore', '-u', 'anna', '--in-place', '--to', `eml:${renamed.folder}/out`, '-n'];
+    expect(renamed.run([...args, 'Sent']).stdout).toBe('user/anna/Sent\tINBOX/Sent\t0\t0\n');
+    const then = [...args, '--at', '2023-11-15T12:00:00Z'];
+    expect(renamed.run([...then, 'Sent']).stdout).toBe('user/anne/Sent\tINBOX/Sent\t0\t0\n');
+    const named = renamed.run(['history', 'anna', 'Sent', '--json']).stdout.trim().split('\n');
+    expect(JSON.parse(named.at(-1)!)).toMatchObject({
+      change: 'renamed',
+      from: 'user/anne/Sent',
+      to: 'user/anna/Sent',
+    });
+  });
+
   test('a backup whose index is lost is given back all the same', () => {
     using store = storeOfAnne();
     const [index] = store.files().filter((name) => name.endsWith('.index'));

@@ -93,4 +93,24 @@ describe('the state at a moment', () => {
       { numRuns },
     );
   });
+
+  test('read while it is written is one that there was', { timeout: 120_000 }, async () => {
+    await withRig(async (rig) => {
+      const player = new Player(rig);
+      await player.play([FIRST]);
+      const list = fc.sample(steps, { numRuns: 12, seed: 4711 }).flat();
+      let isPlaying = true;
+      const playing = player.play(list).finally(() => {
+        isPlaying = false;
+      });
+      const seen: string[] = [];
+      while (isPlaying) {
+        seen.push(JSON.stringify((await stateAt(rig, { kind: 'latest' })).state));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      await playing;
+      for (const state of seen) expect(player.states.has(state), state).toBe(true);
+      expect(new Set(seen).size).toBeGreaterThan(3);
+    });
+  });
 });

@@ -101,6 +101,8 @@ interface Live extends ModelMailbox {
 /** Plays steps as the user anne; the clock stands at the last moment behind it. Restore it with vi.restoreAllMocks(). */
 export class Player {
   readonly recorded: Recorded = new Map();
+  /** What was so behind each step, as JSON. */
+  readonly states = new Set<string>();
   readonly #rig: StoreRig;
   #session = 1;
   #clock = FIRST_TIME;
@@ -128,6 +130,7 @@ export class Player {
       const isSent = this.#commands > commands;
       if (isSent && this.#fingerprint() !== before) this.time = Math.max(this.time, this.#clock);
       this.recorded.set(this.time, structuredClone(this.state()));
+      this.states.add(JSON.stringify(this.state()));
       if (step.ends) await this.end();
     }
   }
