@@ -66,7 +66,7 @@ test('a damaged message of a backup of ours is noted, so that it comes again', a
 test.each([
   [['message', 'abc', '-u', 'carol'], 64, 'USAGE: cannot dump abc: it is no GUID'],
   [['chunk', 'x', '-u', 'carol'], 64, 'USAGE: cannot dump x: it is no number'],
-  [['message', GUIDS[0]!], 64, 'USAGE: cannot choose backups: none are named'],
+  [['message', GUIDS[0]!], 64, 'USAGE: cannot choose a backup: none is named'],
   [['message', '0'.repeat(40), '-u', 'carol'], 65, 'NOT_FOUND: cannot find message 0000'],
   [['chunk', '99', '-u', 'carol'], 65, 'NOT_FOUND: cannot find chunk 99'],
   [['chunk', '1', '-f', '/nonexistent/x'], 65, 'NOT_FOUND: cannot open /nonexistent/x'],
