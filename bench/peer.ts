@@ -12,6 +12,7 @@ import { LoadProcess } from './load/process.ts';
 import { startCyrus } from './peer/cyrus.ts';
 import { measureManyChunks } from './peer/many-chunks.ts';
 import { startOurs } from './peer/ours.ts';
+import { measureRestore } from './peer/restore.ts';
 import { FULL, type Measured, QUICK, type Scenario, type Sizes, scenarios } from './peer/scenarios.ts';
 import type { BenchServer } from './peer/server.ts';
 import { printTable } from './peer/table.ts';
@@ -84,6 +85,20 @@ async function measureTools(
       if (!keep) store.remove();
     }
   }
+  if (isChosen('restore')) {
+    process.stderr.write('restore ...');
+    const store = await ToolStore.create(load, sizes.restore.bytes, sizes.restore.messageBytes);
+    try {
+      const { ours, peer } = await measureRestore(store, sides);
+      measured.ours.restore = ours;
+      measured.peer.restore = peer;
+    } finally {
+      if (!keep) store.remove();
+    }
+    process.stderr.write(
+      ` ${measured.ours.restore.figures.messagesPerSecond?.toFixed(0) ?? '-'} messages/s\n`,
+    );
+  }
   if (isChosen('verify-chunks') && sides.includes('ours')) {
     measured.ours['verify-chunks'] = await measureManyChunks(sizes.chunks.counts, sizes.chunks.bytes);
   }
@@ -122,7 +137,7 @@ const program = new Command('bench:peer')
   .addOption(new Option('--only <side>', 'one of the two').choices(['ours', 'peer']))
   .option(
     '--scenario <name...>',
-    'only these: push-1 push-4 update turns crowd listing verify reindex compact verify-chunks',
+    'only these: push-1 push-4 update turns crowd listing verify reindex compact restore verify-chunks',
   )
   .option('--tolerate <times>', 'fail only where a target is missed by more than this factor', '1')
   .option('--json <file>', 'write all figures there')

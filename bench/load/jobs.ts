@@ -7,8 +7,8 @@ export type Job =
   | { kind: 'first-push'; target: Target; connections: number; users: number; messages: number }
   /** A user whose folders get a part of their mail at a time, in turn. */
   | { kind: 'rounds'; target: Target; userid: string; messages: number; rounds: number }
-  /** Adds about this many bytes of mail to one user's inbox, pushing as it generates. */
-  | { kind: 'grow'; target: Target; userid: string; bytes: number }
+  /** Adds about this many bytes of mixed mail, or of texts of a size, to one user's inbox, pushing as it generates. */
+  | { kind: 'grow'; target: Target; userid: string; bytes: number; messageBytes?: number }
   /** From connect to the OK of RESTART, one new 4 kB message each, one after the other. */
   | { kind: 'small-updates'; target: Target; userid: string; count: number }
   /** First push of many small users over one connection. */

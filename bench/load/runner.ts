@@ -26,7 +26,7 @@ export class JobRunner {
         return await playAll(job.target, [steps]);
       }
       case 'grow':
-        return await this.#grow(job.target, job.userid, job.bytes);
+        return await this.#grow(job.target, job.userid, job.bytes, job.messageBytes);
       case 'small-updates':
         return await this.#smallUpdates(job.target, job.userid, job.count);
       case 'small-users':
@@ -61,7 +61,7 @@ export class JobRunner {
     return made;
   }
 
-  async #grow(target: Target, userid: string, bytes: number): Promise<JobResult> {
+  async #grow(target: Target, userid: string, bytes: number, messageBytes?: number): Promise<JobResult> {
     const { workload, inboxes } = this.#target(target);
     const players: Player[] = [await Player.connect(target)];
     const begin = performance.now();
@@ -69,13 +69,13 @@ export class JobRunner {
       const size = Math.min(left, GROW_STEP_BYTES);
       const inbox = inboxes.get(userid);
       if (inbox === undefined) {
-        const user = workload.userOfSize(userid, size);
+        const user = workload.userOfSize(userid, size, messageBytes);
         inboxes.set(userid, user.mailboxes[0]!);
         await players[0]!.play(user.steps);
         continue;
       }
       const since = { ...syncCrcs(inbox.records), modseq: inbox.highestmodseq };
-      const messages = workload.mailOfSize(size);
+      const messages = workload.mailOfSize(size, messageBytes);
       const records = messages.map((message) => inbox.append(message));
       const get = command('GET MAILBOXES', `GET MAILBOXES (${inbox.mboxname})`, 1);
       await players[0]!.play([get, ...messageSteps(messages), mailboxStep(inbox, records, since), RESTART]);

@@ -68,8 +68,8 @@ export class Workload {
   }
 
   /** A user with as much mixed mail in the inbox as makes `bytes`. */
-  userOfSize(userid: string, bytes: number): UserSession {
-    return this.#firstPush(userid, [''], [this.mailOfSize(bytes)]);
+  userOfSize(userid: string, bytes: number, messageBytes?: number): UserSession {
+    return this.#firstPush(userid, [''], [this.mailOfSize(bytes, messageBytes)]);
   }
 
   /** A user with an inbox of a few messages. */
@@ -80,9 +80,12 @@ export class Workload {
     return this.#firstPush(userid, [''], [messages]);
   }
 
-  mailOfSize(bytes: number): GeneratedMessage[] {
+  /** @param messageBytes texts of this size; mixed mail if absent */
+  mailOfSize(bytes: number, messageBytes?: number): GeneratedMessage[] {
     const messages: GeneratedMessage[] = [];
-    for (let size = 0; size < bytes; size += messages.at(-1)!.bytes.length) messages.push(this.mail.mixed());
+    for (let size = 0; size < bytes; size += messages.at(-1)!.bytes.length) {
+      messages.push(messageBytes === undefined ? this.mail.mixed() : this.mail.text(messageBytes));
+    }
     return messages;
   }
 

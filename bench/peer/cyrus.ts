@@ -8,7 +8,7 @@ import { ACCOUNT, type BenchServer, freePort, greets, Workspace } from './server
 export const BIN = '/usr/lib/cyrus/bin';
 const SERVERNAME = 'peer.bench.test';
 const FOLDERS = ['backup', 'staging', 'tmp', 'run', 'spool'];
-const CONF_FOLDERS = ['db', 'proc', 'log', 'msg', 'socket', 'sync', 'lock', 'user', 'quota'];
+export const CONF_FOLDERS = ['db', 'proc', 'log', 'msg', 'socket', 'sync', 'lock', 'user', 'quota'];
 
 /**
  * Starts Cyrus's own backup server: a `master` with nothing but backupd, on loopback, its data in a folder of
@@ -29,6 +29,22 @@ export async function startCyrus(keep: boolean): Promise<BenchServer> {
   writeFileSync(space.path('cyrus.conf'), cyrusConf(space, port));
   addAccount(space, owner);
 
+  const { pid, stop } = await runMaster(space, port, 'its backupd did not greet');
+  return {
+    target: { host: '127.0.0.1', port, ...ACCOUNT, store: space.dir },
+    pid,
+    partition: space.path('backup'),
+    ctlBackups: { program: path.join(BIN, 'ctl_backups'), args: ['-C', space.path('imapd.conf')], ...owner },
+    stop,
+  };
+}
+
+/** Starts `master` and waits until a service of it greets on the port. @throws BackupError UNAVAILABLE */
+export async function runMaster(
+  space: Workspace,
+  port: number,
+  problem: string,
+): Promise<{ pid: number; stop(): Promise<void> }> {
   const log = openSync(space.path('master.log'), 'a');
   const files = [
     '-C',
@@ -48,13 +64,10 @@ export async function startCyrus(keep: boolean): Promise<BenchServer> {
   });
   if (!(await greets(port, () => alive))) {
     await end(master, exited);
-    throw unavailable('its backupd did not greet', `See ${space.path('master.log')} and the system log`);
+    throw unavailable(problem, `See ${space.path('master.log')} and the system log`);
   }
   return {
-    target: { host: '127.0.0.1', port, ...ACCOUNT, store: space.dir },
     pid: master.pid!,
-    partition: space.path('backup'),
-    ctlBackups: { program: path.join(BIN, 'ctl_backups'), args: ['-C', space.path('imapd.conf')], ...owner },
     async stop() {
       await end(master, exited);
       space.remove();
@@ -83,7 +96,8 @@ export function cyrusUser(): { uid: number; gid: number } {
   return { uid: Number(uid), gid: Number(gid) };
 }
 
-function imapdConf(space: Workspace): string {
+/** Of a server of Cyrus's whose data lie there. */
+export function imapdConf(space: Workspace): string {
   const options: Record<string, string> = {
     servername: SERVERNAME,
     configdirectory: space.path('conf'),
@@ -120,7 +134,8 @@ function cyrusConf(space: Workspace, port: number): string {
   );
 }
 
-function addAccount(space: Workspace, owner: { uid: number; gid: number }): void {
+/** ACCOUNT, who may log in. */
+export function addAccount(space: Workspace, owner: { uid: number; gid: number }): void {
   const file = space.path('sasldb2');
   const args = ['-p', '-c', '-f', file, '-u', SERVERNAME, ACCOUNT.user];
   const added = spawnSync('saslpasswd2', args, { input: ACCOUNT.password });

@@ -17,6 +17,8 @@ export interface Sizes {
   listing: { users: number };
   /** Of the data file over which tools are run. */
   tools: { bytes: number };
+  /** Of the data file that is restored, and of each message. */
+  restore: { bytes: number; messageBytes: number };
   /** Numbers of chunks, ascending, into which content of so many bytes is divided. */
   chunks: { counts: number[]; bytes: number };
 }
@@ -28,6 +30,7 @@ export const FULL: Sizes = {
   crowd: { connections: 64, bytesPerUser: 5e6 },
   listing: { users: 2000 },
   tools: { bytes: 1e9 },
+  restore: { bytes: 12e6, messageBytes: 4096 },
   chunks: { counts: [10, 10_000], bytes: 200e6 },
 };
 
@@ -38,6 +41,7 @@ export const QUICK: Sizes = {
   crowd: { connections: 16, bytesPerUser: 1e6 },
   listing: { users: 1000 },
   tools: { bytes: 100e6 },
+  restore: { bytes: 6e6, messageBytes: 4096 },
   chunks: { counts: [10, 1000], bytes: 50e6 },
 };
 

@@ -95,6 +95,19 @@ export function compare(sizes: Sizes, ours: Figures | undefined, peer: Figures |
       text: '<= 0.95 of it',
       shortBy: (ours, peer) => (peer === undefined ? undefined : ours / (0.95 * peer)),
     }),
+    row(
+      'restore into Cyrus',
+      'messages/s',
+      'restore',
+      'messagesPerSecond',
+      'more',
+      restoreTarget(ours?.restore),
+    ),
+    row('what that Cyrus takes', 'messages/s', 'restore', 'limitMessagesPerSecond', 'more'),
+    row('what it takes on 4 connections', 'messages/s', 'restore', 'limitOn4MessagesPerSecond', 'more'),
+    row('CPU, restore', 'ms/message', 'restore', 'cpuMsPerMessage', 'less'),
+    row('CPU of that Cyrus', 'ms/message', 'restore', 'targetCpuMsPerMessage', 'less'),
+    memory('restore', 'restore'),
     ...sizes.chunks.counts.map((count, i) =>
       row(
         `verify, ${count} chunks`,
@@ -116,6 +129,16 @@ function timesBetter(times: number): Target {
   return {
     text: `>= ${times} x`,
     shortBy: (_ours, _peer, ratio) => (ratio === undefined ? undefined : times / ratio),
+  };
+}
+
+/** Five times, unless the mail server takes no more. */
+function restoreTarget(figures: Measured['figures'] | undefined): Target {
+  const limit = figures?.limitOn4MessagesPerSecond;
+  return {
+    text: '>= 5 x, or 0.9 of what it takes',
+    shortBy: (ours, _peer, ratio) =>
+      ratio === undefined || limit === undefined ? undefined : Math.min(5 / ratio, (0.9 * limit) / ours),
   };
 }
 

@@ -23,7 +23,7 @@ import type { Measured } from './scenarios.ts';
 
 /** How often ours is run; the fastest counts, as it takes so little time that anything disturbs it. */
 const OUR_RUNS = 3;
-const USER = 'big';
+export const USER = 'big';
 
 export interface ToolScenario {
   name: string;
@@ -54,11 +54,11 @@ export const TOOLS: readonly ToolScenario[] = [
 export class ToolStore {
   readonly dir: string;
   readonly dataFile: string;
-  readonly #config: string;
+  readonly config: string;
 
   private constructor(dir: string) {
     this.dir = dir;
-    this.#config = path.join(dir, 'imapd.conf');
+    this.config = path.join(dir, 'imapd.conf');
     const backups = path.join(dir, 'backup');
     const names = readdirSync(backups, { recursive: true, encoding: 'utf8' });
     this.dataFile = path.join(
@@ -67,13 +67,22 @@ export class ToolStore {
     );
   }
 
-  /** @param bytes of the data file, about */
-  static async create(load: LoadProcess, bytes: number): Promise<ToolStore> {
+  /**
+   * @param bytes of the data file, about
+   * @param messageBytes of each message; mixed mail if absent
+   */
+  static async create(load: LoadProcess, bytes: number, messageBytes?: number): Promise<ToolStore> {
     const server = await startOurs(true);
     const dir = server.target.store;
     try {
       // Mixed mail is stored at 0.7 of its size.
-      await load.run({ kind: 'grow', target: server.target, userid: USER, bytes: bytes / 0.7 });
+      await load.run({
+        kind: 'grow',
+        target: server.target,
+        userid: USER,
+        bytes: bytes / 0.7,
+        messageBytes,
+      });
     } finally {
       await server.stop();
     }
@@ -85,7 +94,7 @@ export class ToolStore {
   }
 
   async run(side: 'ours' | 'peer', tool: ToolScenario): Promise<Measured> {
-    if (side === 'peer') this.#shareWithCyrus();
+    if (side === 'peer') this.shareWithCyrus();
     const runs: ToolRun[] = [];
     for (let i = 0; i < (side === 'ours' ? OUR_RUNS : 1); i++) {
       const file = tool.changes ? this.#copy(side) : this.dataFile;
@@ -125,19 +134,22 @@ export class ToolStore {
   }
 
   #ours(tool: ToolScenario, file: string): Promise<ToolRun> {
-    return runTool(process.execPath, [LAUNCH, ...tool.ours(file), '-C', this.#config], {});
+    return runTool(process.execPath, [LAUNCH, ...tool.ours(file), '-C', this.config], {});
   }
 
   #peer(tool: ToolScenario, file: string): Promise<ToolRun> {
     const { uid, gid } = cyrusUser();
-    return runTool(path.join(BIN, 'ctl_backups'), ['-C', this.#config, ...tool.peer(file)], {
+    return runTool(path.join(BIN, 'ctl_backups'), ['-C', this.config, ...tool.peer(file)], {
       uid,
       gid,
     });
   }
 
   #isShared = false;
-  #shareWithCyrus(): void {
+  /** Cyrus's programs can read it from now on. @param more options of theirs */
+  shareWithCyrus(more: Record<string, string> = {}): void {
+    const added = Object.entries(more).map(([key, value]) => `${key}: ${value}\n`);
+    appendFileSync(this.config, added.join(''));
     if (this.#isShared) return;
     this.#isShared = true;
     const owner = cyrusUser();
@@ -151,7 +163,7 @@ export class ToolStore {
       mkdirSync(path.join(this.dir, name), { recursive: true });
     }
     const lines = Object.entries(options).map(([key, value]) => `${key}: ${value}\n`);
-    appendFileSync(this.#config, lines.join(''));
+    appendFileSync(this.config, lines.join(''));
     chmodSync(this.dir, 0o755);
     for (const name of ['', ...readdirSync(this.dir, { recursive: true, encoding: 'utf8' })]) {
       chownSync(path.join(this.dir, name), owner.uid, owner.gid);

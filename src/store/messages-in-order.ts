@@ -84,6 +84,9 @@ function isWhole(bytes: Buffer, { guid }: MessageLocation): boolean {
   return createHash('sha1').update(bytes).digest('hex') === guid;
 }
 
+/** So far reading on is cheaper than looking for a segment start. */
+const NEAR_BYTES = 64 * 1024;
+
 /** Content of one chunk, read forward; goes back to a segment start only where that is nearer. */
 class ContentCursor {
   readonly #options: ReadOptions;
@@ -125,17 +128,21 @@ class ContentCursor {
   }
 
   #goTo(offset: number): void {
-    const { fd, index, path } = this.#options;
-    const start = index.segmentBefore(this.#chunk.id, offset);
-    if (this.#pieces === undefined || this.#at > offset || (start?.contentOffset ?? 0) > this.#at) {
-      this.close();
-      this.#pieces = readContent(fd, { offset: this.#chunk.offset, start, path }, offset);
-      this.#at = offset;
-    }
+    const isNear = this.#pieces !== undefined && this.#at <= offset && offset - this.#at <= NEAR_BYTES;
+    if (!isNear) this.#open(offset);
     while (this.#at < offset) {
       if (this.#piece.length === 0 && !this.#next()) return;
       this.#pass(Math.min(this.#piece.length, offset - this.#at));
     }
+  }
+
+  #open(offset: number): void {
+    const { fd, index, path } = this.#options;
+    const start = index.segmentBefore(this.#chunk.id, offset);
+    if (this.#pieces !== undefined && this.#at <= offset && (start?.contentOffset ?? 0) <= this.#at) return;
+    this.close();
+    this.#pieces = readContent(fd, { offset: this.#chunk.offset, start, path }, offset);
+    this.#at = offset;
   }
 
   #pass(count: number): void {

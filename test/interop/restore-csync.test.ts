@@ -25,7 +25,8 @@ describe('restore over csync into Cyrus', () => {
     backup = await SharedBackup.create(cyrus);
     const server = await backup.site.start();
     for (const user of USERS) {
-      await seedUser(cyrus, user, { messages: 30 });
+      // frank comes in several parts for each mailbox.
+      await seedUser(cyrus, user, { messages: user === 'frank' ? 900 : 30 });
       for (const what of ['new', 'flags', 'expunge', 'copy', 'create', 'rename', 'acl'] as const) {
         if (what !== 'acl' || user !== 'bob') await change(cyrus, user, what);
       }
@@ -170,8 +171,8 @@ describe('restore over csync into Cyrus', () => {
     const random = new Random('kill');
     let kills = 0;
     for (let round = 0; round < 12; round++) {
-      // Of some 150 kB that there are to send.
-      const relay = await Relay.start(cyrus.ports('target').csync, random.int(1000, 30_000));
+      // Of some 4 MB that there are to send, over four connections.
+      const relay = await Relay.start(cyrus.ports('target').csync, random.int(20_000, 600_000));
       const to = `csync://${ADMIN.user}@127.0.0.1:${relay.port}`;
       const args = ['restore', '--to', to, '-u', 'frank', ...asTheyWere, '-C', backup.site.configFile];
       const child = spawn(process.execPath, [LAUNCHER, ...args], { stdio: 'ignore' });

@@ -110,7 +110,7 @@ export class RestoreItems {
     this.items.push({
       mailbox,
       mboxname: name,
-      ...(acl !== undefined && { acl: acl === '' ? this.#defaultAcl(name) : acl }),
+      ...(acl !== undefined && { acl: acl === '' ? this.#defaultAcl(name) : aclOf(acl) }),
       ...(destPartition !== undefined && { partition: destPartition }),
       keepsIdentity: keepUidvalidity && expunged !== 'only' && named === undefined,
       expungedBecome: expunged === 'only' || named !== undefined ? 'live' : 'expunged',
@@ -150,4 +150,14 @@ export class RestoreItems {
     const owner = mailboxOwner(mboxname, this.#config);
     return owner === SHARED_USERID ? 'anyone\tlrs\t' : `${owner}\t${OWNER_RIGHTS}\t`;
   }
+}
+
+/** Users and rights in turn, with a tab behind each; people write spaces. */
+function aclOf(text: string): string {
+  if (text.includes('\t')) return text;
+  return text
+    .trim()
+    .split(/ +/)
+    .map((word) => `${word}\t`)
+    .join('');
 }

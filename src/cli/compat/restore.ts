@@ -10,9 +10,10 @@ import { loadConfig } from '../../config/load.ts';
 import { readSyncOptions } from '../../config/sync-options.ts';
 import { mailboxOwner } from '../../csync/mailbox-name.ts';
 import { BackupError } from '../../platform/errors.ts';
-import { type CsyncAccess, openCsync, servicePort } from '../../restore/csync/access.ts';
+import { type CsyncAccess, isLoopback, openCsync, servicePort } from '../../restore/csync/access.ts';
 import { Copies } from '../../restore/csync/copies.ts';
 import { restoreMailboxes } from '../../restore/csync/restore-mailboxes.ts';
+import { DEFAULT_CONNECTIONS } from '../../restore/csync/target.ts';
 import { withSource } from '../../restore/open-source.ts';
 import { RestoreReport } from '../../restore/report.ts';
 import type { BackupSource } from '../../restore/source.ts';
@@ -79,6 +80,8 @@ async function run(
           client.close();
           return (client = await openCsync(access));
         },
+        open: () => openCsync(access),
+        most: DEFAULT_CONNECTIONS,
       },
       plan: { source, userid: mailboxOwner(found.items[0]!.mboxname, config), rules: config },
       items: found.items,
@@ -135,7 +138,7 @@ function accessOf({ server, config, requireCompression }: RestoreLine): CsyncAcc
     port,
     security: suffix?.toLowerCase() === '/tls' ? 'tls' : 'insecure',
     account: { user: options.authname ?? '', password: options.password ?? '' },
-    compression: requireCompression ? 'required' : 'if offered',
+    compression: requireCompression ? 'required' : isLoopback(host) ? 'never' : 'if offered',
     tryImap: options.tryImap,
   };
 }

@@ -25,7 +25,13 @@ export async function openCsyncTarget(rest: string, flags: RestoreFlags): Promis
     });
   }
   const access = accessOf(rest, flags);
-  return await CsyncTarget.open(access, { keepsIdentity: identity, keepsExpunged: deleted, partition });
+  return await CsyncTarget.open(access, {
+    keepsIdentity: identity,
+    keepsExpunged: deleted,
+    partition,
+    // Several users at a time keep the target busy.
+    ...(flags.allUsers && { connections: 1 }),
+  });
 }
 
 /** The password is that of --password-file, else of sync_password in the configuration file if the user is sync_authname. */

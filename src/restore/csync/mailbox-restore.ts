@@ -20,6 +20,7 @@ import type { RestoreReport } from '../report.ts';
 import type { BackupSource, StoredMailbox, StoredRecord } from '../source.ts';
 import type { Copies } from './copies.ts';
 import { readFullMailbox } from './full-mailbox.ts';
+import { LaneQueue, type Lanes } from './lanes.ts';
 import { fieldsOf, recordOf } from './mailbox-fields.ts';
 import { mailboxesAt, standingOf } from './standing.ts';
 import { uploadMessages } from './upload.ts';
@@ -52,11 +53,15 @@ export interface MailboxRestoreOptions {
   nextModseq: bigint;
   /** No mupdate: LOCAL_MAILBOX. */
   isLocalOnly?: boolean;
+  lanes: Lanes;
 }
 
-/** Records sent at once: what an interruption costs, and what the target holds in its staging. */
-const BATCH_RECORDS = 4096;
-const BATCH_BYTES = 128 << 20;
+/**
+ * Records sent at once: what an interruption costs, and what the target holds in its staging. It reads through the whole
+ * mailbox for each, so a large one is not cut into small parts.
+ */
+const BATCH_RECORDS = { atLeast: 256, atMost: 4096 };
+const BATCH_BYTES = 64 << 20;
 const LOCK_TRIES = 5;
 const LOCK_WAIT_MS = 2000;
 const ENVELOPE_ONLY = 'the backup has its envelope only';
@@ -113,37 +118,51 @@ export class MailboxRestore {
     if (isSame && known!.highestmodseq > mailbox.highestmodseq) fields.highestmodseq = known!.highestmodseq;
     if (isSame && !part.isExact) fields.acl = known!.acl;
     const sum = new CrcSum();
-    const batch = new Batch();
+    const batch = this.#newBatch(mailbox);
+    const queue = new LaneQueue<UploadedRecord[]>(this.#options.lanes);
     const flush = async (lastUid: number): Promise<void> => {
-      const records = await this.#upload(item, partition, batch.take(), true);
-      for (const { csync } of records) sum.add(csync);
-      const sent = records.map(({ csync }) => csync);
-      await this.#applyMailbox({ ...fields, lastUid }, sent, part.isExact ? sum.crcs : UNKNOWN);
-      for (const { stored } of records) if (stored.expunged === undefined) report.restored(stored.size ?? 0);
-      await this.#client.restart();
+      const wanted = batch.take();
+      await queue.add(
+        (client) => this.#upload(client, item, partition, wanted, true),
+        async (client, records) => {
+          for (const { csync } of records) sum.add(csync);
+          const sent = records.map(({ csync }) => csync);
+          await this.#applyMailbox(client, { ...fields, lastUid }, sent, part.isExact ? sum.crcs : UNKNOWN);
+          for (const { stored } of records)
+            if (stored.expunged === undefined) report.restored(stored.size ?? 0);
+          await client.restart();
+        },
+      );
     };
     const expunged = item.expungedWithIdentity !== 'nothing';
-    for (const record of source.records(mailbox, { expunged })) {
-      if (record.uid > part.lastUid) {
-        if (batch.isFull) await flush(batch.lastUid);
-        batch.add(record);
-      } else if (record.expunged === undefined && part.isExact) {
-        if (!record.isHere) this.#lost(mailbox, record, ENVELOPE_ONLY);
-        else {
-          sum.add(recordOf(record, false));
-          report.wasPresent(record.size ?? 0);
+    await queue.run(async () => {
+      for (const record of source.records(mailbox, { expunged })) {
+        if (record.uid > part.lastUid) {
+          if (batch.isFull) await flush(batch.lastUid);
+          batch.add(record);
+        } else if (record.expunged === undefined && part.isExact) {
+          if (!record.isHere) this.#lost(mailbox, record, ENVELOPE_ONLY);
+          else {
+            sum.add(recordOf(record, false));
+            report.wasPresent(record.size ?? 0);
+          }
         }
       }
-    }
-    await flush(mailbox.lastUid);
+      await flush(mailbox.lastUid);
+    });
   }
 
-  async #applyMailbox(fields: CsyncMailboxFields, records: CsyncRecord[], crcs: SyncCrcs): Promise<void> {
+  async #applyMailbox(
+    client: CsyncClient,
+    fields: CsyncMailboxFields,
+    records: CsyncRecord[],
+    crcs: SyncCrcs,
+  ): Promise<void> {
     const { mboxname } = fields;
-    const reply = await this.#request(() => this.#printApply(fields, records, crcs));
+    const reply = await this.#request(client, () => this.#printApply(fields, records, crcs));
     if (reply.code === 'IMAP_SYNC_CHECKSUM') {
       // It says so before it has taken anything, or after all of it.
-      const now = (await mailboxesAt(this.#client, [mboxname])).get(mboxname);
+      const now = (await mailboxesAt(client, [mboxname])).get(mboxname);
       if (
         now?.uniqueid === fields.uniqueid &&
         now.lastUid === BigInt(fields.lastUid) &&
@@ -155,7 +174,7 @@ export class MailboxRestore {
         return;
       }
     }
-    if (reply.status !== 'OK') throw new CsyncRefusal(reply, `restore ${mboxname}`, this.#client.server);
+    if (reply.status !== 'OK') throw new CsyncRefusal(reply, `restore ${mboxname}`, client.server);
   }
 
   *#printApply(fields: CsyncMailboxFields, records: CsyncRecord[], crcs: SyncCrcs): Generator<string> {
@@ -172,33 +191,43 @@ export class MailboxRestore {
     const present = known === undefined ? new Map<string, number>() : await this.#presentIn(item);
     const partition = known?.partition ?? this.#partitionFor(item);
     if (known === undefined) await this.#create(item, partition);
-    const batch = new Batch();
+    const batch = this.#newBatch(mailbox);
+    const queue = new LaneQueue<UploadedRecord[]>(this.#options.lanes);
     const flush = async (): Promise<void> => {
       if (batch.isEmpty) return;
-      const records = await this.#upload(item, partition, batch.take(), false);
+      const wanted = batch.take();
       const mboxtype = known === undefined ? mailbox.mboxtype : known.mboxtype;
-      await this.#restoreMailbox(
-        item,
-        partition,
-        mboxtype,
-        records.map(({ csync }) => csync),
+      await queue.add(
+        (client) => this.#upload(client, item, partition, wanted, false),
+        async (client, records) => {
+          const sent = records.map(({ csync }) => csync);
+          await this.#restoreMailbox(client, item, partition, mboxtype, sent);
+          for (const { stored } of records) report.restored(stored.size ?? 0);
+          await client.restart();
+        },
       );
-      for (const { stored } of records) report.restored(stored.size ?? 0);
-      await this.#client.restart();
     };
-    for (const record of item.records()) {
-      const count = present.get(record.guid) ?? 0;
-      if (count > 0) {
-        present.set(record.guid, count - 1);
-        report.wasPresent(record.size ?? 0);
-        continue;
+    await queue.run(async () => {
+      for (const record of item.records()) {
+        const count = present.get(record.guid) ?? 0;
+        if (count > 0) {
+          present.set(record.guid, count - 1);
+          report.wasPresent(record.size ?? 0);
+          continue;
+        }
+        // Nobody misses the envelope of what is expunged.
+        if (!record.isHere && record.expunged !== undefined && expungedBecome === 'expunged') continue;
+        if (batch.isFull) await flush();
+        batch.add(record);
       }
-      // Nobody misses the envelope of what is expunged.
-      if (!record.isHere && record.expunged !== undefined && expungedBecome === 'expunged') continue;
-      if (batch.isFull) await flush();
-      batch.add(record);
-    }
-    await flush();
+      await flush();
+    });
+  }
+
+  #newBatch({ lastUid }: StoredMailbox): Batch {
+    const { atLeast, atMost } = BATCH_RECORDS;
+    const share = Math.ceil(lastUid / (2 * this.#options.lanes.most));
+    return new Batch(Math.min(Math.max(share, atLeast), atMost));
   }
 
   /** How often each message is in the mailbox at the target. */
@@ -232,7 +261,7 @@ export class MailboxRestore {
       foldermodseq: nextModseq,
       annotations: mailbox.annotations,
     };
-    await this.#applyMailbox(fields, [], UNKNOWN);
+    await this.#applyMailbox(this.#client, fields, [], UNKNOWN);
     report.remark(
       'Mailboxes that the target did not have were made with APPLY MAILBOX before messages were added to them: sync_server ' +
         'of Cyrus 3.6 dies on an assertion where RESTORE has to make one',
@@ -240,6 +269,7 @@ export class MailboxRestore {
   }
 
   async #restoreMailbox(
+    client: CsyncClient,
     { mboxname }: RestoredMailbox,
     partition: string,
     mboxtype: string | undefined,
@@ -249,16 +279,17 @@ export class MailboxRestore {
     const verb = this.#options.isLocalOnly ? 'LOCAL_MAILBOX' : 'MAILBOX';
     const type = mboxtype === undefined || mboxtype === '' ? '' : ` MBOXTYPE ${printString(mboxtype, OURS)}`;
     const head = `RESTORE ${verb} %(MBOXNAME ${printString(mboxname, OURS)}${type}`;
-    const reply = await this.#request(function* () {
+    const reply = await this.#request(client, function* () {
       yield `${head} PARTITION ${printString(partition, OURS)} RECORD (`;
       yield* printRecords(records);
       yield '))';
     });
-    if (reply.status !== 'OK') throw new CsyncRefusal(reply, `restore ${mboxname}`, this.#client.server);
+    if (reply.status !== 'OK') throw new CsyncRefusal(reply, `restore ${mboxname}`, client.server);
   }
 
   /** Has the target know the messages of the batch. @returns those records that have one now, or need none */
   async #upload(
+    client: CsyncClient,
     item: RestoredMailbox,
     partition: string,
     records: StoredRecord[],
@@ -273,7 +304,7 @@ export class MailboxRestore {
     );
     const guids = wanted.map(({ guid }) => guid);
     const reserveIn = copies.placesOf(guids);
-    const lost = await uploadMessages(this.#client, source, { partition, guids, reserveIn });
+    const lost = await uploadMessages(client, source, { partition, guids, reserveIn });
     const uploaded: UploadedRecord[] = [];
     for (const stored of records) {
       const isExpunged = stored.expunged !== undefined && (isAsItWas || expungedBecome === 'expunged');
@@ -295,9 +326,9 @@ export class MailboxRestore {
   }
 
   /** Again a few times while another has the mailbox. */
-  async #request(text: () => Iterable<string>): Promise<CsyncReply> {
+  async #request(client: CsyncClient, text: () => Iterable<string>): Promise<CsyncReply> {
     for (let tries = 1; ; tries++) {
-      const reply = await this.#client.request(text());
+      const reply = await client.request(text());
       if (reply.code !== 'IMAP_MAILBOX_LOCKED' || tries === LOCK_TRIES) return reply;
       await sleep(LOCK_WAIT_MS);
     }
@@ -316,11 +347,17 @@ interface UploadedRecord {
 }
 
 class Batch {
+  readonly #most: number;
   #records: StoredRecord[] = [];
   #bytes = 0;
 
+  /** @param most records */
+  constructor(most: number) {
+    this.#most = most;
+  }
+
   get isFull(): boolean {
-    return this.#records.length >= BATCH_RECORDS || this.#bytes >= BATCH_BYTES;
+    return this.#records.length >= this.#most || this.#bytes >= BATCH_BYTES;
   }
 
   get isEmpty(): boolean {

@@ -10,7 +10,7 @@ export function remedyFor(refusal: CsyncRefusal, partition: string): string {
   if (code === 'IMAP_MAILBOX_MOVED') return 'Its unique id is in use there: leave --identity out';
   if (/admin|permission/i.test(text)) return 'Log in as one of the admins of the target';
   return (
-    `See the log of the target: its disk may be full or read-only, it may have no partition "${partition}" ` +
+    `See the log of the target: its disk may be full or read-only, it may not know the user, or have no partition "${partition}" ` +
     '(--partition NAME puts new mailboxes on another)'
   );
 }

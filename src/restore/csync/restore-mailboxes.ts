@@ -8,12 +8,21 @@ import { readServerState, type ServerMailbox } from '../csync-server-state.ts';
 import type { RestorePlan } from '../plan.ts';
 import type { RestoreReport } from '../report.ts';
 import type { Copies } from './copies.ts';
+import { Lanes } from './lanes.ts';
 import { MailboxRestore, type RestoredMailbox } from './mailbox-restore.ts';
 import { isBroken, isRefusal, remedyFor } from './refusals.ts';
 import { mailboxesAt } from './standing.ts';
 
 export interface RestoreMailboxesOptions {
-  connection: { client: CsyncClient; reopen(): Promise<CsyncClient> };
+  connection: {
+    client: CsyncClient;
+    /** Another one in place of it. */
+    reopen(): Promise<CsyncClient>;
+    /** One more. */
+    open(): Promise<CsyncClient>;
+    /** At most so many. */
+    most: number;
+  };
   plan: Pick<RestorePlan, 'source' | 'userid' | 'rules'>;
   items: readonly RestoredMailbox[];
   report: RestoreReport;
@@ -48,6 +57,7 @@ export async function restoreMailboxes(
   ]);
   await restoreIntermediates(client, options, known);
 
+  const lanes = new Lanes(client, () => connection.open(), connection.most);
   let broken = 0;
   const touched = new Set<string>();
   for (const item of items) {
@@ -64,6 +74,7 @@ export async function restoreMailboxes(
       partition,
       nextModseq,
       isLocalOnly,
+      lanes,
     });
     try {
       await restore.restore(item, there);
@@ -80,9 +91,19 @@ export async function restoreMailboxes(
         await client.restart();
       } else if (isBroken(error) && !isLast) {
         client = await connection.reopen();
+        lanes.reset(client);
         refused(report, item, `${error.reason}; its log says why. What came before stays: run it again`);
-      } else throw error;
+      } else {
+        lanes.close();
+        throw error;
+      }
     }
+  }
+  lanes.close();
+  if (lanes.problem !== undefined) {
+    report.remark(
+      `The target takes no more than ${lanes.most} connections at once, so it went slower: ${lanes.problem}`,
+    );
   }
   const now = await mailboxesAt(
     client,

@@ -27,7 +27,11 @@ export interface CsyncTargetOptions {
   keepsExpunged?: boolean;
   /** Partition for new mailboxes. */
   partition?: string;
+  /** At most so many. */
+  connections?: number;
 }
+
+export const DEFAULT_CONNECTIONS = 4;
 
 export class CsyncTarget implements RestoreTarget {
   readonly description: string;
@@ -71,7 +75,12 @@ export class CsyncTarget implements RestoreTarget {
       for (const item of items) if (elsewhere.has(item.mailbox.uniqueid)) item.keepsIdentity = false;
     }
     const { renumbered } = await restoreMailboxes({
-      connection: { client: this.#client, reopen: () => this.#reopen() },
+      connection: {
+        client: this.#client,
+        reopen: () => this.#reopen(),
+        open: () => openCsync(this.#access),
+        most: this.#mostConnections(),
+      },
       plan,
       items,
       report,
@@ -97,6 +106,12 @@ export class CsyncTarget implements RestoreTarget {
           'replication does not ask for it, but new mail is refused until you raise it (SETQUOTA)',
       );
     }
+  }
+
+  /** Backup servers let one session at a time work on a user. */
+  #mostConnections(): number {
+    if (/backup server\b/i.test(this.#client.greeting.text)) return 1;
+    return this.#options.connections ?? DEFAULT_CONNECTIONS;
   }
 
   async close(): Promise<void> {

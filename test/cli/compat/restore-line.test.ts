@@ -111,7 +111,7 @@ describe('what restore makes of it', () => {
       'user.bob: not trying to keep uidvalidity',
       `user.bob: excluding unexpunged message: ${guidOf('of anne')}`,
     ]);
-    expect(items).toEqual(['user.bob 0 false = live']);
+    expect(items).toEqual(['user.bob 0 false =\t live']);
     expect((await plan('-M user/bob/Found --override-acl user/anne')).items).toEqual([
       'user.bob.Found 3 false bob\tlrswipkxtecdan\t expunged',
     ]);
