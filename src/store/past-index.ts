@@ -158,7 +158,7 @@ class Filler {
       length: member.contentLength,
       dataSha1: member.contentSha1,
     });
-    if (member.state === 'complete' && member.firstTime > 0) this.#closeDamaged(member.firstTime);
+    if (member.state === 'complete') this.#closeDamaged(member.firstTime);
     else if (member.end === sizeBytes && isTorn(fd, member)) this.isUnfinished = true;
     else if (!isBehind) this.#noteDamaged(member);
     return true;
@@ -170,7 +170,9 @@ class Filler {
     this.#open.push(chunk);
   }
 
+  /** @param time of the first line behind them; 0: there is none in this chunk, as in many of Cyrus's */
   #closeDamaged(time: number): void {
+    if (time === 0) return;
     for (const chunk of this.#open) chunk.timeBehind = time;
     this.#open = [];
   }

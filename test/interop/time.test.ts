@@ -86,7 +86,8 @@ describe('the state of a moment', () => {
 
   test('also in what Cyrus’s backupd has stored', async () => {
     for (const [time, { mail, subscriptions }] of recorded) {
-      const { view } = await storedView(peerFile(), time);
+      const { view, remarks } = await storedView(peerFile(), time);
+      expect(remarks).toEqual([]);
       expect({ mail: view.mail, subscriptions: view.subscriptions }, `at ${time}`).toEqual({
         mail,
         subscriptions,

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { beforeLastChange } from '../../src/restore/before-change.ts';
 import { withSource } from '../../src/restore/open-source.ts';
+import { BackupSource } from '../../src/restore/source.ts';
 import { BackupIndex } from '../../src/store/index/backup-index.ts';
 import type { Moment } from '../../src/store/past-index.ts';
 import { guidOf, mailboxLine, messageLine, SampleBackup } from '../maintenance/backup-files.ts';
@@ -101,10 +102,20 @@ describe('the index beside the data file', () => {
   test.each(['carol_fQAmPe', 'erik_em7N7U'])('by Cyrus says what the data file of %s says', async (name) => {
     using backup = SampleBackup.copyOf(path.join(FIXTURES, name));
     const own = await look(backup);
-    expect(own.remarks).toEqual([]);
+    expect(own.remarks).toEqual([expect.stringContaining('Cyrus made it')]);
     expect(own.texts.length).toBeGreaterThan(3);
-    fs.rmSync(backup.indexPath);
-    expect((await look(backup)).state).toEqual(own.state);
+    // Where no message is twice in a mailbox, Cyrus's index says the same.
+    const fd = fs.openSync(backup.dataPath, 'r');
+    const index = BackupIndex.open(backup.indexPath, { readonly: true });
+    const { size: sizeBytes } = fs.fstatSync(fd);
+    const source = new BackupSource({ path: backup.dataPath, fd, index, sizeBytes });
+    const { mailboxes, subscriptions } = stateOf(source);
+    index.close();
+    fs.closeSync(fd);
+    expect({ mailboxes, subscriptions }).toEqual({
+      mailboxes: own.state.mailboxes,
+      subscriptions: own.state.subscriptions,
+    });
   });
 });
 
