@@ -39,7 +39,7 @@ export interface JobResult {
   freedBytes: number;
   /** drill: how many messages were compared. */
   compared: number;
-  /** busy, gone, failed: the stable code of the error, and its message. drill, faulty: the first of the faults. */
+  /** busy, gone, failed: the stable code of the error, and its message. drill, faulty: the first of the faults; ok: what restore said of the backup. */
   code?: string;
   text?: string;
 }

@@ -298,6 +298,8 @@ export class Scheduler {
     else if (result.outcome === 'faulty' && job.kind === 'drill')
       log.error(line, 'a restore drill did not get everything back');
     else if (result.outcome === 'faulty') log.error(line, 'maintenance found a damaged backup');
+    else if (result.outcome === 'ok' && result.text !== undefined)
+      log.warn(line, 'a restore drill got everything back in a roundabout way');
     else if (result.outcome === 'failed') {
       // A server that is down makes all fail, and one line says as much as a thousand.
       const failed = this.#run?.tally.failed ?? 0;

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
+import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { mailboxValue } from '../store/support/store-rig.ts';
 import { ask, dataPathOf } from '../support/admin.ts';
@@ -56,6 +57,17 @@ test('a drill of the server: one that shows nothing, one that succeeds, one that
   const { runs } = (await ask(site, 'maintenance')) as unknown as { runs: { kind: string; next: string }[] };
   const next = Date.parse(runs.find(({ kind }) => kind === 'drill')!.next);
   expect(Math.abs(next - Date.now() - 86_400_000)).toBeLessThan(60_000);
+
+  // What restore can go around is no failure, but it is said.
+  const bobs = dataPathOf(site, 'bob');
+  const state = new Database(`${bobs}.index`);
+  const committed = state.prepare("SELECT value FROM cb_state WHERE name = 'committed_end'").pluck().get();
+  state.prepare("UPDATE cb_state SET value = value + 1000000 WHERE name = 'committed_end'").run();
+  await ask(site, 'run-maintenance', { kind: 'drill', userids: ['bob'] });
+  await eventually(() => metric('drill_messages_total')).toBe(3);
+  await eventually(() => server.log.some((one) => one.includes('in a roundabout way'))).toBe(true);
+  state.prepare("UPDATE cb_state SET value = ? WHERE name = 'committed_end'").run(committed);
+  state.close();
 
   const dataPath = dataPathOf(site, 'anne');
   const bytes = fs.readFileSync(dataPath);

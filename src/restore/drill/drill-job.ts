@@ -8,6 +8,7 @@ import { DrillRandom, newSeed } from './random.ts';
 registerJob('drill', async ({ path: dataPath, userid, config }) => {
   // Removed or moved since the run began; what goes wrong with one that is there is a failure.
   if (!fs.existsSync(dataPath)) return emptyResult('gone');
+  const remarks: string[] = [];
   const { messages, failures } = await drillBackup({
     dataPath,
     userid,
@@ -15,9 +16,13 @@ registerJob('drill', async ({ path: dataPath, userid, config }) => {
     sample: { messages: config.drillMessages },
     random: new DrillRandom(newSeed()),
     scratchBase: config.backupStagingPath,
+    remark: (text) => remarks.push(text),
   });
   const [first] = failures;
-  if (first === undefined) return { ...emptyResult(messages === 0 ? 'unneeded' : 'ok'), compared: messages };
+  if (first === undefined) {
+    const remark = remarks.length === 0 ? undefined : { code: 'REMARK', text: remarks.join('; ') };
+    return { ...emptyResult(messages === 0 ? 'unneeded' : 'ok', remark), compared: messages };
+  }
   const { uid, mboxname } = first.record ?? {};
   const what = uid === undefined ? '' : `message ${uid} of ${mboxname}: `;
   const codes: Record<string, number> = {};
