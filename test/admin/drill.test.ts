@@ -13,7 +13,7 @@ let server: BackupServer;
 beforeAll(async () => {
   site = await BackupSite.create({ backup_drill_every: '1d', backup_verify_every: 'off' });
   server = await site.start();
-});
+}, 60_000);
 
 afterAll(async () => {
   await server.kill();
