@@ -248,6 +248,19 @@ describe('restore over csync into Cyrus', () => {
     expect(done.status).toBe(0);
     expect(done.stderr).toMatch(/quota user\/heidi.*10 kB.*raise it/s);
   });
+
+  test('the whole server, several users at a time', async () => {
+    const done = await restore('--all-users', ...asTheyWere, '--yes');
+    // The quota that the last test has set stays as it is.
+    expect(done.status).toBe(69);
+    expect(done.stderr).toMatch(/quota user\.heidi.*STORAGE 10, which stays/);
+    for (const user of ['grace', 'heidi']) {
+      const { messages } = await fullView(cyrus, user, 'target');
+      expect(
+        Object.fromEntries(Object.entries(messages).filter(([name]) => !/^x(?:$|\/)/.test(name))),
+      ).toEqual(before.get(user)!.messages);
+    }
+  });
 });
 
 /** Passes bytes on to the server, and says so when a client has sent that many. */
