@@ -103,6 +103,8 @@ function isLatest(index: BackupIndex, moment: Moment): boolean {
   return moment.kind === 'time' && last != null && last > 0 && last <= moment.time && since <= moment.time;
 }
 
+/** It has no room for a message that is twice in a mailbox. */
+const CYRUS = 'Cyrus made it';
 const LONGER = 'it describes a longer data file';
 
 /** What is open of one backup. */
@@ -160,6 +162,7 @@ class Opener {
       const index = this.#openOwn(indexPath);
       if (!this.#isCurrent()) return this.#instead('the backup was compacted or replaced just now');
       const described = this.#describedEnd(index);
+      if (described === CYRUS) return undefined; // nothing is wrong with it
       if (typeof described === 'string') return this.#instead(described);
       if (described >= this.#sizeBytes) return index;
       return await this.#extend(index, described);
@@ -201,7 +204,7 @@ class Opener {
       if (missing > state.trailer.length) return LONGER;
       return state.committedEnd;
     }
-    return 'Cyrus made it, which has no room for a message that is twice in a mailbox';
+    return CYRUS;
   }
 
   /** A sync is under way, was cut short, or another program has appended something. */

@@ -102,7 +102,7 @@ describe('the index beside the data file', () => {
   test.each(['carol_fQAmPe', 'erik_em7N7U'])('by Cyrus says what the data file of %s says', async (name) => {
     using backup = SampleBackup.copyOf(path.join(FIXTURES, name));
     const own = await look(backup);
-    expect(own.remarks).toEqual([expect.stringContaining('Cyrus made it')]);
+    expect(own.remarks).toEqual([]);
     expect(own.texts.length).toBeGreaterThan(3);
     // Where no message is twice in a mailbox, Cyrus's index says the same.
     const fd = fs.openSync(backup.dataPath, 'r');
