@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { createReadStream, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -8,7 +9,7 @@ import { ManageSieveClient } from '../../src/imap/managesieve.ts';
 import { chooseMechanism } from '../../src/restore/csync-login.ts';
 import { LAUNCHER } from '../cli/run.ts';
 import { mailboxLine, messageLine } from '../maintenance/backup-files.ts';
-import { type BackupServer, freePort } from '../support/backup-server.ts';
+import { type BackupServer, BackupSite, freePort } from '../support/backup-server.ts';
 import { message, Random } from '../support/random.ts';
 import { SmallStore } from '../support/small-store.ts';
 import { SharedBackup } from './harness/backup.ts';
@@ -18,6 +19,8 @@ import { Dovecot } from './harness/dovecot.ts';
 import type { ImapClient } from './harness/imap.ts';
 import { seedUser } from './harness/mail.ts';
 import { manageSieve, putScript } from './harness/sieve.ts';
+
+const MB = 1_000_000;
 
 /** Messages of each folder as flags, internal date and SHA-1, in the order of the folder. */
 type View = Map<string, string[]>;
@@ -330,3 +333,99 @@ describe.each(['Cyrus', 'Dovecot'])('restoring into %s', (kind) => {
     return signal === 'SIGKILL';
   }
 });
+
+describe('a message of 2 GB', () => {
+  test('goes through without being held in memory', async () => {
+    const site = await BackupSite.create({ backup_max_message_size: '2000000000' });
+    const server = await site.start();
+    const dovecot = await Dovecot.start();
+    try {
+      // A message as servers take it: text in lines, hardly to be compressed.
+      const lines = randomBytes(750_000)
+        .toString('base64')
+        .replaceAll(/.{78}/g, '$&\r\n')
+        .slice(0, MB - 2);
+      const block = Buffer.from(`${lines}\r\n`);
+      const head = Buffer.from('Subject: large\r\n\r\n');
+      const blockOf = (i: number): Buffer => {
+        const copy = Buffer.from(block);
+        copy.write(String(i).padStart(6, '0'), 0);
+        if (i === 0) head.copy(copy);
+        return copy;
+      };
+      const hash = createHash('sha1');
+      for (let i = 0; i < 2000; i++) hash.update(blockOf(i));
+      const guid = hash.digest('hex');
+      const wire = await server.connect();
+      await wire.ok('GET USER anne');
+      wire.send(`APPLY MESSAGE (%{default ${guid} ${2000 * MB}}\r\n`);
+      for (let i = 0; i < 2000; i++) if (!wire.socket.write(blockOf(i))) await once(wire.socket, 'drain');
+      expect((await wire.command(')')).kind).toBe('OK');
+      await wire.ok(
+        `APPLY MAILBOX %(UNIQUEID id-anne MBOXNAME user.anne SYNC_CRC 0 SYNC_CRC_ANNOT 0 LAST_UID 1 HIGHESTMODSEQ 2 ` +
+          `RECENTUID 0 RECENTTIME 0 LAST_APPENDDATE 0 POP3_LAST_LOGIN 0 POP3_SHOW_AFTER 0 UIDVALIDITY 5 PARTITION default ` +
+          `ACL "" OPTIONS P RECORD (%(UID 1 MODSEQ 2 LAST_UPDATED 1 FLAGS () INTERNALDATE 1 SIZE ${2000 * MB} GUID ${guid})))`,
+      );
+      await wire.ok('RESTART');
+      wire.destroy();
+      expect(await server.stop()).toBe(0);
+
+      const password = path.join(site.dir, 'password');
+      writeFileSync(password, `${ADMIN.password}\n`, { mode: 0o600 });
+      const to = `imap://${ADMIN.user}@127.0.0.1:${dovecot.port}`;
+      const args = [
+        'restore',
+        '-u',
+        'anne',
+        '--to',
+        to,
+        '--as',
+        'anne',
+        '--in-place',
+        '--password-file',
+        password,
+      ];
+      const child = spawn(process.execPath, [LAUNCHER, ...args, '-C', site.configFile], {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
+      let peak = 0;
+      const timer = setInterval(() => (peak = Math.max(peak, residentBytes(child.pid!))), 50);
+      let stderr = '';
+      child.stderr!.on('data', (bytes) => (stderr += String(bytes)));
+      const [status] = await once(child, 'close');
+      clearInterval(timer);
+      expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+      console.log(`peak memory of the restore: ${(peak / MB).toFixed(0)} MB`);
+      expect(peak / MB).toBeLessThan(400);
+
+      // By IMAP each piece would cost Dovecot a reading from the beginning. In its Maildir lines end with LF.
+      const maildir = path.join(dovecot.dir, 'mail/anne/Maildir');
+      const files = ['new', 'cur'].flatMap((sub) =>
+        readdirSync(path.join(maildir, sub)).map((name) => path.join(sub, name)),
+      );
+      expect(files).toHaveLength(1);
+      const found = createHash('sha1');
+      for await (const piece of createReadStream(path.join(maildir, files[0]!), { highWaterMark: MB })) {
+        found.update(Buffer.from((piece as Buffer).toString('latin1').replaceAll('\n', '\r\n'), 'latin1'));
+      }
+      expect(found.digest('hex')).toBe(guid);
+    } finally {
+      await dovecot.close();
+      await server.kill();
+      site.remove();
+    }
+  }, 300_000);
+});
+
+/** Of a process and its children. */
+function residentBytes(pid: number): number {
+  try {
+    const own = Number(/^VmRSS:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024;
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+      .split(' ')
+      .filter((id) => id !== '');
+    return own + children.reduce((sum, id) => sum + residentBytes(Number(id)), 0);
+  } catch {
+    return 0; // It has just ended.
+  }
+}

@@ -9,8 +9,8 @@ import { fetchEach } from './mailbox.ts';
 
 /** Headers that are asked for at once. */
 const WINDOW = 200;
-/** Of a message that is compared as a whole. */
-const PIECE_BYTES = 1024 * 1024;
+/** Of a message that is compared as a whole. Some servers read from its beginning to find a piece. */
+const PIECE_BYTES = 8 * 1024 * 1024;
 
 /**
  * Tells the messages of a mailbox that have to be sent from those that the target has. By SHA-1 where the server tells it
