@@ -18,6 +18,8 @@ const MAX_RELEASED = 192;
 /** A compaction has the lock for a moment only, for which no client is to be refused. */
 const COMPACTION_WAIT_MS = 5000;
 const COMPACTION_POLL_MS = 10;
+/** It gives the lock back a moment after the last trace of it has gone, and has it a moment before the first. */
+const SWAP_GRACE_MS = 50;
 
 export class BackupShelf {
   readonly #env: StoreEnvironment;
@@ -45,12 +47,11 @@ export class BackupShelf {
    */
   async lock(userid: string, session: number, create: boolean): Promise<Backup | 'busy' | undefined> {
     let result = await this.#tryLock(userid, session, create);
-    for (
-      let waitedMs = 0;
-      result === 'busy' && waitedMs < COMPACTION_WAIT_MS;
-      waitedMs += COMPACTION_POLL_MS
-    ) {
-      if (this.#open.get(userid)?.session !== undefined || !this.#isCompacted(userid)) break;
+    let graceLeftMs = SWAP_GRACE_MS;
+    for (let waitedMs = 0; waitedMs < COMPACTION_WAIT_MS; waitedMs += COMPACTION_POLL_MS) {
+      if (result !== 'busy' || this.#open.get(userid)?.session !== undefined) break;
+      if (!this.#isCompacted(userid)) graceLeftMs -= COMPACTION_POLL_MS;
+      if (graceLeftMs < 0) break;
       await sleep(COMPACTION_POLL_MS);
       result = await this.#tryLock(userid, session, create);
     }
@@ -59,7 +60,9 @@ export class BackupShelf {
 
   #isCompacted(userid: string): boolean {
     const dataPath = this.#env.catalog.get(userid);
-    return dataPath !== undefined && fs.existsSync(workPathsOf(dataPath).data);
+    if (dataPath === undefined) return false;
+    const { data, index, aside } = workPathsOf(dataPath);
+    return [data, index, aside].some((file) => fs.existsSync(file));
   }
 
   async #tryLock(userid: string, session: number, create: boolean): Promise<Backup | 'busy' | undefined> {
