@@ -100,7 +100,14 @@ describe('the state at a moment', () => {
       await player.play([FIRST]);
       const list = fc.sample(steps, { numRuns: 12, seed: 4711 }).flat();
       let isPlaying = true;
-      const playing = player.play(list).finally(() => {
+      const play = async (): Promise<void> => {
+        for (const step of list) {
+          await player.play([step]);
+          // The writer may be so quick that nobody else gets a turn.
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+      };
+      const playing = play().finally(() => {
         isPlaying = false;
       });
       const seen: string[] = [];
