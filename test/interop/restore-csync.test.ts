@@ -233,7 +233,7 @@ describe('restore over csync into Cyrus', () => {
       for (const dir of readdirSync(spool)) chmodSync(path.join(spool, dir), 0o700);
     }
     const again = await restore('-u', 'grace', '--into', 'x', '--yes');
-    expect(again.status).toBe(0);
+    expect({ status: again.status, stderr: again.stderr }).toMatchObject({ status: 0 });
     expect(asMail(await fullView(cyrus, 'grace', 'target'), 'x')).toEqual(
       asMail(before.get('grace')!, 'INBOX'),
     );
@@ -252,7 +252,7 @@ describe('restore over csync into Cyrus', () => {
   test('the whole server, several users at a time', async () => {
     const done = await restore('--all-users', ...asTheyWere, '--yes');
     // The quota that the last test has set stays as it is.
-    expect(done.status).toBe(69);
+    expect({ status: done.status, stderr: done.stderr }).toMatchObject({ status: 69 });
     expect(done.stderr).toMatch(/quota user\.heidi.*STORAGE 10, which stays/);
     for (const user of ['grace', 'heidi']) {
       const { messages } = await fullView(cyrus, user, 'target');
