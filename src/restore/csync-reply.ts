@@ -96,7 +96,7 @@ export class CsyncRefusal extends BackupError {
   constructor(reply: CsyncFinal, command: string, server: string) {
     const locked = reply.code === 'IMAP_MAILBOX_LOCKED';
     super({
-      code: CODE_MEANS[reply.code] ?? (reply.status === 'BYE' ? 'UNAVAILABLE' : 'BAD_COMMAND'),
+      code: CODE_MEANS[reply.code] ?? (reply.status === 'BAD' ? 'BAD_COMMAND' : 'UNAVAILABLE'),
       tried: command,
       subject: `at ${server}`,
       reason: `the server answered ${[reply.status, reply.code, reply.text].filter(Boolean).join(' ')}`,

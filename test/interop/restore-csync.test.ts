@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, readdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -223,14 +223,19 @@ describe('restore over csync into Cyrus', () => {
     const admin = await cyrus.imap(undefined, 'target');
     await admin.command('CREATE "user/grace"');
     await admin.logout();
+    // All but the mailboxes that are there: where one can be made but not filled, Cyrus leaves behind what it cannot open.
     const spool = path.join(cyrus.dir, 'target', 'spool');
-    for (const dir of readdirSync(spool)) chmodSync(path.join(spool, dir), 0o500);
+    const folders = readdirSync(spool, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => path.join(entry.parentPath, entry.name))
+      .filter((folder) => !existsSync(path.join(folder, 'cyrus.header')));
+    for (const folder of [...folders, spool]) chmodSync(folder, 0o500);
     try {
       const done = await restore('-u', 'grace', '--into', 'x');
       expect(done.status).toBe(69);
       expect(done.stderr).toMatch(/not taken: mailbox user\.grace\.x.*its disk may be full or read-only/);
     } finally {
-      for (const dir of readdirSync(spool)) chmodSync(path.join(spool, dir), 0o700);
+      for (const folder of [...folders, spool]) chmodSync(folder, 0o700);
     }
     const again = await restore('-u', 'grace', '--into', 'x', '--yes');
     expect({ status: again.status, stderr: again.stderr }).toMatchObject({ status: 0 });

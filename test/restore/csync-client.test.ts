@@ -218,7 +218,7 @@ describe('commands', () => {
     ['NO IMAP_MAILBOX_LOCKED Mailbox locked', 'LOCKED', 75],
     ['NO IMAP_MAILBOX_NONEXISTENT No such mailbox', 'NOT_FOUND', 65],
     ['NO IMAP_PROTOCOL_BAD_PARAMETERS bad', 'BAD_PARAMETERS', 64],
-    ['NO IMAP_SYNC_CHECKSUM differs', 'BAD_COMMAND', 64],
+    ['NO IMAP_SYNC_CHECKSUM differs', 'UNAVAILABLE', 69],
     ['BAD IMAP_PROTOCOL_ERROR Unrecognized command', 'BAD_COMMAND', 64],
     ['* BYE shutting down', 'UNAVAILABLE', 69],
   ])('%s', async (answer, code, exitStatus) => {
