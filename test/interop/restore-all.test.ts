@@ -56,7 +56,7 @@ describe('restore --all-users', () => {
       if (signal === 'SIGKILL') killed++;
       else expect(status).toBe(0);
     }
-    expect(killed).toBeGreaterThan(1);
+    expect(killed).toBeGreaterThan(0);
     const done = await site.cli([...args, '--json']);
     expect({ status: done.status, stderr: done.stderr }).toMatchObject({ status: 0, stderr: '' });
     const lines = done.stdout.toString().trim().split('\n');
