@@ -2,7 +2,7 @@
  * An IMAP client (RFC 3501) for programs that know what they want to say: commands with literals that may be streams
  * and that may follow one another without waiting, answers as lines. It interprets status lines and CAPABILITY only.
  */
-import { type Endpoint, ImapConnection } from './connection.ts';
+import { type ImapConnection, type ImapEndpoint, openImapConnection } from './connection.ts';
 
 /** The line that ends a command. */
 export interface Tagged {
@@ -75,8 +75,8 @@ export class ImapClient {
   }
 
   /** Connects and reads the greeting. @throws BackupError UNAVAILABLE */
-  static async connect(endpoint: Endpoint): Promise<ImapClient> {
-    const connection = await ImapConnection.open(endpoint);
+  static async connect(endpoint: ImapEndpoint): Promise<ImapClient> {
+    const connection = await openImapConnection(endpoint);
     try {
       const greeting = (await connection.nextUnit()).toString('latin1');
       const status = /^\* (?:OK|PREAUTH)\b ?(.*)$/is.exec(greeting);

@@ -1,6 +1,6 @@
 /** A ManageSieve client (RFC 5804). */
 import type { SaslExchange } from './client.ts';
-import { type Endpoint, ImapConnection } from './connection.ts';
+import { type ImapConnection, type ImapEndpoint, openImapConnection } from './connection.ts';
 import { readTokens, type Token } from './tokens.ts';
 
 const QUOTE = 0x22;
@@ -32,9 +32,9 @@ export class ManageSieveClient {
   }
 
   /** Connects and reads what the server can do. @throws BackupError UNAVAILABLE */
-  static async connect(endpoint: Endpoint): Promise<ManageSieveClient> {
+  static async connect(endpoint: ImapEndpoint): Promise<ManageSieveClient> {
     const limits = { ...endpoint.limits, literalsInStatus: true };
-    const client = new ManageSieveClient(await ImapConnection.open({ ...endpoint, limits }));
+    const client = new ManageSieveClient(await openImapConnection({ ...endpoint, limits }));
     try {
       await client.#greeting();
       return client;

@@ -4,7 +4,7 @@ import { printFileHeader, printKvlist, printList, printString } from '../csync/e
 import { BackupError } from '../platform/errors.ts';
 
 import type { AnswerPiece } from './csync-answers.ts';
-import { CsyncConnection, type CsyncEndpoint } from './csync-connection.ts';
+import { type CsyncConnection, type CsyncEndpoint, openCsyncConnection } from './csync-connection.ts';
 import { type Account, chooseMechanism } from './csync-login.ts';
 import {
   type CsyncFinal,
@@ -67,7 +67,7 @@ export class CsyncClient {
 
   /** Connects and reads the greeting; nobody is logged in yet. */
   static async open(endpoint: CsyncEndpoint): Promise<CsyncClient> {
-    const client = new CsyncClient(await CsyncConnection.open(endpoint));
+    const client = new CsyncClient(await openCsyncConnection(endpoint));
     await client.#closeOnError(() => client.#readGreeting());
     return client;
   }
@@ -175,7 +175,7 @@ export class CsyncClient {
     await this.#write('\r\n');
     await this.#connection.flush();
     for (let isInside = false; ; ) {
-      const piece = await this.#connection.nextPiece();
+      const piece = await this.#connection.next((answer) => answer.nextPiece());
       if (!isInside && piece.isLast) {
         const final = this.#finalOf(piece.bytes);
         if (final !== undefined) return final;

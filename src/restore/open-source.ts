@@ -259,7 +259,7 @@ class Opener {
     }
     if (!past.isMomentFound) throw movedMeanwhile(this.#path);
     for (const chunk of past.damagedChunks) this.#o.remark(damageText(this.#path, chunk));
-    if (past.isUnfinished && moment.kind === 'latest') {
+    if (past.isUnfinished) {
       this.#o.remark(
         `the last chunk of ${this.#path} has no end; what is complete of it is taken into account`,
       );

@@ -3,6 +3,7 @@
  * in each pass those first whose mail changed last. One user's failure is noted and does not stop the others.
  */
 import { BackupError } from '../platform/errors.ts';
+import { CsyncRefusal } from './csync-reply.ts';
 import type { RestorePlan } from './plan.ts';
 import type { RestoreReport } from './report.ts';
 import type { ResumeFile } from './resume-file.ts';
@@ -69,7 +70,7 @@ export async function restoreAll(options: WholeServerOptions): Promise<WholeServ
           if (!(error instanceof BackupError)) throw error;
           failed.add(userid);
           options.onFailed(user, pass, error);
-          unavailable = error.code === 'UNAVAILABLE' || error.code === 'TIMED_OUT' ? unavailable + 1 : 0;
+          unavailable = isGone(error) ? unavailable + 1 : 0;
           isStopped = unavailable >= MAX_UNAVAILABLE;
           if (isStopped) throw error;
         }
@@ -79,6 +80,12 @@ export async function restoreAll(options: WholeServerOptions): Promise<WholeServ
   }
   const incomplete = new Set([...failed, ...short]).size;
   return { complete: users.length - incomplete, incomplete, failed: failed.size };
+}
+
+/** A server that says NO is there. */
+function isGone(error: BackupError): boolean {
+  if (error instanceof CsyncRefusal && error.reply.status !== 'BYE') return false;
+  return error.code === 'UNAVAILABLE' || error.code === 'TIMED_OUT';
 }
 
 /** The plan less what is older, in seconds since 1970. */

@@ -65,7 +65,7 @@ export interface PastIndex {
   isMomentFound: boolean;
   /** Up to the moment. */
   damagedChunks: DamagedChunk[];
-  /** The last chunk has no end: a sync is under way, or was cut short. */
+  /** The last chunk, which is not behind the moment, has no end: a sync is under way, or was cut short. */
   isUnfinished: boolean;
 }
 
@@ -114,6 +114,8 @@ class Filler {
   lastTime = 0;
   isPlaceFound = false;
   isUnfinished = false;
+  /** It is that of a whole chunk, or one before it. */
+  #isFirstKnown = false;
   /** A whole chunk behind the moment has been seen. */
   #isPast = false;
   /** Damaged ones of which it is not known what time it was behind them. */
@@ -128,7 +130,7 @@ class Filler {
   /** False if nothing behind this member is needed. */
   take({ member, condensed }: ReadMember): boolean {
     const { index, fd, sizeBytes, onLine, observer, withoutLookAhead } = this.#o;
-    if (this.firstTime === 0) this.firstTime = member.firstTime;
+    this.#noteFirstTime(member);
     // What a damaged chunk says of its time may be anything; behind one that is whole it is known.
     this.#isPast ||= member.state === 'complete' && this.#isBehind(member);
     const isBehind = this.#isPast;
@@ -159,9 +161,17 @@ class Filler {
       dataSha1: member.contentSha1,
     });
     if (member.state === 'complete') this.#closeDamaged(member.firstTime);
-    else if (member.end === sizeBytes && isTorn(fd, member)) this.isUnfinished = true;
+    else if (member.end === sizeBytes && isTorn(fd, member))
+      this.isUnfinished = !isBehind && !this.#isBehind(member);
     else if (!isBehind) this.#noteDamaged(member);
     return true;
+  }
+
+  /** What a damaged chunk says of its time counts only as far as it is not later than what follows. */
+  #noteFirstTime({ firstTime, state }: ScannedMember): void {
+    if (firstTime === 0 || this.#isFirstKnown) return;
+    this.firstTime = this.firstTime === 0 ? firstTime : Math.min(this.firstTime, firstTime);
+    this.#isFirstKnown = state === 'complete';
   }
 
   #noteDamaged({ offset, end, reason }: ScannedMember): void {

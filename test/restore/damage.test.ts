@@ -108,7 +108,34 @@ describe('what is left of a damaged backup comes back, now and as of each moment
         if (!hasIndex) fs.rmSync(backup.indexPath);
         await expectAllThatIsThere(backup, whole, layout);
       }),
-      { numRuns: Number(process.env.DAMAGE_RUNS ?? '25') },
+      {
+        numRuns: Number(process.env.DAMAGE_RUNS ?? '25'),
+        // The headers before and behind a sound chunk, the time of the first line, the last chunk as if never finished.
+        examples: [
+          [
+            [
+              [1172, 0],
+              [1605, 0],
+            ],
+            false,
+          ],
+          [[[64, 0]], false],
+          [
+            [
+              [layout.first, 0],
+              [layout.third, 0],
+            ],
+            false,
+          ],
+          [
+            [
+              [layout.first + 1, 3],
+              [layout.third + 30, 7],
+            ],
+            true,
+          ],
+        ],
+      },
     );
   });
 });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { UnitSplitter } from '../../src/imap/splitter.ts';
+import { ImapSplitter } from '../../src/imap/splitter.ts';
 import { pairsOf, readTokens } from '../../src/imap/tokens.ts';
 import { expandUids } from '../../src/restore/imap/appended.ts';
 import { Fingerprint, headerFingerprint } from '../../src/restore/imap/fingerprint.ts';
@@ -9,7 +9,7 @@ import { parseInternalDate, printInternalDate } from '../../src/restore/imap/mai
 
 /** What a splitter makes of bytes that come in two pieces. */
 function unitsOf(bytes: Buffer, cut: number): string[] {
-  const splitter = new UnitSplitter();
+  const splitter = new ImapSplitter();
   const units: string[] = [];
   for (const piece of [bytes.subarray(0, cut), bytes.subarray(cut)]) {
     splitter.push(piece);
@@ -36,11 +36,11 @@ describe('units', () => {
 
   test('have an end', () => {
     const limits = { maxLineBytes: 10, maxUnitBytes: 40 };
-    const atLimit = new UnitSplitter(limits);
+    const atLimit = new ImapSplitter(limits);
     atLimit.push(Buffer.from('* 34567890\n* A {20}\r\n'));
     expect([atLimit.next()?.length, atLimit.next()]).toEqual([10, undefined]);
     for (const text of ['* 345678901', '* A {200}\r\n']) {
-      const over = new UnitSplitter(limits);
+      const over = new ImapSplitter(limits);
       over.push(Buffer.from(text));
       expect(() => over.next()).toThrow(/a line without end/);
     }

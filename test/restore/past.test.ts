@@ -42,7 +42,8 @@ async function expectRecorded(rig: StoreRig, player: Player, since = 0): Promise
     if (time < since || JSON.stringify(recorded) === NOTHING) continue;
     const { state, remarks } = await stateAt(rig, { kind: 'time', time });
     expect(state, `at ${time}`).toEqual(recorded);
-    expect(remarks).toEqual([]);
+    // A chunk that is still being written may hold lines of this moment.
+    expect(remarks.filter((text) => !/has no end; what is complete/.test(text))).toEqual([]);
   }
 }
 

@@ -4,6 +4,7 @@ import path from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BackupError } from '../../src/platform/errors.ts';
+import { CsyncRefusal } from '../../src/restore/csync-reply.ts';
 import type { RestorePlan } from '../../src/restore/plan.ts';
 import { RestoreReport } from '../../src/restore/report.ts';
 import { ResumeFile, type ResumeHeader } from '../../src/restore/resume-file.ts';
@@ -102,6 +103,16 @@ describe('restoreAll', () => {
     );
     await expect(playing).rejects.toMatchObject({ code: 'UNAVAILABLE' });
     expect(tries).toBe(20);
+  });
+
+  test('goes on where the target refuses one after the other', async () => {
+    const { failed } = await play(
+      async () => {
+        throw new CsyncRefusal({ status: 'NO', code: 'IMAP_IOERROR', text: 'System I/O error' }, 'x', 'y');
+      },
+      { count: 50, passes: ['all'] },
+    );
+    expect(failed).toHaveLength(50);
   });
 
   test('goes on behind what the resume file says is done; what was refused is tried again', async () => {

@@ -192,6 +192,16 @@ describe('Catalog', () => {
   });
 });
 
+/** A descriptor of the file that has this name, locked: a checkpoint puts another one in its place. */
+async function lockedNow(file: string): Promise<number> {
+  for (;;) {
+    const fd = fs.openSync(file, 'r+');
+    while (!tryLock(fd, 'exclusive')) await new Promise((resolve) => setTimeout(resolve, 1));
+    if (fs.fstatSync(fd).ino === fs.statSync(file).ino) return fd;
+    fs.closeSync(fd);
+  }
+}
+
 describe('several processes', () => {
   const writer = `
     import fs from 'node:fs';
@@ -243,8 +253,7 @@ describe('several processes', () => {
     catalog.put('anne', '/1');
     const { child, last } = start('w');
     while (last() < 1) await new Promise((resolve) => setTimeout(resolve, 5));
-    const fd = fs.openSync(file, 'r+');
-    while (!tryLock(fd, 'exclusive')) await new Promise((resolve) => setTimeout(resolve, 1));
+    const fd = await lockedNow(file);
     const before = fs.readFileSync(file);
     await new Promise((resolve) => setTimeout(resolve, 100));
     expect(fs.readFileSync(file)).toEqual(before);

@@ -22,6 +22,7 @@ import type { Moment } from '../../store/past-index.ts';
 import { momentOf } from '../moment-options.ts';
 import { Progress } from '../progress.ts';
 import { printUserid } from '../userid-text.ts';
+import { addFigures, figuresOf, printDetails, unusual } from './report-text.ts';
 import { inTheWay, type RestoreFlags } from './restore.ts';
 import { openTarget } from './targets.ts';
 
@@ -171,62 +172,23 @@ class AllUsersRun {
   }
 
   #print({ userid }: UserToRestore, pass: Pass, report: RestoreReport): void {
-    const { mailboxes, messages, bytes, present, damaged, refused } = report;
-    for (const key of ['mailboxes', 'messages', 'bytes', 'present', 'damaged', 'refused'] as const) {
-      this.#total[key] += report[key];
-    }
+    addFigures(this.#total, report);
     const name = printUserid(userid);
-    if (this.#flags.json) {
-      this.#write({
-        type: 'user',
-        userid: name,
-        pass,
-        mailboxes,
-        messages,
-        bytes,
-        present,
-        damaged,
-        refused,
-      });
-    } else {
-      process.stdout.write(`${name}\t${pass}\t${mailboxes}\t${messages}\t${bytes}\t${present}\n`);
-    }
-    for (const text of report.remarks) {
-      if (this.#flags.json) this.#write({ type: 'remark', userid: name, text });
-      else process.stderr.write(`csync-backup: ${name}: ${text}\n`);
-    }
-    for (const shortfall of report.shortfalls) {
-      if (this.#flags.json) this.#write({ type: 'shortfall', userid: name, ...shortfall });
-      else {
-        const { kind, what, reason } = shortfall;
-        const verb = kind === 'damaged' ? 'lost' : 'not taken';
-        process.stderr.write(`csync-backup: ${name}: ${verb}: ${what}: ${reason}\n`);
-      }
-    }
+    const { mailboxes, messages, bytes, present } = report;
+    if (this.#flags.json) this.#write({ type: 'user', userid: name, pass, ...figuresOf(report) });
+    else process.stdout.write(`${name}\t${pass}\t${mailboxes}\t${messages}\t${bytes}\t${present}\n`);
+    printDetails(report, this.#flags.json ? (object) => this.#write(object) : undefined, name);
   }
 
   #end(users: number, complete: number): void {
-    const { mailboxes, messages, bytes, present, damaged, refused } = this.#total;
+    const { messages, bytes, damaged, refused } = this.#total;
     const failed = this.#failures.size;
     if (this.#flags.json) {
-      this.#write({
-        type: 'summary',
-        users,
-        complete,
-        failed,
-        mailboxes,
-        messages,
-        bytes,
-        present,
-        damaged,
-        refused,
-      });
+      this.#write({ type: 'summary', users, complete, failed, ...figuresOf(this.#total) });
     } else {
       const verb = this.#flags.dryRun ? 'would be restored' : 'restored';
       const parts = [`${users} users: ${complete} complete, ${messages} messages (${bytes} bytes) ${verb}`];
-      if (present > 0) parts.push(`${present} were there already`);
-      if (damaged > 0) parts.push(`${damaged} lost by the backup`);
-      if (refused > 0) parts.push(`${refused} not taken`);
+      parts.push(...unusual(this.#total));
       if (failed > 0)
         parts.push(`${failed} users failed: ${[...this.#failures.keys()].map(printUserid).join(', ')}`);
       process.stdout.write(`${parts.join('; ')}\n`);

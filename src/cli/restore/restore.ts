@@ -17,6 +17,7 @@ import { Progress } from '../progress.ts';
 import { type SelectedBackup, selectBackup } from '../select-backups.ts';
 import { printUserid, useridOf as useridText } from '../userid-text.ts';
 import { describeObject, readObjectFile } from './object-file.ts';
+import { figuresOf, printDetails, unusual } from './report-text.ts';
 import { openTarget, TARGET_FORMS } from './targets.ts';
 
 export interface RestoreFlags extends MomentFlags {
@@ -279,28 +280,13 @@ class Output {
   }
 
   report(report: RestoreReport, target: string): void {
-    const { mailboxes, messages, bytes, present, damaged, refused } = report;
-    for (const text of report.remarks) {
-      if (this.#json) this.#write({ type: 'remark', text });
-      else process.stderr.write(`csync-backup: ${text}\n`);
-    }
-    for (const shortfall of report.shortfalls) {
-      if (this.#json) this.#write({ type: 'shortfall', ...shortfall });
-      else {
-        const { kind, what, reason } = shortfall;
-        process.stderr.write(
-          `csync-backup: ${kind === 'damaged' ? 'lost' : 'not taken'}: ${what}: ${reason}\n`,
-        );
-      }
-    }
+    printDetails(report, this.#json ? (object) => this.#write(object) : undefined);
     if (this.#json) {
-      this.#write({ type: 'summary', target, mailboxes, messages, bytes, present, damaged, refused });
+      this.#write({ type: 'summary', target, ...figuresOf(report) });
       return;
     }
-    const parts = [`${messages} messages (${bytes} bytes) in ${mailboxes} mailboxes`];
-    if (present > 0) parts.push(`${present} were there already`);
-    if (damaged > 0) parts.push(`${damaged} lost by the backup`);
-    if (refused > 0) parts.push(`${refused} not taken`);
+    const { mailboxes, messages, bytes } = report;
+    const parts = [`${messages} messages (${bytes} bytes) in ${mailboxes} mailboxes`, ...unusual(report)];
     this.#stream.write(`restored to ${target}: ${parts.join(', ')}\n`);
   }
 

@@ -19,7 +19,7 @@
  */
 import { fstatSync, readSync } from 'node:fs';
 import { ResumableSha1 } from '../../platform/sha1.ts';
-import { CHUNK_START } from './member.ts';
+import { BOOT_TAG_BYTES, CHUNK_START, encodeMemberHeader } from './member.ts';
 import {
   type ContentSink,
   DecoderBuffers,
@@ -117,6 +117,9 @@ function threadBuffers(): DecoderBuffers {
   buffers.fast?.forget();
   return buffers;
 }
+
+/** How a member by us begins; one by Cyrus differs in the flags only. */
+const MEMBER_START = encodeMemberHeader(new Uint8Array(BOOT_TAG_BYTES)).subarray(0, 10);
 
 type Judgement = 'chain' | 'maybe' | 'no';
 
@@ -238,7 +241,7 @@ class Scan {
 
   /**
    * Whether a member begins here that is not just part of a message. `chain`: complete members follow up to the
-   * end of the file. `maybe`: something torn follows. `no`: behind a complete member stands something else.
+   * end of the file. `maybe`: something torn or damaged follows. `no`: behind a complete member stands something else.
    */
   #judgePlace(offset: number): Judgement {
     if (this.#known.has(offset)) return 'chain';
@@ -255,11 +258,19 @@ class Scan {
       const trial = new MemberDecoder(this.#fd, at, this.#size, this.#known, false, this.#buffers);
       this.#trialBytes += trial.extent().contentLength + CHUNK_START.length;
       if (trial.outcome !== 'complete') judgement = 'maybe';
-      else if (!this.#fits(trial.end)) judgement = 'no';
+      else if (!this.#fits(trial.end)) judgement = this.#wasHeader(trial.end) ? 'maybe' : 'no';
       at = trial.end;
     }
     for (const place of walked) this.#judged.set(place, judgement);
     return judgement;
+  }
+
+  /** A header that is damaged, or text behind it: most of its first bytes are right, or none were ever written. */
+  #wasHeader(offset: number): boolean {
+    const bytes = Buffer.alloc(MEMBER_START.length, 1);
+    readSync(this.#fd, bytes, 0, bytes.length, offset);
+    const right = bytes.reduce((count, byte, i) => count + (byte === MEMBER_START[i] ? 1 : 0), 0);
+    return right >= MEMBER_START.length - 2 || bytes.every((byte) => byte === 0);
   }
 
   /** The file ends here, or another member begins. */

@@ -122,8 +122,8 @@ describe('restore --to tar', () => {
     expect(entries.at(-1)!.path).toBe('mailbox-names.tsv');
   });
 
-  test('what tar itself unpacks is what the target eml writes', () => {
-    if (spawnSync('tar', ['--version']).status !== 0) return console.warn('skipped: there is no tar here');
+  test('what tar itself unpacks is what the target eml writes', ({ skip }) => {
+    skip(spawnSync('tar', ['--version']).status !== 0, 'there is no tar here');
     using store = new MailStore();
     const file = path.join(store.folder, 'anne.tar');
     expect(store.restore(`tar:${file}`)).toMatchObject({ status: 0, stderr: '' });
