@@ -77,27 +77,30 @@ export function createMetrics() {
     startTime: gauge('start_time_seconds', 'Start of the process, in Unix time.'),
     reloads: counter('config_reloads_total', 'Reloads of the configuration.', ['result']),
 
+    // Not `job`: a label of this name Prometheus gives to all that it scrapes, and calls another `exported_job`.
     maintenanceJobs: counter(
       'maintenance_jobs_total',
       'Backups that maintenance in the server has dealt with.',
-      ['job', 'result'],
+      ['task', 'result'],
     ),
-    maintenanceSeconds: histogram('maintenance_seconds', 'Time for one backup.', SYNC_BUCKETS, ['job']),
+    maintenanceSeconds: histogram('maintenance_seconds', 'Time for one backup.', SYNC_BUCKETS, ['task']),
     maintenanceBytes: counter('maintenance_bytes_total', 'Bytes of data files that were dealt with.', [
-      'job',
+      'task',
     ]),
-    maintenanceFreed: counter('maintenance_freed_bytes_total', 'Bytes that backups are smaller by.', ['job']),
+    maintenanceFreed: counter('maintenance_freed_bytes_total', 'Bytes that backups are smaller by.', [
+      'task',
+    ]),
     maintenanceFaults: counter(
       'maintenance_faults_total',
       'Faults that verification in the server has found.',
     ),
     maintenanceRunSeconds: gauge('maintenance_run_seconds', 'Time of the last run over all backups.', [
-      'job',
+      'task',
     ]),
     maintenanceLastSuccess: gauge(
       'maintenance_last_success_timestamp_seconds',
       'When a backup was last verified without a fault, or a run over all backups last ended; Unix time.',
-      ['job'],
+      ['task'],
     ),
     verifiedBackups: gauge('verified_backups', 'Backups by the state of their verification in the server.', [
       'state',

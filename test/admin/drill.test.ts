@@ -40,7 +40,7 @@ async function metric(name: string): Promise<number> {
 }
 
 const eventually = <T>(poll: () => T) => expect.poll(poll, { timeout: 20_000, interval: 50 });
-const LAST_SUCCESS = 'maintenance_last_success_timestamp_seconds{job="drill"}';
+const LAST_SUCCESS = 'maintenance_last_success_timestamp_seconds{task="drill"}';
 
 test('a drill of the server: one that shows nothing, one that succeeds, one that finds damage', async () => {
   // It was due at once, and there was nothing to compare.

@@ -54,7 +54,7 @@ async function rateBytes(): Promise<number> {
 
 async function jobs(result: string, job = 'verify'): Promise<number> {
   const text = await (await fetch(`http://127.0.0.1:${site.metricsPort}/metrics`)).text();
-  const pattern = `csync_backup_maintenance_jobs_total\\{job="${job}",result="${result}"\\} (\\d+)`;
+  const pattern = `csync_backup_maintenance_jobs_total\\{task="${job}",result="${result}"\\} (\\d+)`;
   return Number(new RegExp(pattern).exec(text)?.[1] ?? 0);
 }
 

@@ -66,7 +66,7 @@ function files(): string[] {
 
 async function jobs(result: string): Promise<number> {
   const text = await (await fetch(`http://127.0.0.1:${site.metricsPort}/metrics`)).text();
-  const pattern = `csync_backup_maintenance_jobs_total\\{job="compact",result="${result}"\\} (\\d+)`;
+  const pattern = `csync_backup_maintenance_jobs_total\\{task="compact",result="${result}"\\} (\\d+)`;
   return Number(new RegExp(pattern).exec(text)?.[1] ?? 0);
 }
 

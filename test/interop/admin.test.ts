@@ -118,7 +118,7 @@ describe('pull', () => {
     await backup.cliOk(['maintenance', 'run', 'pull', '-u', 'alice']);
     await until('the server has pulled', async () => {
       const text = await (await fetch(`http://127.0.0.1:${backup.site.metricsPort}/metrics`)).text();
-      return text.includes('csync_backup_maintenance_jobs_total{job="pull",result="ok"} 1');
+      return text.includes('csync_backup_maintenance_jobs_total{task="pull",result="ok"} 1');
     });
     await expectSameMail(cyrus, csyncPort(), ['alice']);
   });

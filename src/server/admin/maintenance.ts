@@ -117,7 +117,7 @@ function startScheduler(
     log.warn({ file, target: state.replaced }, 'the state of maintenance was not readable and is begun anew');
   for (const kind of KINDS) {
     const lastMs = state.lastSuccessMs(kind);
-    if (lastMs !== undefined) metrics.maintenanceLastSuccess.set({ job: kind }, lastMs / 1000);
+    if (lastMs !== undefined) metrics.maintenanceLastSuccess.set({ task: kind }, lastMs / 1000);
   }
   const scheduler = new Scheduler({
     config: () => server.config,
@@ -135,9 +135,9 @@ function startScheduler(
       for (const [name, value] of Object.entries(states)) metrics.verifiedBackups.set({ state: name }, value);
     },
     onRunDone: (kind, seconds, result) => {
-      metrics.maintenanceRunSeconds.set({ job: kind }, seconds);
+      metrics.maintenanceRunSeconds.set({ task: kind }, seconds);
       if (kind === 'drill') metrics.drillRuns.inc({ result });
-      if (result === 'ok') metrics.maintenanceLastSuccess.set({ job: kind }, Date.now() / 1000);
+      if (result === 'ok') metrics.maintenanceLastSuccess.set({ task: kind }, Date.now() / 1000);
     },
   });
   scheduler.start();
@@ -156,17 +156,17 @@ function* entriesOf(dbPath: string): Generator<[userid: string, path: string]> {
 const DEALT_WITH: ReadonlySet<JobOutcome> = new Set<JobOutcome>(['ok', 'faulty', 'removed']);
 
 function count({ metrics }: Server, { kind: job }: Job, result: JobResult, seconds: number): void {
-  metrics.maintenanceJobs.inc({ job, result: result.outcome });
+  metrics.maintenanceJobs.inc({ task: job, result: result.outcome });
   if (job === 'drill') {
     metrics.drillMessages.inc(result.compared);
     metrics.drillFailures.inc(result.faults);
   } else metrics.maintenanceFaults.inc(result.faults);
   if (!DEALT_WITH.has(result.outcome)) return;
-  metrics.maintenanceSeconds.observe({ job }, seconds);
-  metrics.maintenanceBytes.inc({ job }, result.sizeBytes);
-  metrics.maintenanceFreed.inc({ job }, Math.max(0, result.freedBytes));
+  metrics.maintenanceSeconds.observe({ task: job }, seconds);
+  metrics.maintenanceBytes.inc({ task: job }, result.sizeBytes);
+  metrics.maintenanceFreed.inc({ task: job }, Math.max(0, result.freedBytes));
   if (job === 'verify' && result.outcome === 'ok')
-    metrics.maintenanceLastSuccess.set({ job }, Date.now() / 1000);
+    metrics.maintenanceLastSuccess.set({ task: job }, Date.now() / 1000);
 }
 
 /** The commands that show, run and cancel. */
