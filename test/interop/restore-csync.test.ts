@@ -199,7 +199,7 @@ describe('restore over csync into Cyrus', () => {
       [
         ['-u', 'bob', '--to', `csync://${ADMIN.user}@127.0.0.1:${await freePort()}`],
         69,
-        /UNAVAILABLE: .*Check that it runs/,
+        /UNAVAILABLE: .*Check the port, and that the server runs/,
       ],
       [
         ['-u', 'bob', '--to', `csync://${ADMIN.user}@127.0.0.1:${cyrus.ports('target').sieve}`],
