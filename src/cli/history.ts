@@ -4,7 +4,7 @@ import { loadConfig } from '../config/load.ts';
 import { BackupError } from '../platform/errors.ts';
 import { readHistory } from '../restore/history.ts';
 import { MailboxFilter, unknownMailbox } from '../restore/mailbox-filter.ts';
-import { isoSeconds } from '../restore/open-source.ts';
+import { isoSeconds } from '../restore/moments.ts';
 import type { Moment } from '../store/past-index.ts';
 import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';

@@ -2,7 +2,8 @@
 import type { Command } from 'commander';
 import type { Config } from '../config/config.ts';
 import { beforeLastChange } from '../restore/before-change.ts';
-import { isoSeconds, type SourceOptions } from '../restore/open-source.ts';
+import { isoSeconds } from '../restore/moments.ts';
+import type { SourceOptions } from '../restore/open-source.ts';
 import type { Moment } from '../store/past-index.ts';
 import { changeColumns } from './history-text.ts';
 import { Progress } from './progress.ts';

@@ -21,7 +21,7 @@ export function parseTime(text: string, option: string, now: number = Date.now()
   const trimmed = text.trim();
   const unix = /^@(\d{1,12})$/.exec(trimmed);
   if (unix !== null) return Number(unix[1]);
-  if (/^-\d/.test(trimmed)) return Math.floor((now + ago(trimmed, text, option)) / 1000);
+  if (isAgo(trimmed)) return Math.floor((now + ago(trimmed, text, option)) / 1000);
   const match = DATE_TIME.exec(trimmed);
   if (match === null) throw badTime(text, option, 'it is no time that is understood');
   const [year, month, day, hour, minute, second] = match.slice(1, 7).map((digits) => Number(digits ?? 0)) as [
@@ -47,6 +47,11 @@ export function parseTime(text: string, option: string, now: number = Date.now()
   if (/^(Z|UTC)$/i.test(zone)) return utc / 1000;
   const minutes = Number(zone.slice(1, 3)) * 60 + Number(zone.slice(3).replace(':', '') || 0);
   return utc / 1000 - (zone.startsWith('-') ? -minutes : minutes) * 60;
+}
+
+/** Whether it is how long ago, so that it stands for another moment each time that it is given. */
+export function isAgo(text: string): boolean {
+  return /^\s*-\d/.test(text);
 }
 
 function ago(trimmed: string, text: string, option: string): number {

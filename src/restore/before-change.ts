@@ -4,7 +4,7 @@ import type { Moment } from '../store/past-index.ts';
 import { type HistoryOptions, readHistory } from './history.ts';
 import type { HistoryChange, HistoryEvent } from './history-event.ts';
 import { MailboxFilter, unknownMailbox } from './mailbox-filter.ts';
-import { isoSeconds } from './open-source.ts';
+import { isoSeconds } from './moments.ts';
 
 const GUID = /^[0-9a-f]{40}$/i;
 const PLACE = /^(.+):(\d{1,10})$/;

@@ -29,6 +29,7 @@ import {
   type PastIndexOptions,
 } from '../store/past-index.ts';
 import { isCorruptIndex } from '../store/recovery.ts';
+import { historyLost, isoSeconds, NotYetThere } from './moments.ts';
 import { BackupSource } from './source.ts';
 
 export interface SourceOptions {
@@ -253,9 +254,16 @@ class Opener {
   async pastIndex(moment: Moment): Promise<BackupIndex> {
     const index = this.#temporary();
     const past = await this.#fill(index, moment);
-    const since = Math.max(past.historySince ?? 0, past.firstTime);
-    if (moment.kind !== 'latest' && (past.firstTime === 0 || moment.time < since)) {
-      throw beforeFirst(this.#path, moment.time, await this.#firstMoment(since));
+    const { firstTime, damagedChunks } = past;
+    if (moment.kind !== 'latest' && (firstTime === 0 || moment.time < firstTime)) {
+      const since = await this.#firstMoment(firstTime);
+      // Compaction keeps the time of the first line. Where that cannot be read it is not known who was there when.
+      const isFirstLost = damagedChunks.some(({ timeBefore }) => timeBefore === 0);
+      if (!isFirstLost) throw new NotYetThere(this.#path, moment.time, firstTime, since);
+      throw historyLost(this.#path, moment.time, since);
+    }
+    if (moment.kind !== 'latest' && moment.time < (past.historySince ?? 0)) {
+      throw historyLost(this.#path, moment.time, past.historySince!);
     }
     if (!past.isMomentFound) throw movedMeanwhile(this.#path);
     for (const chunk of past.damagedChunks) this.#o.remark(damageText(this.#path, chunk));
@@ -387,22 +395,4 @@ function movedMeanwhile(dataPath: string): BackupError {
     reason: 'it was compacted between the search for the moment and now',
     remedy: 'Run the same command again',
   });
-}
-
-function beforeFirst(dataPath: string, time: number, first: number): BackupError {
-  return new BackupError({
-    code: 'NOT_FOUND',
-    tried: 'find the state of',
-    subject: isoSeconds(time),
-    reason:
-      first === 0
-        ? `nothing was stored in ${dataPath} yet`
-        : `the history that ${dataPath} keeps begins at ${isoSeconds(first)}`,
-    remedy: first === 0 ? 'See csync-backup list' : `Give ${isoSeconds(first)} or a later time`,
-  });
-}
-
-/** `2026-11-20T13:00:00Z`. */
-export function isoSeconds(seconds: number): string {
-  return `${new Date(seconds * 1000).toISOString().slice(0, 19)}Z`;
 }

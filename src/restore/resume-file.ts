@@ -7,13 +7,17 @@ import path from 'node:path';
 import { syncDirectorySync, writeAllSync } from '../platform/durable.ts';
 import { BackupError } from '../platform/errors.ts';
 import { ioError } from '../platform/io-error.ts';
+import { isoSeconds } from './moments.ts';
 
 /** Which restore it is about: going on with another would leave gaps. */
 export interface ResumeHeader {
   type: 'restore-all';
   target: string;
   into: string | null;
+  /** The moment, UNIX seconds; null: the latest state. */
   at: number | null;
+  /** What was given for it, if that was how long ago it was, as `-2d`: counted from the first run. */
+  atAgo: string | null;
   /** Mail that is as new as this comes in a first pass, UNIX seconds. */
   recentSince: number | null;
 }
@@ -45,7 +49,7 @@ export class ResumeFile implements Disposable {
   /**
    * Goes on with the file if there is one, else begins it.
    *
-   * @param wanted of a new one; `into` and `recentSince` of one that exists are kept: they depend on when it began
+   * @param wanted of a new one; `into`, `recentSince` and `at` of one that exists are kept: they depend on when it began
    * @throws BackupError USAGE if it is of a restore to somewhere else, or no such file; IO_ERROR and the like
    */
   static open(file: string, wanted: ResumeHeader): ResumeFile {
@@ -120,18 +124,27 @@ function check(header: unknown, wanted: ResumeHeader, file: string): asserts hea
   const found = header as Partial<ResumeHeader> | null;
   if (found?.type !== 'restore-all') throw notOurs(file, 'it is no resume file');
   if (found.target !== wanted.target) throw notOurs(file, `it is of a restore to ${found.target}`);
-  if (found.at !== wanted.at) throw notOurs(file, 'it is of a restore of another moment');
+  const { at = null, atAgo = null } = found;
+  if (at !== wanted.at && (atAgo === null || atAgo !== wanted.atAgo)) {
+    if (at === null) throw notOurs(file, 'it is of a restore of the latest state', 'Leave --at out as then');
+    const moment = isoSeconds(at);
+    throw notOurs(file, `it is of a restore at ${moment}`, `Give --at ${atAgo ?? moment} as then`);
+  }
   if ((found.into === null) !== (wanted.into === null)) {
     throw notOurs(file, `it is of a restore ${found.into === null ? 'in place' : `into ${found.into}`}`);
   }
 }
 
-function notOurs(file: string, reason: string): BackupError {
+function notOurs(
+  file: string,
+  reason: string,
+  better = 'Give the options of the restore that it is of',
+): BackupError {
   return new BackupError({
     code: 'USAGE',
     tried: 'go on with',
     subject: file,
     reason,
-    remedy: 'Name another file with --resume, or give the options of the restore that it is of',
+    remedy: `${better}, or name another file with --resume`,
   });
 }

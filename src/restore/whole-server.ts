@@ -4,6 +4,7 @@
  */
 import { BackupError } from '../platform/errors.ts';
 import { CsyncRefusal } from './csync-reply.ts';
+import { NotYetThere } from './moments.ts';
 import type { RestorePlan } from './plan.ts';
 import type { RestoreReport } from './report.ts';
 import type { ResumeFile } from './resume-file.ts';
@@ -27,6 +28,8 @@ export interface WholeServerOptions {
   /** A user is done with in this pass; undefined: in an earlier run. */
   onDone(user: UserToRestore, pass: Pass, report: RestoreReport | undefined): void;
   onFailed(user: UserToRestore, pass: Pass, error: BackupError): void;
+  /** The moment is before all that the backup has: there is nothing to bring back. Called once. */
+  onNotYetThere(user: UserToRestore, error: NotYetThere): void;
 }
 
 export interface WholeServerResult {
@@ -35,6 +38,8 @@ export interface WholeServerResult {
   /** Users of whom something did not come back, or who failed. */
   incomplete: number;
   failed: number;
+  /** Users of whom there was nothing at the moment yet; they count neither as complete nor as incomplete. */
+  notYetThere: number;
 }
 
 /** So many users after each other who cannot even be begun: the target is gone, and trying the rest helps nobody. */
@@ -45,6 +50,7 @@ export async function restoreAll(options: WholeServerOptions): Promise<WholeServ
   const users = options.users.toSorted((a, b) => b.changedAt - a.changedAt);
   const failed = new Set<string>();
   const short = new Set<string>();
+  const notYetThere = new Set<string>();
   let unavailable = 0;
   let isStopped = false;
   for (const pass of options.passes) {
@@ -53,6 +59,7 @@ export async function restoreAll(options: WholeServerOptions): Promise<WholeServ
       for (const user of queue) {
         if (isStopped) return;
         const { userid } = user;
+        if (notYetThere.has(userid)) continue;
         if (options.resume?.isDone({ userid, pass })) {
           options.onDone(user, pass, undefined);
           continue;
@@ -66,6 +73,11 @@ export async function restoreAll(options: WholeServerOptions): Promise<WholeServ
           failed.delete(userid);
           options.onDone(user, pass, report);
         } catch (error) {
+          if (error instanceof NotYetThere) {
+            notYetThere.add(userid);
+            options.onNotYetThere(user, error);
+            continue;
+          }
           isStopped = !(error instanceof BackupError);
           if (!(error instanceof BackupError)) throw error;
           failed.add(userid);
@@ -79,7 +91,8 @@ export async function restoreAll(options: WholeServerOptions): Promise<WholeServ
     await Promise.all(Array.from({ length: Math.max(1, options.parallel) }, worker));
   }
   const incomplete = new Set([...failed, ...short]).size;
-  return { complete: users.length - incomplete, incomplete, failed: failed.size };
+  const complete = users.length - incomplete - notYetThere.size;
+  return { complete, incomplete, failed: failed.size, notYetThere: notYetThere.size };
 }
 
 /** A server that says NO is there. */

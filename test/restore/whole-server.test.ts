@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BackupError } from '../../src/platform/errors.ts';
 import { CsyncRefusal } from '../../src/restore/csync-reply.ts';
+import { NotYetThere } from '../../src/restore/moments.ts';
 import type { RestorePlan } from '../../src/restore/plan.ts';
 import { RestoreReport } from '../../src/restore/report.ts';
 import { ResumeFile, type ResumeHeader } from '../../src/restore/resume-file.ts';
@@ -27,6 +28,7 @@ const HEADER: ResumeHeader = {
   target: 'eml:/x/{user}',
   into: 'RESTORED-1',
   at: null,
+  atAgo: null,
   recentSince: null,
 };
 
@@ -44,6 +46,7 @@ async function play(
 ) {
   const done: string[] = [];
   const failed: string[] = [];
+  const notYet: string[] = [];
   const result = await restoreAll({
     users: users(options.count ?? 3),
     passes: options.passes ?? ['recent', 'all'],
@@ -53,15 +56,16 @@ async function play(
     onDone: ({ userid }, pass, report) =>
       done.push(`${report === undefined ? 'before ' : ''}${pass} ${userid}`),
     onFailed: ({ userid }, pass) => failed.push(`${pass} ${userid}`),
+    onNotYetThere: ({ userid }) => notYet.push(userid),
   });
-  return { result, done, failed };
+  return { result, done, failed, notYet };
 }
 
 describe('restoreAll', () => {
   test('recent mail of everybody first, those who changed last before the others', async () => {
     const { done, result } = await play(async () => new RestoreReport());
     expect(done).toEqual(['recent u2', 'recent u1', 'recent u0', 'all u2', 'all u1', 'all u0']);
-    expect(result).toEqual({ complete: 3, incomplete: 0, failed: 0 });
+    expect(result).toEqual({ complete: 3, incomplete: 0, failed: 0, notYetThere: 0 });
   });
 
   test('several at a time, no more than asked for, each once', async () => {
@@ -89,7 +93,19 @@ describe('restoreAll', () => {
       return new RestoreReport();
     });
     expect(failed).toEqual(['recent u1', 'recent u0', 'all u1']);
-    expect(result).toEqual({ complete: 2, incomplete: 1, failed: 1 });
+    expect(result).toEqual({ complete: 2, incomplete: 1, failed: 1, notYetThere: 0 });
+  });
+
+  test('who was not there yet at the moment is counted apart, told once and not tried again', async () => {
+    const tried: string[] = [];
+    const { result, failed, notYet } = await play(async ({ userid }, pass) => {
+      tried.push(`${pass} ${userid}`);
+      if (userid === 'u1') throw new NotYetThere('/p1', 5, 9, 9);
+      return new RestoreReport();
+    });
+    expect({ failed, notYet }).toEqual({ failed: [], notYet: ['u1'] });
+    expect(result).toEqual({ complete: 2, incomplete: 0, failed: 0, notYetThere: 1 });
+    expect(tried.filter((text) => text.endsWith('u1'))).toEqual(['recent u1']);
   });
 
   test('gives up where the target is gone', async () => {
@@ -132,7 +148,7 @@ describe('restoreAll', () => {
         },
         { resume, passes: ['all'] },
       );
-      expect(result).toEqual({ complete: 1, incomplete: 2, failed: 1 });
+      expect(result).toEqual({ complete: 1, incomplete: 2, failed: 1, notYetThere: 0 });
     }
     using resume = ResumeFile.open(file, { ...HEADER, into: 'RESTORED-2' });
     expect(resume).toMatchObject({ isOld: true, header: HEADER });
@@ -194,10 +210,29 @@ describe('ResumeFile', () => {
     );
   });
 
+  test('how long ago the moment was is counted from the first run', () => {
+    const file = path.join(folder, 'resume');
+    const first = { ...HEADER, at: 1000, atAgo: '-2d' };
+    ResumeFile.open(file, first)[Symbol.dispose]();
+    {
+      using resume = ResumeFile.open(file, { ...first, at: 1700 });
+      expect(resume.header.at).toBe(1000);
+    }
+    {
+      using resume = ResumeFile.open(file, { ...HEADER, at: 1000 });
+      expect(resume.header.at).toBe(1000);
+    }
+    for (const wanted of [{ at: 1700, atAgo: '-3d' }, { at: 1700 }, { at: null }]) {
+      expect(() => ResumeFile.open(file, { ...HEADER, ...wanted })).toThrow(
+        /it is of a restore at 1970-01-01T00:16:40Z\. .*--at -2d/,
+      );
+    }
+  });
+
   test.each([
     ['another target', `${JSON.stringify({ ...HEADER, target: 'imap://h' })}\n`, 'to imap://h'],
     ['a restore in place', `${JSON.stringify({ ...HEADER, into: null })}\n`, 'in place'],
-    ['another moment', `${JSON.stringify({ ...HEADER, at: 5 })}\n`, 'another moment'],
+    ['another moment', `${JSON.stringify({ ...HEADER, at: 5 })}\n`, 'at 1970-01-01T00:00:05Z'],
     ['something else', 'Dear diary,\n', 'no resume file'],
     ['other JSON', '7\n', 'no resume file'],
   ])('refuses %s and leaves it alone', (_, text, reason) => {

@@ -3,8 +3,10 @@ import fs from 'node:fs';
 import type { Config } from '../../config/config.ts';
 import { loadConfig } from '../../config/load.ts';
 import { SHARED_USERID } from '../../csync/mailbox-name.ts';
+import { parseDeletedKey } from '../../maintenance/delete.ts';
 import { BackupError } from '../../platform/errors.ts';
 import { safeName } from '../../restore/files/file-names.ts';
+import { isoSeconds, type NotYetThere } from '../../restore/moments.ts';
 import { withSource } from '../../restore/open-source.ts';
 import { compactTime, planRestore } from '../../restore/plan.ts';
 import { RestoreReport } from '../../restore/report.ts';
@@ -21,6 +23,7 @@ import { Catalog } from '../../store/catalog.ts';
 import type { Moment } from '../../store/past-index.ts';
 import { momentOf } from '../moment-options.ts';
 import { Progress } from '../progress.ts';
+import { isAgo } from '../time-option.ts';
 import { printUserid } from '../userid-text.ts';
 import { addFigures, figuresOf, printDetails, unusual } from './report-text.ts';
 import { inTheWay, type RestoreFlags } from './restore.ts';
@@ -42,7 +45,7 @@ const ONE_USER = /^(eml|maildir|mbox|tar|json):/i;
 export async function restoreAllUsers(objects: readonly string[], flags: AllUsersFlags): Promise<void> {
   refuseContradictions(objects, flags);
   const config = loadConfig({ file: flags.config });
-  const users = usersOf(config);
+  const { users, putAside } = usersOf(config);
   const now = Date.now() / 1000;
   const moment = momentOf(flags);
   using resume =
@@ -53,6 +56,7 @@ export async function restoreAllUsers(objects: readonly string[], flags: AllUser
           target: flags.to,
           into: flags.inPlace ? null : (flags.into ?? `RESTORED-${compactTime(now)}`),
           at: moment.kind === 'latest' ? null : moment.time,
+          atAgo: flags.at !== undefined && isAgo(flags.at) ? flags.at.trim() : null,
           recentSince: flags.recent === undefined ? null : Math.floor(now - flags.recent),
         });
   const header = resume?.header;
@@ -60,6 +64,7 @@ export async function restoreAllUsers(objects: readonly string[], flags: AllUser
   const recentSince = header?.recentSince ?? (flags.recent === undefined ? undefined : now - flags.recent);
   // One that goes on has the moment of the one that began.
   const at: Moment = header?.at == null ? moment : { kind: 'time', time: header.at };
+  if (at.kind === 'time') tellOfPutAside(putAside, at.time);
   const run = new AllUsersRun(config, flags, into, recentSince, resume, at);
   await run.run(users);
 }
@@ -73,6 +78,7 @@ class AllUsersRun {
   readonly #moment: Moment;
   readonly #total: RestoreReport = new RestoreReport();
   readonly #failures = new Map<string, BackupError>();
+  readonly #notYetThere = new Map<string, NotYetThere>();
   /** Users of whom something is at the target by our own doing. */
   readonly #begun = new Set<string>();
 
@@ -122,6 +128,12 @@ class AllUsersRun {
         } else {
           process.stderr.write(`csync-backup: ${printUserid(userid)}: ${error.code}: ${error.message}\n`);
         }
+      },
+      onNotYetThere: ({ userid, path }, error) => {
+        progress.add(sizeOf(path));
+        progress.clear();
+        this.#notYetThere.set(userid, error);
+        this.#printNotYetThere(userid, error);
       },
     }).finally(() => progress.clear());
     this.#end(users.length, result.complete);
@@ -180,19 +192,41 @@ class AllUsersRun {
     printDetails(report, this.#flags.json ? (object) => this.#write(object) : undefined, name);
   }
 
+  #printNotYetThere(userid: string, { begin }: NotYetThere): void {
+    const name = printUserid(userid);
+    if (this.#flags.json) {
+      const since = begin === 0 ? null : isoSeconds(begin);
+      this.#write({ type: 'not-yet-there', userid: name, since });
+      return;
+    }
+    const begins = begin === 0 ? 'the backup is empty' : `the backup begins at ${isoSeconds(begin)}`;
+    process.stderr.write(`csync-backup: ${name}: not yet there at ${this.#then}: ${begins}\n`);
+  }
+
+  /** The moment, for people. */
+  get #then(): string {
+    return this.#moment.kind === 'time' ? isoSeconds(this.#moment.time) : 'any time';
+  }
+
   #end(users: number, complete: number): void {
     const { messages, bytes, damaged, refused } = this.#total;
     const failed = this.#failures.size;
+    const notYetThere = this.#notYetThere.size;
+    if (users > 0 && notYetThere === users) throw this.#nobodyYet();
     if (this.#flags.json) {
-      this.#write({ type: 'summary', users, complete, failed, ...figuresOf(this.#total) });
+      this.#write({ type: 'summary', users, complete, failed, notYetThere, ...figuresOf(this.#total) });
     } else {
       const verb = this.#flags.dryRun ? 'would be restored' : 'restored';
       const parts = [`${users} users: ${complete} complete, ${messages} messages (${bytes} bytes) ${verb}`];
       parts.push(...unusual(this.#total));
       if (failed > 0)
         parts.push(`${failed} users failed: ${[...this.#failures.keys()].map(printUserid).join(', ')}`);
+      if (notYetThere > 0) {
+        const names = [...this.#notYetThere.keys()].map(printUserid);
+        parts.push(`${notYetThere} not yet there at ${this.#then}: ${names.join(', ')}`);
+      }
       process.stdout.write(`${parts.join('; ')}\n`);
-      if (complete < users && this.#flags.resume !== undefined) {
+      if (complete + notYetThere < users && this.#flags.resume !== undefined) {
         process.stdout.write('The same command again tries what is missing.\n');
       }
     }
@@ -202,24 +236,60 @@ class AllUsersRun {
     else if (refused > 0) process.exitCode = 69;
   }
 
+  /** All that was asked for is nothing, so it is likely that the moment is wrong. */
+  #nobodyYet(): BackupError {
+    const begins = [...this.#notYetThere.values()].map(({ begin }) => begin).filter((begin) => begin > 0);
+    const first = begins.length === 0 ? undefined : isoSeconds(Math.min(...begins));
+    return new BackupError({
+      code: 'NOT_FOUND',
+      tried: 'restore all users as they were at',
+      subject: this.#then,
+      reason: 'nobody has a backup that goes back so far',
+      remedy: first === undefined ? 'See csync-backup list' : `Give ${first} or a later time`,
+    });
+  }
+
   #write(object: object): void {
     process.stdout.write(`${JSON.stringify(object)}\n`);
   }
 }
 
+interface CatalogUsers {
+  users: UserToRestore[];
+  /** Keys of backups that were put aside. */
+  putAside: string[];
+}
+
 /** Everybody in the catalog who is not deleted. */
-function usersOf(config: Config): UserToRestore[] {
+function usersOf(config: Config): CatalogUsers {
   const catalog = new Catalog(config.backupDbPath);
   try {
     const users: UserToRestore[] = [];
+    const putAside: string[] = [];
     for (const [userid, path] of catalog.entries()) {
-      if (userid.startsWith('%DELETED.')) continue;
+      if (parseDeletedKey(userid) !== undefined) {
+        putAside.push(userid);
+        continue;
+      }
       const stat = fs.statSync(path, { throwIfNoEntry: false });
       users.push({ userid, path, changedAt: stat?.mtimeMs ?? 0 });
     }
-    return users;
+    return { users, putAside };
   } finally {
     catalog.close();
+  }
+}
+
+/** Who was deleted since was there then, but may be another person than the one who has the userid now. */
+function tellOfPutAside(keys: readonly string[], time: number): void {
+  for (const key of keys) {
+    const { userid, deletedAt } = parseDeletedKey(key)!;
+    if (deletedAt <= time) continue;
+    const name = printUserid(key);
+    process.stderr.write(
+      `csync-backup: ${printUserid(userid)}: the backup that was put aside at ${isoSeconds(deletedAt)} is left out; ` +
+        `csync-backup restore -u '${name}' --at ${isoSeconds(time)} --to TARGET gives it back\n`,
+    );
   }
 }
 

@@ -107,7 +107,7 @@ export function newRestoreCommand(): Command {
     )
     .option(
       '--json',
-      'one JSON object a line, with a type: mailbox, conflict, shortfall, remark and at the end summary',
+      'one JSON object a line, with a type: mailbox, conflict, shortfall, remark and at the end summary; with --all-users also user, error and not-yet-there',
     )
     .addHelpText(
       'after',

@@ -1,0 +1,96 @@
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { mailboxLine, messageLine, SampleBackup } from '../maintenance/backup-files.ts';
+import { SmallStore } from '../support/small-store.ts';
+
+const T = 1_700_000_000; // 2023-11-14T22:13:20Z, when anne's backup begins
+const THEN = '2023-11-14T22:15:00Z'; // T + 100
+
+describe('csync-backup restore --all-users --at', () => {
+  let store: SmallStore;
+  beforeEach(() => {
+    store = new SmallStore();
+    const later = [`${T + 5000} APPLY SUB %(USERID anne MBOXNAME user.anne.Sent)\r\n`];
+    store.add('anne', { lines: later });
+    using begunLater = new SampleBackup([
+      [
+        messageLine(['new'], T + 500),
+        mailboxLine('user.bob', [{ uid: 1, content: 'new' }], { time: T + 500 }),
+      ],
+    ]);
+    const file = store.add('bob');
+    copyFileSync(begunLater.dataPath, file);
+    copyFileSync(begunLater.indexPath, `${file}.index`);
+  });
+  afterEach(() => store[Symbol.dispose]());
+
+  const restore = (...more: string[]) =>
+    store.run(['restore', '--all-users', '--in-place', '--to', `eml:${store.folder}/out/{user}`, ...more]);
+
+  test('who was not there yet is no failure, and named once', () => {
+    const ran = restore('--at', `@${T + 100}`, '--recent', '1d');
+    expect(ran.status).toBe(0);
+    expect(ran.stderr).toMatch(
+      /^csync-backup: bob: not yet there at 2023-11-14T22:15:00Z: the backup begins at 2023-11-14T22:21:40Z\n$/,
+    );
+    expect(ran.stdout).toMatch(
+      /\n2 users: 1 complete, 3 messages \(\d+ bytes\) restored; 1 not yet there at 2023-11-14T22:15:00Z: bob\n$/,
+    );
+    const json = restore('--at', THEN, '--yes', '--json');
+    expect(json).toMatchObject({ status: 0, stderr: '' });
+    const lines = json.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as object);
+    expect(lines).toContainEqual({ type: 'not-yet-there', userid: 'bob', since: '2023-11-14T22:21:40Z' });
+    expect(lines.at(-1)).toMatchObject({ users: 2, complete: 1, failed: 0, notYetThere: 1 });
+  });
+
+  test('where nobody was there yet it is an error', () => {
+    const ran = restore('--at', `@${T - 100}`);
+    expect(ran.status).toBe(65);
+    expect(ran.stderr).toMatch(/NOT_FOUND: .* nobody .* Give 2023-11-14T22:13:20Z or a later time/);
+  });
+
+  test('who was there, but whose state of then a compaction has dropped, is a failure', () => {
+    expect(store.run(['compact', '-F', '-u', 'anne'])).toMatchObject({ status: 0 });
+    const ran = restore('--at', THEN);
+    expect(ran.status).toBe(65);
+    expect(ran.stderr).toMatch(/anne: NOT_FOUND: .*the history that .* keeps begins at 2023-11-14T23:36:40Z/);
+    expect(ran.stdout).toContain(`1 users failed: anne; 1 not yet there at ${THEN}: bob`);
+    // Of bob it is known when he began, as long as his first line is.
+    expect(store.run(['compact', '-F', '-u', 'bob'])).toMatchObject({ status: 0 });
+    expect(restore('--at', THEN).stdout).toContain(`1 not yet there at ${THEN}: bob`);
+  });
+
+  test('who was there then and is put aside now is named, with what brings the mail back', () => {
+    store.add('carol', { random: 'c' });
+    expect(store.run(['delete', 'carol', '--yes']).status).toBe(0);
+    const [key] = Object.keys(store.entries()).filter((name) => name.startsWith('%DELETED'));
+    const ran = restore('--at', `@${T + 1000}`);
+    expect(ran.status).toBe(0);
+    const command = `restore -u '${key}' --at 2023-11-14T22:30:00Z`;
+    expect(ran.stderr).toMatch(/carol: .*put aside/);
+    expect(ran.stderr).toContain(`csync-backup ${command}`);
+    const args = ['restore', '-u', key!, '--at', '2023-11-14T22:30:00Z'];
+    const one = store.run([...args, '--to', `eml:${store.folder}/carol`, '--in-place']);
+    expect(one.stdout).toMatch(/: 3 messages/);
+    expect(restore('--yes').stderr).not.toContain('put aside');
+  });
+
+  test('a moment ago is counted from the first run', () => {
+    const resume = path.join(store.folder, 'resume');
+    const ago = `-${Math.floor(Date.now() / 1000) - (T + 1000)}s`;
+    const args = ['--at', ago, '--resume', resume, '--yes'];
+    expect(restore(...args).stdout).toContain('2 complete');
+    // As if the first run had been some time ago, and interrupted before anybody was done.
+    const header = JSON.parse(readFileSync(resume, 'utf8').split('\n')[0]!) as { at: number };
+    expect(header.at).toBeGreaterThanOrEqual(T + 1000);
+    writeFileSync(resume, `${JSON.stringify({ ...header, at: T + 100 })}\n`);
+    expect(restore(...args).stdout).toContain(`1 not yet there at ${THEN}: bob`);
+    const other = restore('--at', '-2d', '--resume', resume);
+    expect(other.status).toBe(64);
+    expect(other.stderr).toContain(`it is of a restore at ${THEN}. Give --at ${ago} as then`);
+  });
+});
