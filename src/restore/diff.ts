@@ -150,9 +150,7 @@ function* settingChanges(
 }
 
 function limitTexts(limits: ReadonlyMap<string, number>): Record<string, string> {
-  const texts = [...limits]
-    .filter(([resource]) => resource !== 'MODSEQ')
-    .map(([resource, limit]) => [resource, String(limit)] as const);
+  const texts = [...limits].map(([resource, limit]) => [resource, String(limit)] as const);
   return Object.fromEntries(texts.toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }
 

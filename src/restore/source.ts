@@ -80,6 +80,8 @@ export interface StoredRecord {
 export interface StoredQuota {
   root: string;
   limits: ReadonlyMap<string, number>;
+  /** From Cyrus 3.10 on; undefined of older ones. */
+  modseq: bigint | undefined;
 }
 
 export interface StoredScript {
@@ -261,10 +263,12 @@ export class BackupSource {
       if (fields.kind === 'kvlist') {
         for (const [key, value] of fields.entries) {
           const limit = Number(textOf(value) ?? Number.NaN);
-          if (key.toUpperCase() !== 'ROOT' && Number.isFinite(limit)) limits.set(quotaResource(key), limit);
+          if (NO_RESOURCES.has(key.toUpperCase()) || !Number.isFinite(limit)) continue;
+          limits.set(quotaResource(key), limit);
         }
       }
-      return { root: textOf(child(fields, 'ROOT')) ?? '', limits };
+      const modseq = numberOf(child(fields, 'MODSEQ'));
+      return { root: textOf(child(fields, 'ROOT')) ?? '', limits, modseq };
     });
   }
 
@@ -307,6 +311,9 @@ export class BackupSource {
     };
   }
 }
+
+/** Fields of a QUOTA that limit nothing. */
+const NO_RESOURCES: ReadonlySet<string> = new Set(['ROOT', 'MODSEQ']);
 
 /** `LIMIT` alone is the form of old releases for STORAGE. */
 function quotaResource(key: string): string {

@@ -33,8 +33,8 @@ function planWith({ subscriptions = [], scripts = {}, active }: Held, into?: str
       limits: new Map([
         ['STORAGE', 100],
         ['X-ODD', 3],
-        ['MODSEQ', 7],
       ]),
+      modseq: 7n,
     },
   ];
   for (const { mailbox } of plan.mailboxes) mailbox.annotations = [];

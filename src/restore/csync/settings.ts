@@ -6,7 +6,6 @@ import type { CsyncClient } from '../csync-client.ts';
 import { readServerState, type ServerState } from '../csync-server-state.ts';
 import type { RestorePlan } from '../plan.ts';
 import type { RestoreReport } from '../report.ts';
-import type { StoredQuota } from '../source.ts';
 import { isRefusal, printFields } from './refusals.ts';
 
 export interface SettingsOptions {
@@ -89,14 +88,13 @@ class Settings {
   }
 
   async quotas(): Promise<void> {
-    for (const quota of this.#options.plan.source.quotas()) {
-      const wanted = limitsOf(quota);
-      const what = `quota ${quota.root}`;
-      const held = this.#state.quotas.get(quota.root);
+    for (const { root, limits: wanted } of this.#options.plan.source.quotas()) {
+      const what = `quota ${root}`;
+      const held = this.#state.quotas.get(root);
       if (held === undefined) {
         const storage = wanted.get('STORAGE');
         // LIMIT is what releases before 3.0 read.
-        const fields = { ROOT: quota.root, ...(storage !== undefined && { LIMIT: storage }) };
+        const fields = { ROOT: root, ...(storage !== undefined && { LIMIT: storage }) };
         await this.#apply(what, 'QUOTA', { ...fields, ...Object.fromEntries(wanted) });
         continue;
       }
@@ -149,8 +147,4 @@ class Settings {
       this.#options.report.shortfall({ kind: 'refused', what, reason: error.reason });
     }
   }
-}
-
-function limitsOf({ limits }: StoredQuota): Map<string, number> {
-  return new Map([...limits].filter(([name]) => name !== 'MODSEQ'));
 }

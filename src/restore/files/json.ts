@@ -114,8 +114,13 @@ function writeSettings(lines: JsonLines, { source, rules }: RestorePlan, report:
   }
   const active = source.activeScript();
   for (const script of source.scripts()) writeScript(lines, script, script.filename === active, report);
-  for (const { root, limits } of source.quotas()) {
-    lines.write({ type: 'quota', root: byteText(root), limits: Object.fromEntries(limits) });
+  for (const { root, limits, modseq } of source.quotas()) {
+    const of = {
+      root: byteText(root),
+      limits: Object.fromEntries(limits),
+      modseq: modseq?.toString() ?? null,
+    };
+    lines.write({ type: 'quota', ...of });
   }
   for (const annotation of source.annotationsOf('')) {
     lines.write({ type: 'annotation', ...annotationJson(annotation) });

@@ -96,7 +96,7 @@ async function restoreQuota(
   const known = resourcesOf(who);
   const wanted = [...limits].filter(([resource, limit]) => limit >= 0 && known.has(resource));
   for (const [resource, limit] of limits) {
-    if (limit < 0 || known.has(resource) || resource === 'MODSEQ') continue;
+    if (limit < 0 || known.has(resource)) continue;
     report.remark(`the server has no quota of the kind ${resource}: it is left out`);
   }
   if (wanted.length === 0) return;

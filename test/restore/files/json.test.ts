@@ -50,7 +50,7 @@ const SETTINGS = [
   '1700000001 APPLY SEEN %(USERID anne UNIQUEID id-shared LASTREAD 1700000000 LASTUID 7 LASTCHANGE 1700000000 SEENUIDS 1:7)\r\n',
   '1700000001 APPLY SIEVE %(USERID anne FILENAME main.script LAST_UPDATE 1700000000 CONTENT {6}\r\nkeep;\n)\r\n',
   '1700000001 APPLY ACTIVATE_SIEVE %(USERID anne FILENAME main.bc)\r\n',
-  '1700000001 APPLY QUOTA %(ROOT user.anne STORAGE 1000 MESSAGE 50)\r\n',
+  '1700000001 APPLY QUOTA %(ROOT user.anne STORAGE 1000 MESSAGE 50 MODSEQ 81)\r\n',
   '1700000001 APPLY ANNOTATION %(MBOXNAME "" ENTRY /motd USERID "" VALUE hello)\r\n',
 ];
 
@@ -80,7 +80,7 @@ describe('restore --to json', () => {
         active: true,
         content: Buffer.from('keep;\n').toString('base64'),
       },
-      { type: 'quota', root: 'user.anne', limits: { STORAGE: 1000, MESSAGE: 50 } },
+      { type: 'quota', root: 'user.anne', limits: { STORAGE: 1000, MESSAGE: 50 }, modseq: '81' },
       { type: 'annotation', entry: '/motd', userid: '', modseq: '0', value: 'hello' },
     ]);
     expect(lines[6]).toEqual({
