@@ -1,7 +1,13 @@
 /** Piscina entry of one store shard: its task is to serve a message port. */
+import { PerformanceObserver } from 'node:perf_hooks';
 import { workerData } from 'piscina';
 import type { Config } from '../src/config/config.ts';
-import type { ServeTask, ShardCall, ShardReturn } from '../src/pipeline/shard-pools.ts';
+import {
+  monotonicSeconds,
+  type ServeTask,
+  type ShardCall,
+  type ShardReturn,
+} from '../src/pipeline/shard-pools.ts';
 import { bootTag } from '../src/platform/boot.ts';
 import { loadDeflateEngine } from '../src/platform/deflate.ts';
 import { createLogger } from '../src/platform/log.ts';
@@ -17,6 +23,9 @@ const { config, shard, memory } = workerData as {
 };
 
 const figures = new ShardFigures();
+new PerformanceObserver((list) => {
+  for (const { duration } of list.getEntries()) figures.observe('gc_seconds', duration / 1000);
+}).observe({ entryTypes: ['gc'] });
 const log = createLogger(config.logLevel, { shard });
 const environment = {
   config,
@@ -38,7 +47,8 @@ const store = new Shard(environment, memory, `shard${shard}`);
 /** Resolves when the main thread closes the port. */
 export default ({ port }: ServeTask): Promise<void> =>
   new Promise((resolve) => {
-    port.on('message', ({ id, request }: ShardCall) => {
+    port.on('message', ({ id, request, sentAt }: ShardCall) => {
+      figures.observe('request_wait_seconds', Math.max(0, monotonicSeconds() - sentAt));
       store.handle(request).then(
         (reply) => port.postMessage({ id, reply } satisfies ShardReturn),
         (thrown: unknown) => port.postMessage({ id, thrown } satisfies ShardReturn),

@@ -4,6 +4,7 @@
  */
 import fs from 'node:fs';
 import Database from 'better-sqlite3';
+import { HealthState } from './health-state.ts';
 import type { Job, JobKind, JobResult } from './job.ts';
 
 const VERSION = 1;
@@ -68,6 +69,7 @@ export class MaintenanceState {
   readonly file: string;
   /** The file was not usable and was put aside under this name. */
   readonly replaced: string | undefined;
+  readonly health: HealthState;
   readonly #db: Database.Database;
   readonly #statements = new Map<string, Database.Statement>();
   #sweep = 0;
@@ -90,6 +92,7 @@ export class MaintenanceState {
     }
     if (db === undefined) throw new Error(`cannot make ${file}`);
     this.#db = db;
+    this.health = new HealthState(db);
     this.#sweep = Number(this.#note('sweep') ?? 0);
   }
 
@@ -102,7 +105,8 @@ export class MaintenanceState {
     const statement = this.#statement(
       `INSERT INTO backup (userid, path, first_seen, seen) VALUES (?, ?, ?, ?)
        ON CONFLICT (userid) DO UPDATE SET seen = excluded.seen, path = excluded.path,
-         verified = iif(path = excluded.path, verified, 0), faults = iif(path = excluded.path, faults, 0)`,
+         verified = iif(path = excluded.path, verified, 0), faults = iif(path = excluded.path, faults, 0),
+         size = iif(path = excluded.path, size, -1)`,
     );
     this.#transaction(() => {
       for (const [userid, path] of entries) statement.run(userid, path, nowMs, this.#sweep);

@@ -1,4 +1,4 @@
-/** The HTTP server for Prometheus and for health checks. It says nothing about users, and takes no input. */
+/** The HTTP server for Prometheus and for health checks. Only to this machine itself does it say anything about users. */
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
@@ -10,7 +10,12 @@ export interface EndpointOptions {
   collect(): Promise<void>;
   /** Undefined when all is well, else what is not. */
   health(): string | undefined;
+  /** The backups that are worst off, so many of each kind; undefined while that is not known. */
+  worst?(limit: number): Record<string, unknown> | undefined;
 }
+
+const WORST_DEFAULT = 20;
+const WORST_MAX = 1000;
 
 /** A scraper that sends its request byte by byte is cut off. */
 const REQUEST_TIMEOUT_MS = 10_000;
@@ -59,7 +64,7 @@ export class MetricsEndpoint {
   }
 
   async #answer(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
-    const { pathname } = new URL(request.url ?? '/', 'http://localhost');
+    const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost');
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.writeHead(405, { allow: 'GET, HEAD' }).end();
     } else if (pathname === '/metrics') {
@@ -71,8 +76,39 @@ export class MetricsEndpoint {
       const problem = this.#o.health();
       response.writeHead(problem === undefined ? 200 : 503, { 'content-type': 'text/plain; charset=utf-8' });
       response.end(`${problem ?? 'ok'}\n`);
+    } else if (pathname === '/worst' && this.#o.worst !== undefined) {
+      this.#answerWorst(searchParams.get('n') ?? String(WORST_DEFAULT), request, response);
     } else {
-      response.writeHead(404, { 'content-type': 'text/plain; charset=utf-8' }).end('/metrics and /healthz\n');
+      response
+        .writeHead(404, { 'content-type': 'text/plain; charset=utf-8' })
+        .end('/metrics, /healthz and /worst\n');
     }
   }
+
+  /** It names users, so that it is for those who are on this machine anyway. */
+  #answerWorst(n: string, request: http.IncomingMessage, response: http.ServerResponse): void {
+    const refuse = (status: number, text: string) => {
+      response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' }).end(`${text}\n`);
+    };
+    if (!isLoopback(request.socket.remoteAddress)) {
+      refuse(403, '/worst names users, and is answered to connections from this machine only');
+      return;
+    }
+    const limit = /^\d{1,4}$/.test(n) ? Number(n) : 0;
+    if (limit < 1 || limit > WORST_MAX) {
+      refuse(400, `n has to be a number from 1 to ${WORST_MAX}`);
+      return;
+    }
+    const worst = this.#o.worst?.(limit);
+    if (worst === undefined) {
+      refuse(503, 'the server is starting or stopping, try again');
+      return;
+    }
+    response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' });
+    response.end(`${JSON.stringify(worst)}\n`);
+  }
+}
+
+function isLoopback(address: string | undefined): boolean {
+  return address !== undefined && /^(?:::ffff:)?127\.|^::1$/.test(address);
 }

@@ -72,6 +72,13 @@ export function createMetrics() {
     eventLoopDelay: gauge('event_loop_delay_seconds', 'Delay of the main event loop since the last scrape.', [
       'quantile',
     ]),
+    threadActive: counter('thread_active_seconds_total', 'Time that the thread was not waiting for work.', [
+      'thread',
+    ]),
+    gcSeconds: histogram('gc_seconds', 'Time of a garbage collection of the main thread.', LATENCY_BUCKETS, [
+      'kind',
+    ]),
+    heapBytes: gauge('heap_bytes', 'Memory of the main thread that V8 knows of.', ['area']),
     residentMemory: gauge('resident_memory_bytes', 'Resident memory of the process.'),
     cpuSeconds: counter('cpu_seconds_total', 'CPU time of the process.', ['mode']),
     startTime: gauge('start_time_seconds', 'Start of the process, in Unix time.'),
@@ -115,6 +122,40 @@ export function createMetrics() {
       'Messages that drills did not get back, or not as they were, and what came back besides.',
     ),
 
+    backups: gauge(
+      'backups',
+      'Backups of users who have not been deleted, and some of these by their state.',
+      ['state'],
+    ),
+    backupsUpdatedWithin: gauge(
+      'backups_updated_within',
+      'Backups whose last stored change is at most `le` seconds old.',
+      ['le'],
+    ),
+    staleBackups: gauge(
+      'stale_backups',
+      'Backups of users that no client has changed or asked about for longer than this.',
+      ['older_than'],
+    ),
+    partitionBackups: gauge('partition_backups', 'Backups in the partition, deleted ones too.', [
+      'partition',
+    ]),
+    partitionStored: gauge('partition_stored_bytes', 'Bytes of their data files.', ['partition']),
+    partitionContent: gauge('partition_content_bytes', 'Bytes of these uncompressed.', ['partition']),
+    healthTimestamp: gauge(
+      'health_last_success_timestamp_seconds',
+      'When the figures of the health of the backups were last summed up, in Unix time.',
+    ),
+    partitionReadable: gauge('partition_readable', "Whether the partition's filesystem answers: 1 or 0.", [
+      'partition',
+    ]),
+    partitionSize: gauge('partition_size_bytes', 'Size of its filesystem.', ['partition']),
+    partitionFree: gauge('partition_free_bytes', 'Bytes free in it, without what is kept for root.', [
+      'partition',
+    ]),
+    partitionFiles: gauge('partition_files', 'Inodes of it; 0 where it has no fixed number.', ['partition']),
+    partitionFreeFiles: gauge('partition_free_files', 'Inodes free in it.', ['partition']),
+
     frozen: gauge('frozen', 'Whether the backups are frozen for a snapshot: 1 or 0.'),
     freezes: counter('freezes_total', 'Freezes that have ended, by what ended them.', ['end']),
     frozenSeconds: counter('frozen_seconds_total', 'Time of these, from the request to the end.'),
@@ -136,12 +177,18 @@ export const SHARD_FIGURES: Record<string, ShardFigure> = {
   backups_created_total: { type: 'counter', help: 'Backups made for new users.' },
   chunks_total: { type: 'counter', help: 'Chunks finished.' },
   written_bytes_total: { type: 'counter', help: 'Bytes of these chunks in the data files.' },
+  content_bytes_total: { type: 'counter', help: 'Bytes of these chunks uncompressed.' },
   syncs_total: { type: 'counter', help: 'Times that a data file was synced to disk.' },
   sync_seconds: { type: 'histogram', help: 'Time of such a sync.' },
   index_commit_seconds: {
     type: 'histogram',
     help: 'Time to commit and sync an index at the end of a chunk.',
   },
+  request_wait_seconds: {
+    type: 'histogram',
+    help: 'Time from the sending of a request to a store thread until it takes it up: the delay of its event loop.',
+  },
+  gc_seconds: { type: 'histogram', help: 'Time of a garbage collection of a store thread.' },
   recoveries_total: { type: 'counter', help: 'Backups whose tail was recovered as they were opened.' },
   index_rebuilds_total: { type: 'counter', help: 'Indexes rebuilt from their data file.' },
   stale_backups_total: {

@@ -1,4 +1,5 @@
 /** The threads that compress slabs. They keep no state between tasks, so any of them takes any slab. */
+import type { Worker } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import type { DeflateEffort } from '../platform/deflate.ts';
 import type { DeflateResult, DeflateTask } from './deflate-task.ts';
@@ -38,6 +39,11 @@ export class DeflatePool {
   /** Slabs that wait for a thread. */
   get queueSize(): number {
     return this.#pool.queueSize;
+  }
+
+  /** Those that run now. */
+  get threads(): readonly Worker[] {
+    return this.#pool.threads;
   }
 
   /** @throws what the thread threw, or that it died */

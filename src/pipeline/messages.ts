@@ -251,4 +251,31 @@ export interface ShardStats {
   values: Record<string, number>;
   /** Observations since the last stats request, in seconds, by histogram name. */
   observations: Record<string, number[]>;
+  /** What was added to backups since the last stats request, by path of the data file. */
+  changes: Map<string, BackupChange>;
+}
+
+/** Chunks that were added to a data file. */
+export interface BackupChange {
+  /** Where the first of them begins; NOT_JOINED if something else was added between them. */
+  fromBytes: number;
+  /** Where the last one ends. */
+  toBytes: number;
+  /** Their length uncompressed. */
+  contentBytes: number;
+  /** Of the last line, in seconds since 1970. */
+  lastTime: number;
+}
+
+/** No length of a file. */
+const NOT_JOINED = -2;
+
+export function joinChanges(before: BackupChange | undefined, after: BackupChange): BackupChange {
+  if (before === undefined) return after;
+  return {
+    fromBytes: before.toBytes === after.fromBytes ? before.fromBytes : NOT_JOINED,
+    toBytes: after.toBytes,
+    contentBytes: before.contentBytes + after.contentBytes,
+    lastTime: Math.max(before.lastTime, after.lastTime),
+  };
 }

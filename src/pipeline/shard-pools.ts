@@ -3,7 +3,7 @@
  * to serve a message port for as long as the thread lives: a request is a message to it, so that those for one
  * user are begun in the order in which they were sent, and costs a tenth of a task of its own.
  */
-import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import type { Config } from '../config/config.ts';
 import { BackupError } from '../platform/errors.ts';
@@ -35,6 +35,8 @@ export interface ServeTask {
 export interface ShardCall {
   id: number;
   request: ShardRequest;
+  /** Seconds of the machine's monotonic clock, which all threads share. */
+  sentAt: number;
 }
 export type ShardReturn = { id: number } & ({ reply: ShardReply } | { thrown: unknown });
 
@@ -42,6 +44,12 @@ export type ShardReturn = { id: number } & ({ reply: ShardReply } | { thrown: un
 const RESTART_PAUSE_MS = 1000;
 
 const GONE: ShardReply = { code: 'IMAP_MAILBOX_LOCKED', text: 'The store was interrupted, try again later' };
+
+/** The same in every thread, other than performance.now(). */
+export function monotonicSeconds(): number {
+  const [seconds, nanoseconds] = process.hrtime();
+  return seconds + nanoseconds / 1e9;
+}
 
 /** Which shard keeps this user's backup: FNV-1a of the userid's bytes. */
 export function shardOf(userid: string, count: number): number {
@@ -62,6 +70,11 @@ export class ShardPools implements Shards {
   /** Requests that were sent and not answered, by shard. */
   get queueSizes(): number[] {
     return this.#shards.map((shard) => shard.underWay);
+  }
+
+  /** Of each shard its thread; undefined for one that is gone. */
+  get threads(): readonly (Worker | undefined)[] {
+    return this.#shards.map(({ thread }) => thread);
   }
 
   /** Shards that have no thread at the moment. */
@@ -130,6 +143,10 @@ class ShardThread {
     return this.#port === undefined;
   }
 
+  get thread(): Worker | undefined {
+    return this.#pool?.threads[0];
+  }
+
   get underWay(): number {
     return this.#calls.size;
   }
@@ -140,7 +157,7 @@ class ShardThread {
     return new Promise((resolve) => {
       const id = this.#nextId++;
       this.#calls.set(id, { request, resolve });
-      port.postMessage({ id, request } satisfies ShardCall);
+      port.postMessage({ id, request, sentAt: monotonicSeconds() } satisfies ShardCall);
     });
   }
 

@@ -106,9 +106,11 @@ export class OpenBackups {
   async askOpen(request: UserRequest): Promise<ShardReply> {
     const shard = shardOf(request.userid, this.#shards.count);
     const deferred = this.#takeDeferred(request.userid);
-    if (deferred.length === 0) return await this.#shards.ask(shard, request);
     try {
-      return await this.#shards.ask(shard, { ...request, before: deferred.map((piece) => piece.request) });
+      const before = deferred.map((piece) => piece.request);
+      const reply = await this.#shards.ask(shard, deferred.length === 0 ? request : { ...request, before });
+      if (reply.code === 'OK') this.#access.served(request.userid);
+      return reply;
     } finally {
       for (const { done } of deferred) done();
     }

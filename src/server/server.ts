@@ -13,6 +13,7 @@ import { CredentialStore } from '../sasl/credentials.ts';
 import { createMechanism, type SaslServerMechanism } from '../sasl/mechanism.ts';
 import { SaslauthdClient } from '../sasl/saslauthd.ts';
 import { Administration } from './admin/administration.ts';
+import { partitionStatus } from './admin/status.ts';
 import type { ServerContext } from './context.ts';
 import { GuidBudget } from './guid-map.ts';
 import { type Inherited, type Listener, openListeners } from './listeners.ts';
@@ -93,7 +94,9 @@ export class CsyncServer implements ServerContext {
     });
     this.metrics.engine.set({ engine: o.engine }, 1);
     this.metrics.build.set({ version: o.version, node: process.version }, 1);
-    this.#processMetrics = new ProcessMetrics(this.metrics);
+    this.#processMetrics = new ProcessMetrics(this.metrics, (changes) =>
+      this.#administration.backupsChanged(changes),
+    );
     this.#administration = new Administration(this, () => this.#collect());
   }
 
@@ -190,8 +193,13 @@ export class CsyncServer implements ServerContext {
     this.#processMetrics.stop();
   }
 
-  #collect(): Promise<void> {
-    return this.#processMetrics.collect(this, this.sessions.values());
+  async #collect(): Promise<void> {
+    const filesystems = partitionStatus(this.#config);
+    await this.#processMetrics.collect(this, this.sessions.values(), filesystems);
+  }
+
+  async fetchStoreFigures(): Promise<void> {
+    await this.#processMetrics.collectStore(this.shards);
   }
 
   async #startEndpoint(): Promise<AddressInfo | undefined> {
@@ -200,6 +208,7 @@ export class CsyncServer implements ServerContext {
     this.#endpoint = new MetricsEndpoint({
       registry: this.metrics.registry,
       collect: () => this.#collect(),
+      worst: (limit) => this.#administration.worst(limit),
       health: () => {
         if (this.#stopping !== undefined) return 'stopping';
         return this.shards.gone.length > 0

@@ -4,7 +4,13 @@ export interface UserAccess {
   refusal(userid: string): string | undefined;
   /** Maintenance of our own that has this backup gives it up; undefined if none has. */
   makeRoom(userid: string): Promise<void> | undefined;
+  /** A request about this user was answered with OK. */
+  served(userid: string): void;
 }
 
 /** Nothing is in the way of anybody. */
-export const FREE_ACCESS: UserAccess = { refusal: () => undefined, makeRoom: () => undefined };
+export const FREE_ACCESS: UserAccess = {
+  refusal: () => undefined,
+  makeRoom: () => undefined,
+  served: () => {},
+};

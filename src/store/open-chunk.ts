@@ -238,6 +238,13 @@ export class OpenChunk {
     crashPoint('trailer-written');
     figures.count('chunks_total');
     figures.count('written_bytes_total', chunk.fileEndAfterTrailer - this.#writer.memberOffset);
+    figures.count('content_bytes_total', chunk.length);
+    figures.changed(this.#o.path, {
+      fromBytes: this.#writer.memberOffset,
+      toBytes: chunk.fileEndAfterTrailer,
+      contentBytes: chunk.length,
+      lastTime,
+    });
     const fileSha1 = ResumableSha1.load(chunk.fileSha1StateAfterTrailer);
     return { fileEnd: chunk.fileEndAfterTrailer, lastTime, fileSha1 };
   }

@@ -1,3 +1,4 @@
+import os from 'node:os';
 import { Gauge, Registry } from 'prom-client';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { MetricsEndpoint } from '../../src/metrics/endpoint.ts';
@@ -16,6 +17,7 @@ beforeEach(async () => {
     registry,
     collect: async () => gauge.set(++collects),
     health: () => problem,
+    worst: (limit) => (problem === undefined ? { limit } : undefined),
   });
   const { port } = await endpoint.listen({ host: '127.0.0.1', port: 0 });
   url = `http://127.0.0.1:${port}`;
@@ -65,4 +67,31 @@ test('an address in use is an error', async () => {
   });
   const port = Number(new URL(url).port);
   await expect(other.listen({ host: '127.0.0.1', port })).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+});
+
+test('the worst backups are for this machine only, and so many as asked for', async () => {
+  expect(await (await fetch(`${url}/worst`)).json()).toEqual({ limit: 20 });
+  expect(await (await fetch(`${url}/worst?n=3`)).json()).toEqual({ limit: 3 });
+  expect((await fetch(`${url}/worst?n=0`)).status).toBe(400);
+  problem = 'starting';
+  expect((await fetch(`${url}/worst`)).status).toBe(503);
+});
+
+const outside = Object.values(os.networkInterfaces())
+  .flat()
+  .find((one) => one?.family === 'IPv4' && !one.internal)?.address;
+
+test.skipIf(outside === undefined)('they are refused to whoever comes over the network', async () => {
+  const open = new MetricsEndpoint({
+    registry: new Registry(),
+    collect: () => Promise.resolve(),
+    health: () => undefined,
+    worst: () => ({ secret: 'anne' }),
+  });
+  const { port } = await open.listen({ host: '0.0.0.0', port: 0 });
+  const answer = await fetch(`http://${outside}:${port}/worst`);
+  expect(answer.status).toBe(403);
+  expect(await answer.text()).not.toContain('anne');
+  expect((await fetch(`http://${outside}:${port}/metrics`)).status).toBe(200);
+  await open.stop();
 });

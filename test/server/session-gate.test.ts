@@ -79,6 +79,7 @@ describe('a session whose gate is held', () => {
     harness.access = {
       refusal: (userid) => (userid === 'anne' ? 'paused' : undefined),
       makeRoom: () => undefined,
+      served: () => {},
     };
     const wire = await harness.login();
     expect((await wire.command('GET USER anne')).final).toBe('NO IMAP_MAILBOX_LOCKED paused');

@@ -1,6 +1,7 @@
 /** What serves the administrator of a running server: the admin socket, freezes and pauses. */
 
 import type { DeflatePool } from '../../pipeline/deflate-pool.ts';
+import type { BackupChange } from '../../pipeline/messages.ts';
 import type { ShardPools } from '../../pipeline/shard-pools.ts';
 import type { SlabPool } from '../../pipeline/slab-pool.ts';
 import { lockPartitions, prepareFreezeLocks } from '../../store/freeze-lock.ts';
@@ -14,6 +15,7 @@ import { Pauses } from './pauses.ts';
 import { AdminSocket } from './socket.ts';
 import { partitionStatus, storeFigures } from './status.ts';
 import { syncStore } from './sync-store.ts';
+import { worstFacts } from './worst.ts';
 
 /** What it needs of the server. */
 export interface AdministeredServer extends Omit<ServerContext, 'access'> {
@@ -21,6 +23,8 @@ export interface AdministeredServer extends Omit<ServerContext, 'access'> {
   readonly shards: ShardPools;
   readonly deflate: DeflatePool;
   readonly slabs: SlabPool;
+  /** Has the store threads tell their figures, and what they have changed. */
+  fetchStoreFigures(): Promise<void>;
   /** `HOST:PORT` of each listening socket. */
   readonly addresses: string[];
 }
@@ -42,6 +46,7 @@ export class Administration {
     this.access = {
       refusal: (userid) => this.#pauses.refusal(userid),
       makeRoom: (userid) => this.#maintenance?.makeRoom(userid),
+      served: (userid) => this.#maintenance?.health.contacted(userid),
     };
     const { metrics } = server;
     this.#freezer = new Freezer({
@@ -85,6 +90,17 @@ export class Administration {
   /** When clients are served. */
   startMaintenance(): void {
     this.#maintenance = new Maintenance(this.#server, (userid) => this.#isInUse(userid));
+  }
+
+  /** What the store threads say that they have added to backups. */
+  backupsChanged(changes: Iterable<readonly [path: string, change: BackupChange]>): void {
+    this.#maintenance?.health.changed(changes);
+  }
+
+  /** The backups that are worst off, for `/worst`; undefined while the server starts or stops. */
+  worst(limit: number): Record<string, unknown> | undefined {
+    const worst = this.#maintenance?.health.worst(limit);
+    return worst && worstFacts(worst, Date.now());
   }
 
   sessionAdded(session: Session): void {

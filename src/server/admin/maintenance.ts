@@ -1,10 +1,13 @@
 /** The scheduler of maintenance in the server: what it works on, its metrics, and its admin commands. */
 import path from 'node:path';
+import { BackupHealth } from '../../maintenance/health.ts';
+import { AGE_BUCKETS } from '../../maintenance/health-summary.ts';
 import type { Job, JobKind, JobOutcome, JobResult } from '../../maintenance/job.ts';
 import { JobProcess } from '../../maintenance/job-process.ts';
 import { MAINTENANCE_FILE, MaintenanceState } from '../../maintenance/maintenance-state.ts';
 import { isDrawn, nextDaily } from '../../maintenance/schedule.ts';
 import { type PeriodicWork, Scheduler, type SchedulerStatus } from '../../maintenance/scheduler.ts';
+import { setHealth } from '../../metrics/health-metrics.ts';
 import { BackupError } from '../../platform/errors.ts';
 import { ioError } from '../../platform/io-error.ts';
 import { removeAbandonedScratch } from '../../restore/drill/scratch.ts';
@@ -40,10 +43,11 @@ const PULL_RUNS: readonly PeriodicWork[] = [
 const KINDS: readonly JobKind[] = ['verify', 'compact', 'drill', 'pull'];
 const MAX_USERS = 10_000;
 
-type Server = Pick<ServerContext, 'config' | 'metrics' | 'log'>;
+type Server = Pick<ServerContext, 'config' | 'metrics' | 'log'> & { fetchStoreFigures(): Promise<void> };
 
 /** What the server does by itself besides serving. */
 export class Maintenance {
+  readonly health: BackupHealth;
   readonly #scheduler: Scheduler;
   /** Apart from the other, since mail servers may take their time. */
   readonly #pulls: Scheduler | undefined;
@@ -54,11 +58,14 @@ export class Maintenance {
    * @throws BackupError IO_ERROR when its state cannot be kept
    */
   constructor(server: Server, isInUse: (userid: string) => boolean) {
-    const begin = (file: string, verifies: boolean, runs: readonly PeriodicWork[]) =>
-      startScheduler(server, { file, verifies, runs, isInUse });
     removeAbandonedScratch(server.config.backupStagingPath);
-    this.#scheduler = begin(MAINTENANCE_FILE, true, MAINTENANCE_RUNS);
-    if (server.config.pullServers.length > 0) this.#pulls = begin(PULL_FILE, false, PULL_RUNS);
+    const begin = (state: MaintenanceState, verifies: boolean, runs: readonly PeriodicWork[]) =>
+      startScheduler(server, { state, verifies, runs, isInUse });
+    const state = openState(server, MAINTENANCE_FILE);
+    this.#scheduler = begin(state, true, MAINTENANCE_RUNS);
+    this.health = startHealth(server, state.health);
+    if (server.config.pullServers.length > 0)
+      this.#pulls = begin(openState(server, PULL_FILE), false, PULL_RUNS);
   }
 
   status(): SchedulerStatus & { pull: SchedulerStatus | null } {
@@ -78,6 +85,7 @@ export class Maintenance {
   }
 
   async stop(): Promise<void> {
+    await this.health.stop();
     await Promise.all([this.#scheduler.stop(), this.#pulls?.stop()]);
   }
 
@@ -101,12 +109,21 @@ export class Maintenance {
   }
 }
 
-function startScheduler(
-  server: Server,
-  o: { file: string; verifies: boolean; runs: readonly PeriodicWork[]; isInUse(userid: string): boolean },
-): Scheduler {
-  const { metrics, log } = server;
-  const file = path.join(server.config.configDirectory, o.file);
+function startHealth(server: Server, state: MaintenanceState['health']): BackupHealth {
+  const health = new BackupHealth({
+    state,
+    config: () => server.config,
+    fetchChanges: () => server.fetchStoreFigures(),
+    onFigures: (figures) => setHealth(server.metrics, figures, AGE_BUCKETS),
+    log: server.log,
+  });
+  health.start();
+  return health;
+}
+
+/** @throws BackupError IO_ERROR */
+function openState({ config, log }: Server, name: string): MaintenanceState {
+  const file = path.join(config.configDirectory, name);
   let state: MaintenanceState;
   try {
     state = new MaintenanceState(file);
@@ -115,6 +132,20 @@ function startScheduler(
   }
   if (state.replaced !== undefined)
     log.warn({ file, target: state.replaced }, 'the state of maintenance was not readable and is begun anew');
+  return state;
+}
+
+function startScheduler(
+  server: Server,
+  o: {
+    state: MaintenanceState;
+    verifies: boolean;
+    runs: readonly PeriodicWork[];
+    isInUse(userid: string): boolean;
+  },
+): Scheduler {
+  const { metrics, log } = server;
+  const { state } = o;
   for (const kind of KINDS) {
     const lastMs = state.lastSuccessMs(kind);
     if (lastMs !== undefined) metrics.maintenanceLastSuccess.set({ task: kind }, lastMs / 1000);
@@ -128,7 +159,10 @@ function startScheduler(
     verifies: o.verifies,
     runs: o.runs,
     log,
-    onResult: (job, result, seconds) => count(server, job, result, seconds),
+    onResult: (job, result, seconds) => {
+      count(server, job, result, seconds);
+      if (result.freedBytes !== 0) state.health.resurvey(job.userid);
+    },
     onCounts: ({ backups, neverVerified, overdue, faulty }) => {
       if (!o.verifies) return;
       const states = { all: backups, never_verified: neverVerified, overdue, faulty };

@@ -10,6 +10,8 @@ export interface PartitionStatus {
   path: string;
   totalBytes: number | null;
   freeBytes: number | null;
+  files: number | null;
+  freeFiles: number | null;
   usedPercent: number | null;
   problem?: string;
 }
@@ -18,14 +20,22 @@ export async function partitionStatus(config: Config): Promise<PartitionStatus[]
   return await Promise.all(
     config.partitions.map(async ({ name, path }) => {
       try {
-        const { bsize, blocks, bavail, bfree } = await statfs(path);
+        const { bsize, blocks, bavail, bfree, files, ffree: freeFiles } = await statfs(path);
         const used = blocks - bfree;
         // As df counts: what is reserved for root is neither used nor free.
         const usedPercent = used + bavail === 0 ? 0 : Math.ceil((used * 100) / (used + bavail));
-        return { name, path, totalBytes: blocks * bsize, freeBytes: bavail * bsize, usedPercent };
+        const [totalBytes, freeBytes] = [blocks * bsize, bavail * bsize];
+        return { name, path, totalBytes, freeBytes, files, freeFiles, usedPercent };
       } catch (error) {
         const problem = error instanceof Error ? error.message : String(error);
-        return { name, path, totalBytes: null, freeBytes: null, usedPercent: null, problem };
+        const unknown = {
+          totalBytes: null,
+          freeBytes: null,
+          files: null,
+          freeFiles: null,
+          usedPercent: null,
+        };
+        return { name, path, ...unknown, problem };
       }
     }),
   );
