@@ -1,7 +1,7 @@
 /** Piscina entry of one store shard: its task is to serve a message port. */
-import { PerformanceObserver } from 'node:perf_hooks';
 import { workerData } from 'piscina';
 import type { Config } from '../src/config/config.ts';
+import { watchThread } from '../src/metrics/thread-figures.ts';
 import {
   monotonicSeconds,
   type ServeTask,
@@ -16,16 +16,15 @@ import { DiskSync } from '../src/store/disk-sync.ts';
 import { Shard } from '../src/store/shard.ts';
 import { ShardFigures } from '../src/store/shard-figures.ts';
 
-const { config, shard, memory } = workerData as {
+const { config, shard, memory, threadMemory } = workerData as {
   config: Config;
   shard: number;
   memory: SharedArrayBuffer;
+  threadMemory: SharedArrayBuffer;
 };
 
 const figures = new ShardFigures();
-new PerformanceObserver((list) => {
-  for (const { duration } of list.getEntries()) figures.observe('gc_seconds', duration / 1000);
-}).observe({ entryTypes: ['gc'] });
+watchThread(threadMemory);
 const log = createLogger(config.logLevel, { shard });
 const environment = {
   config,

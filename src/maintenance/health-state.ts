@@ -3,7 +3,7 @@
  * client. Columns of the scheduler's file of state; without it they are found anew, except for the contacts.
  */
 import type Database from 'better-sqlite3';
-import type { BackupChange } from '../pipeline/messages.ts';
+import { type PackedChanges, unpackChanges } from '../pipeline/backup-changes.ts';
 import type { BackupStat } from './stat.ts';
 
 /** Columns that came after the first version of the file. */
@@ -14,22 +14,11 @@ const COLUMNS = {
   contacted: 'INTEGER NOT NULL DEFAULT 0', // last request of a client that was answered with OK; 0: none
 };
 
-const INDEXES = `
-  CREATE INDEX IF NOT EXISTS backup_size ON backup(size);
-  CREATE INDEX IF NOT EXISTS backup_alive ON backup(max(updated, contacted));
-  CREATE INDEX IF NOT EXISTS backup_path ON backup(path);
-`;
+/** Others would make each change dearer than the rare questions that they help. */
+const INDEXES = 'CREATE INDEX IF NOT EXISTS backup_unsurveyed ON backup(userid) WHERE size = -1';
 
-/** One row, for the summary. Times are Unix ms. */
-export type HealthRow = [
-  userid: string,
-  path: string,
-  firstSeenMs: number,
-  sizeBytes: number,
-  contentBytes: number,
-  updatedMs: number,
-  contactedMs: number,
-];
+/** Changes written at a time: the scheduler, which uses the same file, waits no longer than for so many. */
+const BATCH = 128;
 
 /** As `/worst` shows it; times are Unix ms, 0 for never. */
 export interface WorstRow {
@@ -50,13 +39,25 @@ const LIVE = `substr(userid, 1, 1) <> '%'`;
 
 /** Each in the order of what is worst first. */
 const WORST = {
-  stale: `${LIVE} ORDER BY max(updated, contacted)`,
+  stale: `${LIVE} ORDER BY max(updated, contacted), userid`,
   faulty: 'faults > 0 ORDER BY faults DESC, userid',
-  unverified: 'true ORDER BY verified, first_seen',
-  largest: 'true ORDER BY size DESC',
+  unverified: 'true ORDER BY verified, first_seen, userid',
+  largest: 'true ORDER BY size DESC, userid',
 } as const;
 
 export type Worst = Record<keyof typeof WORST, WorstRow[]>;
+
+/** Contacts by userid: when, in Unix ms. */
+export interface Contacts {
+  userids: string[];
+  times: Float64Array;
+}
+
+export interface Surveyed {
+  userid: string;
+  path: string;
+  sizeBytes: number;
+}
 
 export class HealthState {
   readonly #db: Database.Database;
@@ -70,32 +71,30 @@ export class HealthState {
     db.exec(INDEXES);
   }
 
-  /** Rows in the order of their userids, from behind one. */
-  rows(after: string, limit: number): HealthRow[] {
+  /** Some backups in the order of their userids, from behind one. */
+  after(userid: string, limit: number): Surveyed[] {
     return this.#statement(
-      `SELECT userid, path, first_seen, size, content, updated, contacted FROM backup
-       WHERE userid > ? ORDER BY userid LIMIT ?`,
-    )
-      .raw()
-      .all(after, limit) as HealthRow[];
+      'SELECT userid, path, size AS sizeBytes FROM backup WHERE userid > ? ORDER BY userid LIMIT ?',
+    ).all(userid, limit) as Surveyed[];
   }
 
   /** Some that were never looked at, or were changed by other work than that of clients. */
-  unsurveyed(limit: number): { userid: string; path: string; sizeBytes: number }[] {
+  unsurveyed(limit: number): Surveyed[] {
     return this.#statement('SELECT userid, path, size AS sizeBytes FROM backup WHERE size = -1 LIMIT ?').all(
       limit,
-    ) as { userid: string; path: string; sizeBytes: number }[];
+    ) as Surveyed[];
   }
 
   /** Notes what stands in the files. One that could not be read keeps what was known, and is looked at again with all. */
-  surveyed(found: readonly { path: string; stat: BackupStat }[]): void {
-    const read = this.#statement('UPDATE backup SET size = ?, content = ?, updated = ? WHERE path = ?');
-    const unreadable = this.#statement('UPDATE backup SET size = ? WHERE path = ?');
+  surveyed(found: readonly { userid: string; path: string; stat: BackupStat }[]): void {
+    const where = 'WHERE userid = ? AND path = ?';
+    const read = this.#statement(`UPDATE backup SET size = ?, content = ?, updated = ? ${where}`);
+    const unreadable = this.#statement(`UPDATE backup SET size = ? ${where}`);
     this.#transaction(() => {
-      for (const { path, stat } of found) {
+      for (const { userid, path, stat } of found) {
         const size = stat.sizeBytes ?? 0;
-        if (stat.problem !== undefined) unreadable.run(size, path);
-        else read.run(size, stat.contentBytes, (stat.lastEnd ?? 0) * 1000, path);
+        if (stat.problem !== undefined) unreadable.run(size, userid, path);
+        else read.run(size, stat.contentBytes, (stat.lastEnd ?? 0) * 1000, userid, path);
       }
     });
   }
@@ -105,33 +104,58 @@ export class HealthState {
     this.#statement('UPDATE backup SET size = -1 WHERE userid = ?').run(userid);
   }
 
-  /** What clients have stored, by path of the data file. A size that does not fit what was known is left to a survey. */
-  changed(changes: Iterable<readonly [path: string, change: BackupChange]>): void {
-    const statement = this.#statement(
+  /** What clients have stored. A size that does not fit what was known is left to a survey. */
+  changed(changes: PackedChanges, nowMs: number): void {
+    const update = this.#statement(
       `UPDATE backup SET updated = max(updated, @updated), content = iif(size = @from, content + @content, content),
-         size = iif(size = @from, @to, -1) WHERE path = @path`,
+         size = iif(size = @from, @to, -1) WHERE userid = @userid AND path = @path`,
     );
-    this.#transaction(() => {
-      for (const [path, { fromBytes, toBytes, contentBytes, lastTime }] of changes) {
-        const values = { from: fromBytes, to: toBytes, content: contentBytes };
-        statement.run({ ...values, path, updated: lastTime * 1000 });
-      }
-    });
+    // Somebody new, whom no comparison with backups.db has met yet: as if the one that may be going on had.
+    const insert = this.#statement(
+      `INSERT OR IGNORE INTO backup (userid, path, first_seen, seen, size, content, updated)
+       VALUES (@userid, @path, @now, coalesce((SELECT value FROM note WHERE name = 'sweep'), 0),
+         iif(@from = 0, @to, -1), @content, @updated)`,
+    );
+    const all = [...unpackChanges(changes)];
+    for (let at = 0; at < all.length; at += BATCH) {
+      this.#transaction(() => {
+        for (const [userid, change] of all.slice(at, at + BATCH)) {
+          const { path, fromBytes: from, toBytes: to, contentBytes: content, lastTime } = change;
+          const values = { userid, path, from, to, content, updated: lastTime * 1000 };
+          if (update.run(values).changes === 0) insert.run({ ...values, now: nowMs });
+        }
+      });
+    }
   }
 
-  contacted(contacts: Iterable<readonly [userid: string, ms: number]>): void {
+  contacted({ userids, times }: Contacts): void {
     const statement = this.#statement('UPDATE backup SET contacted = max(contacted, ?) WHERE userid = ?');
-    this.#transaction(() => {
-      for (const [userid, ms] of contacts) statement.run(ms, userid);
-    });
+    for (let at = 0; at < userids.length; at += BATCH) {
+      this.#transaction(() => {
+        for (const [i, userid] of userids.slice(at, at + BATCH).entries())
+          statement.run(times[at + i], userid);
+      });
+    }
   }
 
+  /** The n worst of each kind: one pass over all for each. */
   worst(limit: number): Worst {
     const entries = Object.entries(WORST).map(([kind, which]) => [
       kind,
       this.#statement(`SELECT ${WORST_COLUMNS} FROM backup WHERE ${which} LIMIT ?`).all(limit),
     ]);
     return Object.fromEntries(entries) as Worst;
+  }
+
+  /** One row of figures over all backups. */
+  sums(expressions: Readonly<Record<string, string>>, values: object): Record<string, number> {
+    const columns = Object.entries(expressions).map(([name, expression]) => `${expression} AS "${name}"`);
+    return this.#statement(`SELECT ${columns.join(', ')} FROM backup`).get(values) as Record<string, number>;
+  }
+
+  /** Keeps the file that changes are written to first from growing, and the scheduler from having to do it. */
+  tidy(): void {
+    this.#db.pragma('wal_checkpoint(PASSIVE)');
   }
 
   #statement(sql: string): Database.Statement {
@@ -141,6 +165,6 @@ export class HealthState {
   }
 
   #transaction(work: () => void): void {
-    this.#db.transaction(work)();
+    this.#db.transaction(work).immediate();
   }
 }

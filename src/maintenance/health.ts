@@ -1,25 +1,22 @@
 /**
  * The health of the backups, kept up to date without a look at the store: what clients store is told by the store
- * threads, what other programs did is found once an hour by the sizes of the files, in a thread of its own.
+ * threads, what other programs did is found once an hour by the sizes of the files. All of it is done by a thread of
+ * low priority; this one hands on what it is told.
  */
 import type { Logger } from 'pino';
 import { Piscina } from 'piscina';
 import type { Config } from '../config/config.ts';
-import { type BackupChange, joinChanges } from '../pipeline/messages.ts';
+import type { PackedChanges } from '../pipeline/backup-changes.ts';
 import { workerFile } from '../pipeline/worker-file.ts';
-import type { HealthState, Worst } from './health-state.ts';
-import { type HealthFigures, HealthSummary } from './health-summary.ts';
-import type { BackupStat } from './stat.ts';
-
-export interface SurveyTask {
-  backups: { path: string; sizeBytes: number }[];
-}
-
-/** By backup of the task; undefined for a file that is as long as it was. */
-export type SurveyResult = (BackupStat | undefined)[];
+import type { Worst } from './health-state.ts';
+import type { HealthFigures } from './health-summary.ts';
+import type { HealthAnswer, HealthTask } from './health-thread.ts';
 
 export interface BackupHealthOptions {
-  state: HealthState;
+  /** Of MaintenanceState, which has been opened. */
+  file: string;
+  /** For figures of the thread. */
+  threadMemory: SharedArrayBuffer;
   config(): Config;
   /** Asks the store threads to tell what they have changed: they do so by changed(). */
   fetchChanges(): Promise<void>;
@@ -29,22 +26,25 @@ export interface BackupHealthOptions {
   everyMs?: number;
 }
 
-const EVERY_MS = 60_000;
+/** So often the store threads are asked: what they have gathered by then is copied in less than 1 ms. */
+const NOTE_EVERY_MS = 5000;
+const SUM_UP_EVERY_MS = 60_000;
 /** The first summary comes sooner, but not while the scheduler's own first look is still to come. */
 const FIRST_MS = 2000;
 const SURVEY_EVERY_MS = 3600_000;
-/** Backups of one task of the thread. */
-const SURVEY_BATCH = 128;
-/** Rows that are read without giving way: 2 to 3 ms. */
-const ROWS = 1024;
+/** Of a store so large that this would be more than one part in so many of a CPU, it is done less often. */
+const SHARE = 100;
+const SURVEY_SHARE = 10;
 
 export class BackupHealth {
   readonly #o: BackupHealthOptions;
-  readonly #contacts = new Map<string, number>();
-  readonly #changes = new Map<string, BackupChange>();
-  #surveyedMs = 0;
+  #thread: Piscina<HealthTask, HealthAnswer> | undefined;
+  #contacts = new Map<string, number>();
+  #changes: PackedChanges[] = [];
+  #nextSurveyMs = 0;
+  #nextSumUpMs = 0;
   #timer: NodeJS.Timeout | undefined;
-  #running: Promise<void> | undefined;
+  #running: Promise<void> = Promise.resolve();
   #stopping = false;
 
   constructor(o: BackupHealthOptions) {
@@ -52,7 +52,12 @@ export class BackupHealth {
   }
 
   start(): void {
-    this.#schedule(Math.min(FIRST_MS, this.#o.everyMs ?? EVERY_MS));
+    this.#schedule(Math.min(FIRST_MS, this.#o.everyMs ?? FIRST_MS));
+  }
+
+  /** Number of the thread; undefined while there is none. */
+  get threads(): Piscina['threads'] {
+    return this.#thread?.threads ?? [];
   }
 
   /** A client's request about this user was answered with OK. */
@@ -61,109 +66,99 @@ export class BackupHealth {
   }
 
   /** What a store thread has added since it last told. */
-  changed(changes: Iterable<readonly [path: string, change: BackupChange]>): void {
-    for (const [path, change] of changes)
-      this.#changes.set(path, joinChanges(this.#changes.get(path), change));
+  changed(changes: PackedChanges): void {
+    if (changes.userids.length > 0) this.#changes.push(changes);
   }
 
   /** Undefined when all is about to end. */
-  worst(limit: number): Worst | undefined {
+  async worst(limit: number): Promise<Worst | undefined> {
     if (this.#stopping) return undefined;
-    this.#flush();
-    return this.#o.state.worst(limit);
+    await this.#note();
+    return (await this.#ask({ op: 'worst', limit })).worst;
   }
 
-  /** The state may be closed when this resolves. */
+  /** Writes down what was told so far; the state may be closed when this resolves. */
   async stop(): Promise<void> {
     this.#stopping = true;
     clearTimeout(this.#timer);
     await this.#running;
-    this.#flush();
+    await this.#note().catch((error: unknown) => this.#failed(error));
+    await this.#thread?.destroy();
   }
 
   #schedule(ms: number): void {
     if (this.#stopping) return;
     this.#timer = setTimeout(() => {
       this.#running = this.#round()
-        .catch((error: unknown) => {
-          this.#o.log.error(
-            { err: error, code: 'INTERNAL' },
-            'the health of the backups could not be summed up',
-          );
-        })
-        .then(() => this.#schedule(this.#o.everyMs ?? EVERY_MS));
+        .catch((error: unknown) => this.#failed(error))
+        .then(() => this.#schedule(Math.min(NOTE_EVERY_MS, this.#o.everyMs ?? NOTE_EVERY_MS)));
     }, ms);
     this.#timer.unref();
   }
 
+  #failed(error: unknown): void {
+    const text = 'the health of the backups could not be summed up';
+    this.#o.log.error({ err: error, code: 'INTERNAL' }, text);
+  }
+
   async #round(): Promise<void> {
     await this.#o.fetchChanges();
-    if (this.#stopping) return;
-    this.#flush();
+    await this.#note();
+    if (Date.now() < this.#nextSumUpMs || this.#stopping) return;
     await this.#survey();
-    await this.#sumUp();
+    if (this.#stopping) return;
+    const { figures, ms } = await this.#ask({ op: 'sum-up', partitions: this.#o.config().partitions });
+    this.#nextSumUpMs = Date.now() + Math.max(this.#o.everyMs ?? SUM_UP_EVERY_MS, ms * SHARE);
+    if (figures !== undefined) this.#o.onFigures(figures);
   }
 
-  #flush(): void {
-    const { state } = this.#o;
-    if (this.#changes.size > 0) state.changed(this.#changes);
-    this.#changes.clear();
-    if (this.#contacts.size > 0) state.contacted(this.#contacts);
-    this.#contacts.clear();
+  async #note(): Promise<void> {
+    const changes = this.#changes;
+    const contacts = this.#contacts;
+    if (changes.length === 0 && contacts.size === 0) return;
+    this.#changes = [];
+    this.#contacts = new Map();
+    const times = Float64Array.from(contacts.values());
+    await this.#ask({ op: 'note', changes, contacts: { userids: [...contacts.keys()], times } });
   }
 
+  /** Those that are known to need it, and once an hour all. What clients do meanwhile is noted between its parts. */
   async #survey(): Promise<void> {
-    const { state } = this.#o;
-    const isFull = Date.now() - this.#surveyedMs >= SURVEY_EVERY_MS;
-    if (!isFull && state.unsurveyed(1).length === 0) return;
-    const pool = new Piscina<SurveyTask, SurveyResult>({
-      filename: workerFile('survey'),
+    const isFull = Date.now() >= this.#nextSurveyMs;
+    let after: string | undefined = isFull ? '' : undefined;
+    let tookMs = 0;
+    do {
+      const answer = await this.#ask({ op: 'survey', ...(isFull && { after }) });
+      after = answer.after;
+      tookMs += answer.ms;
+      await this.#note();
+    } while (after !== undefined && !this.#stopping);
+    if (isFull && !this.#stopping)
+      this.#nextSurveyMs = Date.now() + Math.max(SURVEY_EVERY_MS, tookMs * SURVEY_SHARE);
+  }
+
+  async #ask(task: HealthTask): Promise<HealthAnswer> {
+    this.#thread ??= this.#start();
+    return await this.#thread.run(task);
+  }
+
+  #start(): Piscina<HealthTask, HealthAnswer> {
+    const { file, threadMemory } = this.#o;
+    const thread = new Piscina<HealthTask, HealthAnswer>({
+      filename: workerFile('health'),
       minThreads: 1,
       maxThreads: 1,
-      resourceLimits: { maxYoungGenerationSizeMb: 4 },
+      idleTimeout: Number.POSITIVE_INFINITY,
+      resourceLimits: { maxYoungGenerationSizeMb: 1 },
       atomics: 'disabled',
       recordTiming: false,
+      workerData: { file, threadMemory },
     });
-    try {
-      for (const backups of this.#toSurvey(isFull)) {
-        if (this.#stopping) return;
-        const stats = await pool.run({ backups });
-        const found = backups.map(({ path }, i) => ({ path, stat: stats[i] }));
-        state.surveyed(
-          found.filter((one): one is { path: string; stat: BackupStat } => one.stat !== undefined),
-        );
-      }
-      if (isFull) this.#surveyedMs = Date.now();
-    } finally {
-      await pool.destroy();
-    }
-  }
-
-  *#toSurvey(isFull: boolean): Generator<SurveyTask['backups']> {
-    const { state } = this.#o;
-    let after = '';
-    for (;;) {
-      // Each batch is noted before the next is asked for, so that those without a size become fewer.
-      const batch = isFull
-        ? state.rows(after, SURVEY_BATCH).map(([userid, path, , sizeBytes]) => ({ userid, path, sizeBytes }))
-        : state.unsurveyed(SURVEY_BATCH);
-      if (batch.length === 0) return;
-      yield batch.map(({ path, sizeBytes }) => ({ path, sizeBytes }));
-      after = batch.at(-1)!.userid;
-    }
-  }
-
-  async #sumUp(): Promise<void> {
-    const { state } = this.#o;
-    const summary = new HealthSummary(this.#o.config().partitions, Date.now());
-    for (let after = ''; ; ) {
-      if (this.#stopping) return;
-      const rows = state.rows(after, ROWS);
-      for (const row of rows) summary.add(row);
-      if (rows.length < ROWS) break;
-      after = rows.at(-1)![0];
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    this.#o.onFigures(summary.figures);
+    // What it was asked has failed by then, and it is begun anew with the next question.
+    thread.on('error', () => {
+      if (this.#thread === thread) this.#thread = undefined;
+      void thread.destroy();
+    });
+    return thread;
   }
 }

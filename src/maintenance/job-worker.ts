@@ -29,7 +29,8 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal
 process.on('disconnect', () => process.exit(0));
 process.on('message', (request: JobRequest) => {
   governor.limit(request.bytesPerSecond);
-  void carryOut(request).then((result) => process.send!(result));
+  governor.takeRead();
+  void carryOut(request).then((result) => process.send!({ ...result, readBytes: governor.takeRead() }));
 });
 
 /** Modules of other layers by the kind of job that they register, read when the first of these comes. */

@@ -32,6 +32,8 @@ export interface JobResult {
   outcome: JobOutcome;
   /** Of the data file as it was found. */
   sizeBytes: number;
+  /** Bytes that were read from files, as far as the process could count them. */
+  readBytes: number;
   /** verify: how many, and how many of each code. drill: messages that did not come back as they were. */
   faults: number;
   codes: Record<string, number>;
@@ -45,5 +47,5 @@ export interface JobResult {
 }
 
 export function emptyResult(outcome: JobOutcome, error?: { code: string; text: string }): JobResult {
-  return { outcome, sizeBytes: 0, faults: 0, codes: {}, freedBytes: 0, compared: 0, ...error };
+  return { outcome, sizeBytes: 0, readBytes: 0, faults: 0, codes: {}, freedBytes: 0, compared: 0, ...error };
 }

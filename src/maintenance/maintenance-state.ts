@@ -77,18 +77,18 @@ export class MaintenanceState {
   /** Of another program: one that is there and can be used. */
   static openExisting(file: string): MaintenanceState | undefined {
     if (!fs.existsSync(file)) return undefined;
-    const db = tryOpen(file);
+    const db = openStateFile(file);
     return db && new MaintenanceState(file, db);
   }
 
   constructor(file: string, opened?: Database.Database) {
     this.file = file;
-    let db = opened ?? tryOpen(file);
+    let db = opened ?? openStateFile(file);
     if (db === undefined) {
       this.replaced = `${file}.unusable.${Math.floor(Date.now() / 1000)}`;
       fs.renameSync(file, this.replaced);
       for (const suffix of ['-wal', '-shm', '-journal']) fs.rmSync(file + suffix, { force: true });
-      db = tryOpen(file);
+      db = openStateFile(file);
     }
     if (db === undefined) throw new Error(`cannot make ${file}`);
     this.#db = db;
@@ -99,26 +99,28 @@ export class MaintenanceState {
   /** Begins to compare with backups.db: see() all its entries, then endSweep(). */
   beginSweep(): void {
     this.#sweep++;
+    // Known to whoever adds somebody new meanwhile.
+    this.#setNote('sweep', this.#sweep);
   }
 
   see(entries: readonly (readonly [userid: string, path: string])[], nowMs: number): void {
-    const statement = this.#statement(
+    // Nearly always nothing has changed: then no index is touched.
+    const same = this.#statement('UPDATE backup SET seen = ? WHERE userid = ? AND path = ?');
+    const other = this.#statement(
       `INSERT INTO backup (userid, path, first_seen, seen) VALUES (?, ?, ?, ?)
-       ON CONFLICT (userid) DO UPDATE SET seen = excluded.seen, path = excluded.path,
-         verified = iif(path = excluded.path, verified, 0), faults = iif(path = excluded.path, faults, 0),
-         size = iif(path = excluded.path, size, -1)`,
+       ON CONFLICT (userid) DO UPDATE SET seen = excluded.seen, path = excluded.path, verified = 0, faults = 0,
+         size = -1`,
     );
     this.#transaction(() => {
-      for (const [userid, path] of entries) statement.run(userid, path, nowMs, this.#sweep);
+      for (const [userid, path] of entries) {
+        if (same.run(this.#sweep, userid, path).changes === 0) other.run(userid, path, nowMs, this.#sweep);
+      }
     });
   }
 
   /** Forgets what backups.db no longer has. */
   endSweep(): void {
-    this.#transaction(() => {
-      this.#statement('DELETE FROM backup WHERE seen <> ?').run(this.#sweep);
-      this.#setNote('sweep', this.#sweep);
-    });
+    this.#statement('DELETE FROM backup WHERE seen <> ?').run(this.#sweep);
   }
 
   get backups(): number {
@@ -290,8 +292,8 @@ export class MaintenanceState {
   }
 }
 
-/** Undefined if the file is no database of ours. */
-function tryOpen(file: string): Database.Database | undefined {
+/** Opens it, or makes it; undefined if the file is no database of ours. */
+export function openStateFile(file: string): Database.Database | undefined {
   const isNew = !fs.existsSync(file);
   let db: Database.Database | undefined;
   try {

@@ -11,7 +11,7 @@ export interface EndpointOptions {
   /** Undefined when all is well, else what is not. */
   health(): string | undefined;
   /** The backups that are worst off, so many of each kind; undefined while that is not known. */
-  worst?(limit: number): Record<string, unknown> | undefined;
+  worst?(limit: number): Promise<Record<string, unknown> | undefined>;
 }
 
 const WORST_DEFAULT = 20;
@@ -77,7 +77,7 @@ export class MetricsEndpoint {
       response.writeHead(problem === undefined ? 200 : 503, { 'content-type': 'text/plain; charset=utf-8' });
       response.end(`${problem ?? 'ok'}\n`);
     } else if (pathname === '/worst' && this.#o.worst !== undefined) {
-      this.#answerWorst(searchParams.get('n') ?? String(WORST_DEFAULT), request, response);
+      await this.#answerWorst(searchParams.get('n') ?? String(WORST_DEFAULT), request, response);
     } else {
       response
         .writeHead(404, { 'content-type': 'text/plain; charset=utf-8' })
@@ -86,7 +86,7 @@ export class MetricsEndpoint {
   }
 
   /** It names users, so that it is for those who are on this machine anyway. */
-  #answerWorst(n: string, request: http.IncomingMessage, response: http.ServerResponse): void {
+  async #answerWorst(n: string, request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
     const refuse = (status: number, text: string) => {
       response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' }).end(`${text}\n`);
     };
@@ -99,7 +99,7 @@ export class MetricsEndpoint {
       refuse(400, `n has to be a number from 1 to ${WORST_MAX}`);
       return;
     }
-    const worst = this.#o.worst?.(limit);
+    const worst = await this.#o.worst?.(limit);
     if (worst === undefined) {
       refuse(503, 'the server is starting or stopping, try again');
       return;

@@ -6,26 +6,24 @@ export interface HealthSample {
   backups: number;
   empty: number;
   unsurveyed: number;
-  ages: readonly number[];
+  ages: Float64Array;
   stale: Readonly<Record<string, number>>;
   partitions: ReadonlyMap<string, { backups: number; storedBytes: number; contentBytes: number }>;
 }
 
-/** @param bounds of `ages`, in seconds */
-export function setHealth(m: Metrics, sample: HealthSample, bounds: readonly number[]): void {
+export function setHealth(m: Metrics, sample: HealthSample): void {
   m.backups.set({ state: 'live' }, sample.backups);
   m.backups.set({ state: 'empty' }, sample.empty);
   m.backups.set({ state: 'unsurveyed' }, sample.unsurveyed);
-  bounds.forEach((bound, i) => {
-    m.backupsUpdatedWithin.set({ le: String(bound) }, sample.ages[i]!);
-  });
-  m.backupsUpdatedWithin.set({ le: '+Inf' }, sample.backups);
+  m.backupAge.set({}, sample.ages);
   for (const [threshold, count] of Object.entries(sample.stale))
     m.staleBackups.set({ older_than: threshold }, count);
   for (const [partition, { backups, storedBytes, contentBytes }] of sample.partitions) {
     m.partitionBackups.set({ partition }, backups);
     m.partitionStored.set({ partition }, storedBytes);
     m.partitionContent.set({ partition }, contentBytes);
+    if (storedBytes > 0) m.partitionCompression.set({ partition }, contentBytes / storedBytes);
+    else m.partitionCompression.remove({ partition });
   }
   m.healthTimestamp.set(Date.now() / 1000);
 }

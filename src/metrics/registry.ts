@@ -1,13 +1,12 @@
 /** Every metric of the program, each declared here and nowhere else. Names follow Prometheus: base units, `_total`. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { AGE_BOUNDS, DELAY_BOUNDS, GC_BOUNDS, LATENCY_BOUNDS, SYNC_BOUNDS } from './bounds.ts';
+import { TotalsMetric } from './totals-metric.ts';
 
 export const PREFIX = 'csync_backup_';
 
-/** From 0.1 ms, which a command without a sync takes, to half a minute. */
-const LATENCY_BUCKETS = [
-  0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30,
-];
-const SYNC_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800];
+const LATENCY_BUCKETS = [...LATENCY_BOUNDS];
+const SYNC_BUCKETS = [...SYNC_BOUNDS];
 
 export type Metrics = ReturnType<typeof createMetrics>;
 
@@ -21,6 +20,12 @@ export function createMetrics() {
     new Gauge<L>({ name: PREFIX + name, help, labelNames, registers });
   const histogram = <L extends string>(name: string, help: string, buckets: number[], labelNames: L[] = []) =>
     new Histogram<L>({ name: PREFIX + name, help, buckets, labelNames, registers });
+  const totals = <L extends string>(
+    name: string,
+    help: string,
+    bounds: readonly number[],
+    labelNames: L[] = [],
+  ) => new TotalsMetric<L>({ name: PREFIX + name, help, bounds, labelNames, registers });
 
   return {
     registry,
@@ -59,6 +64,11 @@ export function createMetrics() {
       'CPU time for one slab in the deflate pool.',
       LATENCY_BUCKETS,
     ),
+    deflateWaitSeconds: histogram(
+      'deflate_wait_seconds',
+      'Time that a slab waited for a thread of the deflate pool.',
+      LATENCY_BUCKETS,
+    ),
     deflatedIn: counter('deflated_raw_bytes_total', 'Bytes that the deflate pool compressed.'),
     deflatedOut: counter('deflated_bytes_total', 'Bytes that this gave.'),
     threadDeaths: counter('thread_deaths_total', 'Worker threads that ended unasked.', ['pool']),
@@ -69,16 +79,23 @@ export function createMetrics() {
     ),
     build: gauge('build_info', 'The running version: 1.', ['version', 'node']),
 
-    eventLoopDelay: gauge('event_loop_delay_seconds', 'Delay of the main event loop since the last scrape.', [
-      'quantile',
-    ]),
+    eventLoopDelay: totals(
+      'event_loop_delay_seconds',
+      'Time that what becomes due in the thread at any moment waits until it is begun.',
+      DELAY_BOUNDS,
+      ['thread'],
+    ),
     threadActive: counter('thread_active_seconds_total', 'Time that the thread was not waiting for work.', [
       'thread',
     ]),
-    gcSeconds: histogram('gc_seconds', 'Time of a garbage collection of the main thread.', LATENCY_BUCKETS, [
-      'kind',
-    ]),
-    heapBytes: gauge('heap_bytes', 'Memory of the main thread that V8 knows of.', ['area']),
+    threadCpu: counter('thread_cpu_seconds_total', 'CPU time of the thread.', ['thread']),
+    gcSeconds: totals('gc_seconds', 'Time of a garbage collection.', GC_BOUNDS, ['thread', 'kind']),
+    heapBytes: gauge('heap_bytes', 'Memory of the thread that V8 knows of.', ['thread', 'area']),
+    clientMemory: gauge(
+      'client_memory_bytes',
+      'Memory that holds what clients have sent, or what is remembered of it for them.',
+      ['kind'],
+    ),
     residentMemory: gauge('resident_memory_bytes', 'Resident memory of the process.'),
     cpuSeconds: counter('cpu_seconds_total', 'CPU time of the process.', ['mode']),
     startTime: gauge('start_time_seconds', 'Start of the process, in Unix time.'),
@@ -91,7 +108,12 @@ export function createMetrics() {
       ['task', 'result'],
     ),
     maintenanceSeconds: histogram('maintenance_seconds', 'Time for one backup.', SYNC_BUCKETS, ['task']),
-    maintenanceBytes: counter('maintenance_bytes_total', 'Bytes of data files that were dealt with.', [
+    maintenanceBytes: counter(
+      'maintenance_bytes_total',
+      'Bytes of the data files that were dealt with, as long as they were.',
+      ['task'],
+    ),
+    maintenanceRead: counter('maintenance_read_bytes_total', 'Bytes that were read from files for it.', [
       'task',
     ]),
     maintenanceFreed: counter('maintenance_freed_bytes_total', 'Bytes that backups are smaller by.', [
@@ -101,6 +123,10 @@ export function createMetrics() {
       'maintenance_faults_total',
       'Faults that verification in the server has found.',
     ),
+    maintenanceRuns: counter('maintenance_runs_total', 'Runs over all backups that have ended.', [
+      'task',
+      'result',
+    ]),
     maintenanceRunSeconds: gauge('maintenance_run_seconds', 'Time of the last run over all backups.', [
       'task',
     ]),
@@ -127,10 +153,10 @@ export function createMetrics() {
       'Backups of users who have not been deleted, and some of these by their state.',
       ['state'],
     ),
-    backupsUpdatedWithin: gauge(
-      'backups_updated_within',
-      'Backups whose last stored change is at most `le` seconds old.',
-      ['le'],
+    backupAge: totals(
+      'backup_age_seconds',
+      'Age of the last stored change of each backup, as of now: counts of backups, which go down too.',
+      AGE_BOUNDS,
     ),
     staleBackups: gauge(
       'stale_backups',
@@ -142,6 +168,11 @@ export function createMetrics() {
     ]),
     partitionStored: gauge('partition_stored_bytes', 'Bytes of their data files.', ['partition']),
     partitionContent: gauge('partition_content_bytes', 'Bytes of these uncompressed.', ['partition']),
+    partitionCompression: gauge(
+      'partition_compression_ratio',
+      'Bytes uncompressed for each byte of a data file.',
+      ['partition'],
+    ),
     healthTimestamp: gauge(
       'health_last_success_timestamp_seconds',
       'When the figures of the health of the backups were last summed up, in Unix time.',
@@ -174,6 +205,18 @@ export interface ShardFigure {
  */
 export const SHARD_FIGURES: Record<string, ShardFigure> = {
   open_backups: { type: 'gauge', help: 'Backups whose files are held open, locked or cached.' },
+  cache_hits_total: { type: 'counter', help: 'Times that a client came for a backup whose files were open.' },
+  cache_misses_total: {
+    type: 'counter',
+    help: 'Times that the files of a backup had to be opened for a client.',
+  },
+  appends_total: { type: 'counter', help: 'Commands whose text was added to a data file for good.' },
+  open_chunks: {
+    type: 'gauge',
+    help: 'Chunks that are not finished: what is in them is in no committed index yet.',
+  },
+  index_lag_bytes: { type: 'gauge', help: 'Uncompressed bytes of these that clients were told are stored.' },
+  index_lag_seconds: { type: 'gauge', help: 'Age of the oldest of these chunks.' },
   backups_created_total: { type: 'counter', help: 'Backups made for new users.' },
   chunks_total: { type: 'counter', help: 'Chunks finished.' },
   written_bytes_total: { type: 'counter', help: 'Bytes of these chunks in the data files.' },
@@ -188,7 +231,6 @@ export const SHARD_FIGURES: Record<string, ShardFigure> = {
     type: 'histogram',
     help: 'Time from the sending of a request to a store thread until it takes it up: the delay of its event loop.',
   },
-  gc_seconds: { type: 'histogram', help: 'Time of a garbage collection of a store thread.' },
   recoveries_total: { type: 'counter', help: 'Backups whose tail was recovered as they were opened.' },
   index_rebuilds_total: { type: 'counter', help: 'Indexes rebuilt from their data file.' },
   stale_backups_total: {
@@ -199,6 +241,10 @@ export const SHARD_FIGURES: Record<string, ShardFigure> = {
   catalog_checkpoint_failures_total: {
     type: 'counter',
     help: 'Times that backups.db could not be put in order.',
+  },
+  lock_wait_seconds: {
+    type: 'histogram',
+    help: 'Time that a request waited for a lock of another program, whether it got it or not.',
   },
   locks_refused_total: { type: 'counter', help: 'Requests refused as somebody else held the lock.' },
   failures_total: { type: 'counter', help: 'Requests that failed.' },
@@ -225,5 +271,3 @@ export function shardFigure(name: string): ShardFigure {
   const help = `${name.replaceAll('_', ' ')}, of the store.`;
   return { type: name.endsWith('_total') ? 'counter' : 'gauge', help };
 }
-
-export { LATENCY_BUCKETS };

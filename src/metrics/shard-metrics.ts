@@ -1,20 +1,25 @@
 /** Brings the figures of the store shards into the registry, at each scrape. */
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import { LATENCY_BUCKETS, PREFIX, SHARD_FIGURES, shardFigure } from './registry.ts';
+import { Counter, Gauge, type Registry } from 'prom-client';
+import { LATENCY_BOUNDS } from './bounds.ts';
+import { PREFIX, SHARD_FIGURES, shardFigure } from './registry.ts';
+import { TotalsMetric } from './totals-metric.ts';
 
 /** What a shard says of itself; see ShardStats of the pipeline. */
 export interface ShardSample {
   values: Record<string, number>;
-  observations: Record<string, number[]>;
+  /** Numbers of HistogramTotals with LATENCY_BOUNDS. */
+  histograms: Record<string, Float64Array>;
 }
 
 export class ShardMetrics {
   readonly #registry: Registry;
   readonly #counters = new Map<string, Counter>();
   readonly #gauges = new Map<string, Gauge>();
-  readonly #histograms = new Map<string, Histogram>();
-  /** Counters as each shard last gave them. */
+  readonly #histograms = new Map<string, TotalsMetric>();
+  /** Counters and histograms as each shard last gave them. */
   readonly #before = new Map<string, number>();
+  readonly #histogramsBefore = new Map<string, Float64Array>();
+  readonly #gaugesOf = new Map<string, (number | undefined)[]>();
 
   constructor(registry: Registry) {
     this.#registry = registry;
@@ -25,21 +30,23 @@ export class ShardMetrics {
     }
   }
 
-  /** @param samples by shard; undefined for one that did not answer */
-  update(samples: readonly (ShardSample | undefined)[]): void {
-    const gauges = new Map<string, number>();
-    samples.forEach((sample, shard) => {
-      if (sample === undefined) return;
-      for (const [name, value] of Object.entries(sample.values)) {
-        if (shardFigure(name).type === 'gauge') gauges.set(name, (gauges.get(name) ?? 0) + value);
-        else this.#count(shard, name, value);
-      }
-      for (const [name, seconds] of Object.entries(sample.observations)) {
-        const histogram = this.#histogram(name);
-        for (const value of seconds) histogram.observe(value);
-      }
-    });
-    for (const [name, value] of gauges) this.#gauge(name).set(value);
+  /** What one shard says. Gauges of all shards are added up, but for ages, of which the highest counts. */
+  update(shard: number, sample: ShardSample): void {
+    for (const [name, value] of Object.entries(sample.values)) {
+      if (shardFigure(name).type === 'gauge') this.#setGauge(shard, name, value);
+      else this.#count(shard, name, value);
+    }
+    for (const [name, numbers] of Object.entries(sample.histograms)) this.#add(shard, name, numbers);
+  }
+
+  #setGauge(shard: number, name: string, value: number): void {
+    const values = this.#gaugesOf.get(name) ?? [];
+    values[shard] = value;
+    this.#gaugesOf.set(name, values);
+    const known = values.filter((one) => one !== undefined);
+    this.#gauge(name).set(
+      name.endsWith('_seconds') ? Math.max(...known) : known.reduce((sum, one) => sum + one, 0),
+    );
   }
 
   #count(shard: number, name: string, value: number): void {
@@ -50,6 +57,15 @@ export class ShardMetrics {
     this.#before.set(key, value);
   }
 
+  #add(shard: number, name: string, numbers: Float64Array): void {
+    const key = `${shard} ${name}`;
+    const before = this.#histogramsBefore.get(key);
+    const isReplaced = before === undefined || numbers.some((number, i) => number < before[i]!);
+    const added = isReplaced ? numbers : numbers.map((number, i) => number - before[i]!);
+    this.#histogram(name).add({}, added);
+    this.#histogramsBefore.set(key, numbers);
+  }
+
   #counter(name: string): Counter {
     return this.#make(this.#counters, name, (o) => new Counter(o));
   }
@@ -58,8 +74,12 @@ export class ShardMetrics {
     return this.#make(this.#gauges, name, (o) => new Gauge(o));
   }
 
-  #histogram(name: string): Histogram {
-    return this.#make(this.#histograms, name, (o) => new Histogram({ ...o, buckets: LATENCY_BUCKETS }));
+  #histogram(name: string): TotalsMetric {
+    return this.#make(
+      this.#histograms,
+      name,
+      (o) => new TotalsMetric({ ...o, bounds: LATENCY_BOUNDS, labelNames: [] }),
+    );
   }
 
   #make<M>(

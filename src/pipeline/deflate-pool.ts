@@ -7,12 +7,15 @@ import { workerFile } from './worker-file.ts';
 
 export interface DeflatePoolOptions {
   memory: SharedArrayBuffer;
+  /** For figures of the threads (thread-figures.ts of metrics). */
+  threadMemory?: SharedArrayBuffer;
   threads: number;
   engine: 'auto' | 'isal' | 'zlib';
   effort?: DeflateEffort;
   /** A thread died; its tasks have failed and another one takes its place. */
   onThreadError(error: unknown): void;
-  onDone(task: DeflateTask, result: DeflateResult): void;
+  /** @param seconds from run() on, waiting for a thread included */
+  onDone(task: DeflateTask, result: DeflateResult, seconds: number): void;
 }
 
 export class DeflatePool {
@@ -31,7 +34,12 @@ export class DeflatePool {
       concurrentTasksPerWorker: 1,
       atomics: 'disabled',
       recordTiming: false,
-      workerData: { memory: o.memory, engine: o.engine, effort: o.effort ?? 'ingest' },
+      workerData: {
+        memory: o.memory,
+        threadMemory: o.threadMemory,
+        engine: o.engine,
+        effort: o.effort ?? 'ingest',
+      },
     });
     this.#pool.on('error', o.onThreadError);
   }
@@ -48,8 +56,9 @@ export class DeflatePool {
 
   /** @throws what the thread threw, or that it died */
   async run(task: DeflateTask): Promise<DeflateResult> {
+    const startedMs = performance.now();
     const result = await this.#pool.run(task);
-    this.#o.onDone(task, result);
+    this.#o.onDone(task, result, (performance.now() - startedMs) / 1000);
     return result;
   }
 

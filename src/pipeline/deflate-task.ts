@@ -21,6 +21,8 @@ export interface DeflateResult {
   digests: string[];
   /** CPU time that compressing and hashing took in this thread. */
   cpuMs: number;
+  /** Time that it took in this thread. */
+  tookMs: number;
 }
 
 /** Compresses a slab's text into its second half and hashes the messages in it. */
@@ -30,9 +32,11 @@ export function runDeflateTask(
   engine: DeflateEngine,
 ): DeflateResult {
   const before = process.threadCpuUsage();
+  const startedMs = performance.now();
   const text = slabText(memory, task.slab, task.length);
   const deflatedLength = engine.deflateSegment(text, slabDeflated(memory, task.slab));
   const digests = task.messages.map(({ start, end }) => hash('sha1', text.subarray(start, end)));
   const used = process.threadCpuUsage(before);
-  return { deflatedLength, crc32: crc32(text), digests, cpuMs: (used.user + used.system) / 1000 };
+  const cpuMs = (used.user + used.system) / 1000;
+  return { deflatedLength, crc32: crc32(text), digests, cpuMs, tookMs: performance.now() - startedMs };
 }

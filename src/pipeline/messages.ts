@@ -6,6 +6,8 @@
  * as the client sent it with literals written `{n}`, and CRLF. The shard adds the time, which never goes back.
  */
 
+import type { PackedChanges } from './backup-changes.ts';
+
 /** The userid under which all shared mailboxes are kept. */
 export const SHARED_USERID = '%SHARED';
 
@@ -249,33 +251,8 @@ export interface RestedBackup {
 export interface ShardStats {
   /** Counters since the shard began, gauges as of now; keys are metric names without the prefix. */
   values: Record<string, number>;
-  /** Observations since the last stats request, in seconds, by histogram name. */
-  observations: Record<string, number[]>;
-  /** What was added to backups since the last stats request, by path of the data file. */
-  changes: Map<string, BackupChange>;
-}
-
-/** Chunks that were added to a data file. */
-export interface BackupChange {
-  /** Where the first of them begins; NOT_JOINED if something else was added between them. */
-  fromBytes: number;
-  /** Where the last one ends. */
-  toBytes: number;
-  /** Their length uncompressed. */
-  contentBytes: number;
-  /** Of the last line, in seconds since 1970. */
-  lastTime: number;
-}
-
-/** No length of a file. */
-const NOT_JOINED = -2;
-
-export function joinChanges(before: BackupChange | undefined, after: BackupChange): BackupChange {
-  if (before === undefined) return after;
-  return {
-    fromBytes: before.toBytes === after.fromBytes ? before.fromBytes : NOT_JOINED,
-    toBytes: after.toBytes,
-    contentBytes: before.contentBytes + after.contentBytes,
-    lastTime: Math.max(before.lastTime, after.lastTime),
-  };
+  /** By histogram name: numbers of HistogramTotals with LATENCY_BOUNDS, in seconds, since the shard began. */
+  histograms: Record<string, Float64Array>;
+  /** What was added to backups since the last stats request. */
+  changes: PackedChanges;
 }

@@ -20,6 +20,8 @@ export interface Shards {
 export interface ShardPoolsOptions {
   config: Config;
   memory: SharedArrayBuffer;
+  /** For figures of the threads (thread-figures.ts of metrics). */
+  threadMemory: SharedArrayBuffer;
   /** The thread ended with its locks and half commands; another one takes its place. */
   onDied(shard: number, error: unknown): void;
   /** A request made the thread throw, which it never should; the thread lives. */
@@ -105,10 +107,9 @@ export class ShardPools implements Shards {
     return this.#shards[shard]!.ask(request);
   }
 
-  /** Figures by shard; undefined for one that is gone. */
-  async stats(): Promise<(ShardStats | undefined)[]> {
-    const replies = await Promise.all(this.#shards.map((shard) => shard.ask({ op: 'stats' })));
-    return replies.map((reply) => reply.stats);
+  /** Figures of one; undefined if it is gone. */
+  async stats(shard: number): Promise<ShardStats | undefined> {
+    return (await this.#shards[shard]!.ask({ op: 'stats' })).stats;
   }
 
   /** Closes every backup and ends the threads. */
@@ -169,6 +170,7 @@ class ShardThread {
   }
 
   #start(): void {
+    const { config, memory, threadMemory } = this.#o;
     const pool = new Piscina<ServeTask, void>({
       filename: workerFile('store'),
       minThreads: 1,
@@ -178,7 +180,7 @@ class ShardThread {
       resourceLimits: { maxYoungGenerationSizeMb: 4 },
       atomics: 'disabled',
       recordTiming: false,
-      workerData: { config: this.#o.config, shard: this.shard, memory: this.#o.memory },
+      workerData: { config, shard: this.shard, memory, threadMemory },
     });
     const { port1: port, port2 } = new MessageChannel();
     port.on('message', (result: ShardReturn) => this.#returned(result));

@@ -18,6 +18,8 @@ const LONGEST_SLEEP_MS = 200;
 export interface ReadGovernor {
   /** From now on; 0: no limit. */
   limit(bytesPerSecond: number): void;
+  /** Bytes that were read since it was last asked. */
+  takeRead(): number;
 }
 
 /** @param onRead called at each read, and again and again while it is held up */
@@ -25,10 +27,12 @@ export function governReads(onRead: () => void): ReadGovernor {
   const sleeper = new Int32Array(new SharedArrayBuffer(4));
   let rate = 0;
   let tokens = 0;
+  let readBytes = 0;
   let refilledMs = performance.now();
 
   function take(bytes: number): void {
     onRead();
+    readBytes += bytes;
     if (rate === 0 || bytes <= 0) return;
     const nowMs = performance.now();
     tokens = Math.min(rate * BURST_SECONDS, tokens + ((nowMs - refilledMs) / 1000) * rate);
@@ -68,6 +72,11 @@ export function governReads(onRead: () => void): ReadGovernor {
   syncBuiltinESMExports();
 
   return {
+    takeRead() {
+      const taken = readBytes;
+      readBytes = 0;
+      return taken;
+    },
     limit(bytesPerSecond) {
       rate = bytesPerSecond;
       tokens = rate * BURST_SECONDS;

@@ -1,104 +1,85 @@
-/** Gauges that are brought up to date when somebody looks. */
-import {
-  constants,
-  type ELDHistogram,
-  monitorEventLoopDelay,
-  PerformanceObserver,
-  performance,
-} from 'node:perf_hooks';
+/** Figures that are brought up to date when somebody looks. */
+import { threadId, type Worker } from 'node:worker_threads';
 import { type FilesystemSample, setFilesystems } from '../metrics/health-metrics.ts';
 import type { Metrics } from '../metrics/registry.ts';
 import { ShardMetrics } from '../metrics/shard-metrics.ts';
+import { threadFigures, watchThread } from '../metrics/thread-figures.ts';
+import type { PackedChanges } from '../pipeline/backup-changes.ts';
 import type { DeflatePool } from '../pipeline/deflate-pool.ts';
-import type { BackupChange } from '../pipeline/messages.ts';
 import type { ShardPools } from '../pipeline/shard-pools.ts';
 import type { SlabPool } from '../pipeline/slab-pool.ts';
+import { DEFLATED_BYTES, SLAB_BYTES } from '../pipeline/slabs.ts';
+import type { GuidBudget } from './guid-map.ts';
 import { SESSION_STATES, type Session } from './session.ts';
 
-type Changes = Iterable<readonly [path: string, change: BackupChange]>;
-
-const GC_KINDS: Record<number, string> = {
-  [constants.NODE_PERFORMANCE_GC_MINOR]: 'minor',
-  [constants.NODE_PERFORMANCE_GC_MAJOR]: 'major',
-  [constants.NODE_PERFORMANCE_GC_INCREMENTAL]: 'incremental',
-  [constants.NODE_PERFORMANCE_GC_WEAKCB]: 'weak_callbacks',
-};
 /** A filesystem over a network that hangs must not hold up a scrape. */
 const STATFS_TIMEOUT_MS = 1000;
+/** Nor must threads that are deep in work: what they say is taken when it comes, and shown by the next one. */
+const THREAD_TIMEOUT_MS = 2000;
 
-/** Shards that are deep in work must not hold up a scrape. */
-const SHARD_TIMEOUT_MS = 2000;
+export interface MeasuredServer {
+  readonly sessions: ReadonlyMap<number, Session>;
+  readonly shards: ShardPools;
+  readonly deflate: DeflatePool;
+  readonly slabs: SlabPool;
+  readonly guidBudget: GuidBudget;
+  /** Of the thread that keeps the health of the backups. */
+  readonly healthThreads: readonly Worker[];
+}
+
+export interface ProcessMetricsOptions {
+  metrics: Metrics;
+  server: MeasuredServer;
+  /** Where all threads keep their figures. */
+  threadMemory: SharedArrayBuffer;
+  /** Takes what the store threads tell that they have added to backups. */
+  onChanges(changes: PackedChanges): void;
+}
+
+/** What a thread has used so far, in seconds. */
+interface Used {
+  active: number;
+  cpu: number;
+}
 
 export class ProcessMetrics {
-  readonly #metrics: Metrics;
+  readonly #o: ProcessMetricsOptions;
   readonly #shardMetrics: ShardMetrics;
-  readonly #eventLoop: ELDHistogram = monitorEventLoopDelay({ resolution: 20 });
+  readonly #stopWatching: () => void;
   #cpu = { user: 0, system: 0 };
+  readonly #used = new Map<string, Used>();
+  /** Threads that have not answered yet. */
+  readonly #asked = new Map<string, Promise<void>>();
 
-  readonly #onChanges: (changes: Changes) => void;
-  readonly #gcObserver: PerformanceObserver;
-  /** Seconds that a thread was at work, as last read. */
-  readonly #active = new Map<string, number>();
-
-  /** @param onChanges takes what the store threads tell that they have added to backups */
-  constructor(metrics: Metrics, onChanges: (changes: Changes) => void = () => {}) {
-    this.#metrics = metrics;
-    this.#onChanges = onChanges;
-    this.#gcObserver = new PerformanceObserver((list) => {
-      for (const entry of list.getEntries()) {
-        const { duration, detail } = entry as typeof entry & { detail?: { kind?: number } };
-        const kind = GC_KINDS[detail?.kind ?? 0] ?? 'other';
-        metrics.gcSeconds.observe({ kind }, duration / 1000);
-      }
-    });
-    this.#gcObserver.observe({ entryTypes: ['gc'] });
-    this.#shardMetrics = new ShardMetrics(metrics.registry);
-    this.#eventLoop.enable();
-    metrics.startTime.set(Date.now() / 1000 - process.uptime());
+  constructor(o: ProcessMetricsOptions) {
+    this.#o = o;
+    this.#stopWatching = watchThread(o.threadMemory);
+    this.#shardMetrics = new ShardMetrics(o.metrics.registry);
+    o.metrics.startTime.set(Date.now() / 1000 - process.uptime());
   }
 
   stop(): void {
-    this.#eventLoop.disable();
-    this.#gcObserver.disconnect();
+    this.#stopWatching();
   }
 
-  async collect(
-    pools: { shards: ShardPools; deflate: DeflatePool; slabs: SlabPool },
-    sessions: Iterable<Session>,
-    filesystems: Promise<FilesystemSample[]>,
-  ): Promise<void> {
-    const m = this.#metrics;
+  async collect(filesystems: Promise<FilesystemSample[]>): Promise<void> {
+    const { metrics: m, server } = this.#o;
     const states = new Map<string, number>(SESSION_STATES.map((state) => [state, 0]));
-    for (const { state } of sessions) states.set(state, states.get(state)! + 1);
+    for (const { state } of server.sessions.values()) states.set(state, states.get(state)! + 1);
     for (const [state, count] of states) m.sessions.set({ state }, count);
 
-    m.slabs.set(pools.slabs.count);
-    m.slabsFree.set(pools.slabs.freeCount);
-    m.slabWaiters.set(pools.slabs.waitingCount);
-    m.queueDepth.set({ pool: 'deflate' }, pools.deflate.queueSize);
-    pools.shards.queueSizes.forEach((size, shard) => {
+    const { slabs, deflate, shards, guidBudget } = server;
+    m.slabs.set(slabs.count);
+    m.slabsFree.set(slabs.freeCount);
+    m.slabWaiters.set(slabs.waitingCount);
+    m.clientMemory.set({ kind: 'slabs' }, (slabs.count - slabs.freeCount) * (SLAB_BYTES + DEFLATED_BYTES));
+    m.clientMemory.set({ kind: 'small_commands' }, slabs.smallBytes);
+    m.clientMemory.set({ kind: 'guid_maps' }, guidBudget.usedBytes);
+    m.queueDepth.set({ pool: 'deflate' }, deflate.queueSize);
+    shards.queueSizes.forEach((size, shard) => {
       m.queueDepth.set({ pool: `store${shard}` }, size);
     });
-
-    for (const quantile of [0.5, 0.99, 1]) {
-      const nanoseconds = this.#eventLoop.percentile(quantile * 100);
-      m.eventLoopDelay.set({ quantile: String(quantile) }, nanoseconds / 1e9);
-    }
-    this.#eventLoop.reset();
-    this.#countActive('main', performance.eventLoopUtilization().active);
-    pools.shards.threads.forEach((thread, shard) => {
-      if (thread !== undefined)
-        this.#countActive(`store${shard}`, thread.performance.eventLoopUtilization().active);
-    });
-    pools.deflate.threads.forEach((thread, i) => {
-      this.#countActive(`deflate${i}`, thread.performance.eventLoopUtilization().active);
-    });
-    const { rss, heapUsed, heapTotal, external, arrayBuffers } = process.memoryUsage();
-    m.heapBytes.set({ area: 'used' }, heapUsed);
-    m.heapBytes.set({ area: 'total' }, heapTotal);
-    m.heapBytes.set({ area: 'external' }, external);
-    m.heapBytes.set({ area: 'array_buffers' }, arrayBuffers);
-    m.residentMemory.set(rss);
+    m.residentMemory.set(process.memoryUsage.rss());
     const cpu = process.cpuUsage();
     m.cpuSeconds.inc({ mode: 'user' }, (cpu.user - this.#cpu.user) / 1e6);
     m.cpuSeconds.inc({ mode: 'system' }, (cpu.system - this.#cpu.system) / 1e6);
@@ -106,34 +87,88 @@ export class ProcessMetrics {
 
     const [samples] = await Promise.all([
       Promise.race([filesystems, timeout(STATFS_TIMEOUT_MS)]),
-      this.collectStore(pools.shards),
+      this.collectStore(),
+      this.#collectThreads(),
     ]);
     if (samples !== undefined) setFilesystems(m, samples);
   }
 
   /** Only what the store threads have to tell. */
-  async collectStore(shards: ShardPools): Promise<void> {
-    const samples = await this.#askShards(shards);
-    this.#shardMetrics.update(samples);
-    for (const sample of samples) if (sample !== undefined) this.#onChanges(sample.changes);
+  async collectStore(): Promise<void> {
+    const { shards } = this.#o.server;
+    const asked = Array.from({ length: shards.count }, (_, shard) =>
+      this.#askOnce(`store${shard}`, async () => {
+        const stats = await shards.stats(shard);
+        if (stats === undefined) return;
+        this.#shardMetrics.update(shard, stats);
+        this.#o.onChanges(stats.changes);
+      }),
+    );
+    await Promise.race([Promise.all(asked), timeout(THREAD_TIMEOUT_MS)]);
   }
 
-  #countActive(thread: string, activeMs: number): void {
-    const seconds = activeMs / 1000;
-    const before = this.#active.get(thread) ?? 0;
-    // A thread that was replaced begins at zero again.
-    this.#metrics.threadActive.inc({ thread }, seconds >= before ? seconds - before : seconds);
-    this.#active.set(thread, seconds);
+  /** Asks again only when the last answer has come. */
+  #askOnce(name: string, ask: () => Promise<void>): Promise<void> {
+    let asked = this.#asked.get(name);
+    if (asked === undefined) {
+      asked = ask().finally(() => this.#asked.delete(name));
+      this.#asked.set(name, asked);
+    }
+    return asked;
   }
 
-  async #askShards(shards: ShardPools): ReturnType<ShardPools['stats']> {
-    let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<[]>((resolve) => {
-      timer = setTimeout(() => resolve([]), SHARD_TIMEOUT_MS);
+  async #collectThreads(): Promise<void> {
+    const { shards, deflate, healthThreads } = this.#o.server;
+    const main = performance.eventLoopUtilization().active;
+    this.#setThread('main', threadId, main, process.threadCpuUsage());
+    const { heapUsed, heapTotal, external, arrayBuffers } = process.memoryUsage();
+    this.#setHeap('main', { used: heapUsed, total: heapTotal, external, array_buffers: arrayBuffers });
+    const workers = new Map<string, Worker>();
+    shards.threads.forEach((worker, i) => {
+      if (worker !== undefined) workers.set(`store${i}`, worker);
     });
-    const stats = await Promise.race([shards.stats(), timeout]);
-    clearTimeout(timer);
-    return stats;
+    deflate.threads.forEach((worker, i) => {
+      workers.set(`deflate${i}`, worker);
+    });
+    healthThreads.forEach((worker) => {
+      workers.set('health', worker);
+    });
+    const asked = [...workers].map(([name, worker]) =>
+      this.#askOnce(`thread ${name}`, () => this.#askThread(name, worker)),
+    );
+    await Promise.race([Promise.all(asked), timeout(THREAD_TIMEOUT_MS)]);
+  }
+
+  /** Of a thread that is about to end nothing is learned, and nothing is lost. */
+  async #askThread(thread: string, worker: Worker): Promise<void> {
+    try {
+      const [cpu, heap] = await Promise.all([worker.cpuUsage(), worker.getHeapStatistics()]);
+      const { active } = worker.performance.eventLoopUtilization();
+      this.#setThread(thread, worker.threadId, active, cpu);
+      const { used_heap_size: used, total_heap_size: total, external_memory: external } = heap;
+      this.#setHeap(thread, { used, total, external });
+    } catch {
+      // ERR_WORKER_NOT_RUNNING
+    }
+  }
+
+  #setThread(thread: string, id: number, activeMs: number, cpu: NodeJS.CpuUsage): void {
+    const { metrics: m, threadMemory } = this.#o;
+    const used = { active: activeMs / 1000, cpu: (cpu.user + cpu.system) / 1e6 };
+    const before = this.#used.get(thread);
+    // A thread that was replaced begins at zero again.
+    const since = before === undefined || used.cpu < before.cpu ? { active: 0, cpu: 0 } : before;
+    m.threadActive.inc({ thread }, Math.max(0, used.active - since.active));
+    m.threadCpu.inc({ thread }, used.cpu - since.cpu);
+    this.#used.set(thread, used);
+    const figures = threadFigures(threadMemory, id);
+    if (figures === undefined) return;
+    m.eventLoopDelay.set({ thread }, figures.delay.numbers);
+    for (const [kind, { numbers }] of Object.entries(figures.gc)) m.gcSeconds.set({ thread, kind }, numbers);
+  }
+
+  #setHeap(thread: string, bytes: Record<string, number>): void {
+    for (const [area, value] of Object.entries(bytes)) this.#o.metrics.heapBytes.set({ thread, area }, value);
   }
 }
 

@@ -2,10 +2,12 @@
 import type net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { SecureContext } from 'node:tls';
+import type { Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
 import type { Config } from '../config/config.ts';
 import { MetricsEndpoint } from '../metrics/endpoint.ts';
 import { createMetrics, type Metrics } from '../metrics/registry.ts';
+import { createThreadMemory } from '../metrics/thread-figures.ts';
 import { DeflatePool } from '../pipeline/deflate-pool.ts';
 import { ShardPools } from '../pipeline/shard-pools.ts';
 import { SlabPool } from '../pipeline/slab-pool.ts';
@@ -43,6 +45,8 @@ const SHUTTING_DOWN = 'csync-backup is shutting down';
 export class CsyncServer implements ServerContext {
   readonly version: string;
   readonly metrics: Metrics = createMetrics();
+  /** Where threads keep figures of themselves. */
+  readonly threadMemory = createThreadMemory();
   readonly log: Logger;
   readonly shards: ShardPools;
   readonly slabs: SlabPool;
@@ -76,11 +80,13 @@ export class CsyncServer implements ServerContext {
     this.guidBudget = new GuidBudget(guidBudgetBytes(o.config.memoryLimitBytes));
     this.deflate = new DeflatePool({
       memory: this.slabs.memory,
+      threadMemory: this.threadMemory,
       threads: o.config.workers,
       engine: o.config.deflateEngine,
       onThreadError: (error) => this.#threadDied('deflate', error),
-      onDone: (task, result) => {
+      onDone: (task, result, seconds) => {
         this.metrics.deflateSeconds.observe(result.cpuMs / 1000);
+        this.metrics.deflateWaitSeconds.observe(Math.max(0, seconds - result.tookMs / 1000));
         this.metrics.deflatedIn.inc(task.length);
         this.metrics.deflatedOut.inc(result.deflatedLength);
       },
@@ -88,15 +94,19 @@ export class CsyncServer implements ServerContext {
     this.shards = new ShardPools({
       config: o.config,
       memory: this.slabs.memory,
+      threadMemory: this.threadMemory,
       onDied: (shard, error) => this.#shardDied(shard, error),
       onThrown: (shard, request, error) =>
         this.log.error({ err: error, shard, op: request.op, code: 'INTERNAL' }, 'a store thread threw'),
     });
     this.metrics.engine.set({ engine: o.engine }, 1);
     this.metrics.build.set({ version: o.version, node: process.version }, 1);
-    this.#processMetrics = new ProcessMetrics(this.metrics, (changes) =>
-      this.#administration.backupsChanged(changes),
-    );
+    this.#processMetrics = new ProcessMetrics({
+      metrics: this.metrics,
+      server: this,
+      threadMemory: this.threadMemory,
+      onChanges: (changes) => this.#administration.backupsChanged(changes),
+    });
     this.#administration = new Administration(this, () => this.#collect());
   }
 
@@ -194,12 +204,15 @@ export class CsyncServer implements ServerContext {
   }
 
   async #collect(): Promise<void> {
-    const filesystems = partitionStatus(this.#config);
-    await this.#processMetrics.collect(this, this.sessions.values(), filesystems);
+    await this.#processMetrics.collect(partitionStatus(this.#config));
+  }
+
+  get healthThreads(): readonly Worker[] {
+    return this.#administration.healthThreads;
   }
 
   async fetchStoreFigures(): Promise<void> {
-    await this.#processMetrics.collectStore(this.shards);
+    await this.#processMetrics.collectStore();
   }
 
   async #startEndpoint(): Promise<AddressInfo | undefined> {

@@ -34,8 +34,20 @@ export class BackupShelf {
     this.#maxReleased = Math.max(1, Math.floor(MAX_RELEASED / env.config.shards));
   }
 
-  get size(): number {
-    return this.#open.size;
+  /** Brings the figures up to date that say what is open now. */
+  count(): void {
+    const lags = [...this.#open.values()].map(({ chunk }) => chunk?.lag).filter((lag) => lag !== undefined);
+    const { figures } = this.#env;
+    figures.set('open_backups', this.#open.size);
+    figures.set('open_chunks', lags.length);
+    figures.set(
+      'index_lag_bytes',
+      lags.reduce((sum, { bytes }) => sum + bytes, 0),
+    );
+    figures.set(
+      'index_lag_seconds',
+      lags.reduce((longest, { seconds }) => Math.max(longest, seconds), 0),
+    );
   }
 
   /**
@@ -47,14 +59,19 @@ export class BackupShelf {
    */
   async lock(userid: string, session: number, create: boolean): Promise<Backup | 'busy' | undefined> {
     let result = await this.#tryLock(userid, session, create);
+    if (result !== 'busy') return result;
+    let startedMs: number | undefined;
     let graceLeftMs = SWAP_GRACE_MS;
     for (let waitedMs = 0; waitedMs < COMPACTION_WAIT_MS; waitedMs += COMPACTION_POLL_MS) {
       if (result !== 'busy' || this.#open.get(userid)?.session !== undefined) break;
       if (!this.#isCompacted(userid)) graceLeftMs -= COMPACTION_POLL_MS;
       if (graceLeftMs < 0) break;
+      startedMs ??= performance.now();
       await sleep(COMPACTION_POLL_MS);
       result = await this.#tryLock(userid, session, create);
     }
+    if (startedMs !== undefined)
+      this.#env.figures.observe('lock_wait_seconds', (performance.now() - startedMs) / 1000);
     return result;
   }
 
@@ -76,6 +93,7 @@ export class BackupShelf {
       if (result === 'busy') return 'busy';
       if (result === 'locked') {
         open.wasUsedAgain = true;
+        this.#env.figures.count('cache_hits_total');
         return open;
       }
       this.#env.figures.count('stale_backups_total');
@@ -95,6 +113,7 @@ export class BackupShelf {
     }
     backup.session = session;
     this.#open.set(userid, backup);
+    this.#env.figures.count('cache_misses_total');
     return backup;
   }
 

@@ -141,8 +141,18 @@ export class Backup {
   /** Finishes the chunk if there is one; the file then ends with a complete member. */
   async endChunk(): Promise<void> {
     if (this.#chunk === undefined) return;
-    const { fileEnd, lastTime, fileSha1 } = await this.#chunk.finish();
+    const { fileEnd, lastTime, fileSha1, contentBytes } = await this.#chunk.finish();
     this.#chunk = undefined;
+    if (fileEnd > this.#fileEnd) {
+      const change = {
+        path: this.file.path,
+        fromBytes: this.#fileEnd,
+        toBytes: fileEnd,
+        contentBytes,
+        lastTime,
+      };
+      this.#env.figures.changed(this.userid, change);
+    }
     this.#fileEnd = fileEnd;
     this.#lastTime = lastTime;
     this.#fileSha1 = fileSha1;

@@ -51,6 +51,8 @@ export interface FileTail {
   lastTime: number;
   /** Of all bytes of the file. */
   fileSha1: ResumableSha1;
+  /** Length of the chunk uncompressed. */
+  contentBytes: number;
 }
 
 /** Where a stored line begins. All offsets are in the chunk's content. */
@@ -70,6 +72,7 @@ export class OpenChunk {
   /** Everything up to here is acknowledged or about to be. */
   #committed: { mark: ChunkMark; time: number };
   #hasCommits = false;
+  readonly #begunMs = performance.now();
   #starts: SegmentStart[] = [];
   #unsynced = false;
   #isStartSynced = false;
@@ -168,6 +171,14 @@ export class OpenChunk {
     this.pending.clear();
     this.#committed = this.mark();
     this.#hasCommits = true;
+    this.#o.figures.count('appends_total');
+  }
+
+  /** What is stored and not yet in a committed index; undefined if nothing is. */
+  get lag(): { bytes: number; seconds: number } | undefined {
+    if (!this.#hasCommits) return undefined;
+    const bytes = this.#committed.mark.contentLength;
+    return { bytes, seconds: (performance.now() - this.#begunMs) / 1000 };
   }
 
   /**
@@ -213,7 +224,8 @@ export class OpenChunk {
       this.#writer.discard();
       index.rollback();
       if (this.#holdsSpill) index.allowSpill(true);
-      return { fileEnd: this.#writer.memberOffset, lastTime: this.#o.lastTime, fileSha1: this.#o.fileSha1 };
+      const { lastTime, fileSha1 } = this.#o;
+      return { fileEnd: this.#writer.memberOffset, lastTime, fileSha1, contentBytes: 0 };
     }
     const lastTime = this.#committed.time;
     const chunk = this.#writer.finish();
@@ -239,14 +251,8 @@ export class OpenChunk {
     figures.count('chunks_total');
     figures.count('written_bytes_total', chunk.fileEndAfterTrailer - this.#writer.memberOffset);
     figures.count('content_bytes_total', chunk.length);
-    figures.changed(this.#o.path, {
-      fromBytes: this.#writer.memberOffset,
-      toBytes: chunk.fileEndAfterTrailer,
-      contentBytes: chunk.length,
-      lastTime,
-    });
     const fileSha1 = ResumableSha1.load(chunk.fileSha1StateAfterTrailer);
-    return { fileEnd: chunk.fileEndAfterTrailer, lastTime, fileSha1 };
+    return { fileEnd: chunk.fileEndAfterTrailer, lastTime, fileSha1, contentBytes: chunk.length };
   }
 
   /**

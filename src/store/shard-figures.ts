@@ -1,12 +1,12 @@
 /** Counters and observations of one shard, fetched by the main thread for /metrics. */
-import { type BackupChange, joinChanges, type ShardStats } from '../pipeline/messages.ts';
-
-/** More observations than this between two scrapes are counted but not kept. */
-const MAX_OBSERVATIONS = 20_000;
+import { LATENCY_BOUNDS } from '../metrics/bounds.ts';
+import { HistogramTotals } from '../metrics/histogram-totals.ts';
+import { type BackupChange, joinChanges, packChanges } from '../pipeline/backup-changes.ts';
+import type { ShardStats } from '../pipeline/messages.ts';
 
 export class ShardFigures {
   readonly #values: Record<string, number> = {};
-  #observations: Record<string, number[]> = {};
+  readonly #histograms: Record<string, HistogramTotals> = {};
   #changes = new Map<string, BackupChange>();
 
   /** Adds to a counter. */
@@ -21,21 +21,21 @@ export class ShardFigures {
 
   /** Seconds that something took. */
   observe(name: string, seconds: number): void {
-    const list = (this.#observations[name] ??= []);
-    if (list.length < MAX_OBSERVATIONS) list.push(seconds);
+    (this.#histograms[name] ??= new HistogramTotals(LATENCY_BOUNDS)).observe(seconds);
   }
 
-  /** Chunks were added to this data file. */
-  changed(path: string, change: BackupChange): void {
-    this.#changes.set(path, joinChanges(this.#changes.get(path), change));
+  /** Chunks were added to the backup with this key of backups.db. */
+  changed(userid: string, change: BackupChange): void {
+    this.#changes.set(userid, joinChanges(this.#changes.get(userid), change));
   }
 
-  /** Values so far; observations and changes since the last call. */
+  /** Values so far; changes since the last call. */
   take(): ShardStats {
-    const observations = this.#observations;
     const changes = this.#changes;
-    this.#observations = {};
     this.#changes = new Map();
-    return { values: { ...this.#values }, observations, changes };
+    const histograms = Object.fromEntries(
+      Object.entries(this.#histograms).map(([name, { numbers }]) => [name, numbers]),
+    );
+    return { values: this.#values, histograms, changes: packChanges(changes) };
   }
 }

@@ -74,7 +74,7 @@ export class Shard {
     try {
       switch (request.op) {
         case 'stats':
-          this.#env.figures.set('open_backups', this.#shelf.size);
+          this.#shelf.count();
           return { ...OK, stats: this.#env.figures.take() };
         case 'stop':
           return await this.#stop();

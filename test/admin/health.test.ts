@@ -45,7 +45,8 @@ function storedBytes(): number {
 test('the health of the backups and the room of the partitions are in the metrics', async () => {
   await expect.poll(() => metric('backups{state="live"}'), { timeout: 20_000, interval: 100 }).toBe(2);
   expect(await metric('backups{state="unsurveyed"}')).toBe(0);
-  expect(await metric('backups_updated_within{le="600"}')).toBe(2);
+  expect(await metric('backup_age_seconds_bucket{le="600"}')).toBe(2);
+  expect(await metric('backup_age_seconds_count')).toBe(2);
   expect(await metric('stale_backups{older_than="1d"}')).toBe(0);
   expect(await metric('partition_backups{partition="default"}')).toBe(2);
   expect(await metric('partition_stored_bytes{partition="default"}')).toBe(storedBytes());
@@ -57,10 +58,18 @@ test('the health of the backups and the room of the partitions are in the metric
 
 test('threads, their waiting times and the heap are in the metrics', async () => {
   await push('anne');
-  for (const thread of ['main', 'store0', 'deflate0'])
-    expect(await metric(`thread_active_seconds_total{thread="${thread}"}`), thread).toBeGreaterThan(0);
+  for (const thread of ['main', 'store0', 'deflate0', 'health']) {
+    const of = `{thread="${thread}"`;
+    expect(await metric(`thread_active_seconds_total${of}}`), thread).toBeGreaterThan(0);
+    expect(await metric(`thread_cpu_seconds_total${of}}`), thread).toBeGreaterThan(0);
+    expect(await metric(`heap_bytes${of},area="used"}`), thread).toBeGreaterThan(1e6);
+    expect(await metric(`event_loop_delay_seconds_count${of}}`), thread).toBeGreaterThan(0);
+    expect(await metric(`gc_seconds_count${of},kind="major"}`), thread).toBeGreaterThanOrEqual(0);
+  }
   expect(await metric('store_request_wait_seconds_count')).toBeGreaterThan(0);
-  expect(await metric('heap_bytes{area="used"}')).toBeGreaterThan(1e6);
+  // Idle threads keep nothing waiting: nearly all that comes due is begun within 20 ms.
+  const within = await metric('event_loop_delay_seconds_bucket{le="0.02",thread="store0"}');
+  expect(within! / (await metric('event_loop_delay_seconds_count{thread="store0"}'))!).toBeGreaterThan(0.5);
 });
 
 test('/worst names backups, with what was stored and asked since', async () => {

@@ -6,9 +6,16 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Config } from '../../src/config/config.ts';
 import { BackupHealth } from '../../src/maintenance/health.ts';
-import { AGE_BUCKETS, type HealthFigures, HealthSummary } from '../../src/maintenance/health-summary.ts';
+import { type HealthFigures, sumUpHealth } from '../../src/maintenance/health-summary.ts';
 import { MaintenanceState } from '../../src/maintenance/maintenance-state.ts';
-import { type BackupChange, joinChanges } from '../../src/pipeline/messages.ts';
+import { AGE_BOUNDS } from '../../src/metrics/bounds.ts';
+import { createThreadMemory } from '../../src/metrics/thread-figures.ts';
+import {
+  type BackupChange,
+  joinChanges,
+  packChanges,
+  unpackChanges,
+} from '../../src/pipeline/backup-changes.ts';
 
 const DAY = 86_400_000;
 let folder: string;
@@ -30,9 +37,13 @@ function sweep(entries: [string, string][], nowMs = Date.now()): void {
   state.endSweep();
 }
 
-function change(fromBytes: number, toBytes: number, contentBytes: number, lastTime: number): BackupChange {
-  return { fromBytes, toBytes, contentBytes, lastTime };
-}
+const change = (file: string, from: number, to: number, content: number, lastTime: number): BackupChange => ({
+  path: file,
+  fromBytes: from,
+  toBytes: to,
+  contentBytes: content,
+  lastTime,
+});
 
 const stat = (sizeBytes: number, contentBytes: number, lastEnd: number) => ({
   sizeBytes,
@@ -44,36 +55,86 @@ const stat = (sizeBytes: number, contentBytes: number, lastEnd: number) => ({
   lastStart: lastEnd,
 });
 
-const row = (userid: string) => state.health.rows('', 100).find(([id]) => id === userid)!;
+const survey = (userid: string, figures: ReturnType<typeof stat>) =>
+  state.health.surveyed([{ userid, path: `/p/${userid}`, stat: figures }]);
+
+const contact = (userid: string, ms: number) =>
+  state.health.contacted({ userids: [userid], times: Float64Array.of(ms) });
+
+/** What is known of a backup. */
+const known = (userid: string) => state.health.worst(1000).largest.find((one) => one.userid === userid)!;
+
+test('what store threads say comes out as it went in', () => {
+  const all: [string, BackupChange][] = [
+    ['anne', change('/p/anne', 0, 2 ** 40, 3, 4)],
+    ['bob\u00e9', change('/p/b', -2, 6, 7, 8)],
+  ];
+  expect([...unpackChanges(packChanges(new Map(all)))]).toEqual(all);
+});
 
 test('chunks that go on where the file was known to end add up, others are left to a survey', () => {
   sweep([
     ['anne', '/p/anne'],
     ['bob', '/p/bob'],
   ]);
-  state.health.surveyed([
-    { path: '/p/anne', stat: stat(100, 300, 50) },
-    { path: '/p/bob', stat: stat(100, 300, 50) },
-  ]);
+  survey('anne', stat(100, 300, 50));
+  survey('bob', stat(100, 300, 50));
   expect(state.health.unsurveyed(9)).toEqual([]);
-  const first = change(100, 150, 90, 60);
-  state.health.changed([
-    ['/p/anne', joinChanges(joinChanges(undefined, first), change(150, 170, 10, 70))],
-    ['/p/bob', joinChanges(joinChanges(undefined, first), change(160, 170, 10, 70))],
+  const changes = new Map([
+    ['anne', joinChanges(change('/p/anne', 100, 150, 90, 60), change('/p/anne', 150, 170, 10, 70))],
+    ['bob', joinChanges(change('/p/bob', 100, 150, 90, 60), change('/p/bob', 160, 170, 10, 70))],
   ]);
-  expect(row('anne').slice(3, 6)).toEqual([170, 400, 70_000]);
-  expect(row('bob').slice(5, 6)).toEqual([70_000]);
+  state.health.changed(packChanges(changes), 0);
+  expect(known('anne')).toMatchObject({ sizeBytes: 170, contentBytes: 400, updatedMs: 70_000 });
+  expect(known('bob')).toMatchObject({ updatedMs: 70_000 });
   expect(state.health.unsurveyed(9)).toEqual([{ userid: 'bob', path: '/p/bob', sizeBytes: -1 }]);
+});
+
+test('more than is written at a time is written', () => {
+  const users = Array.from({ length: 300 }, (_, i) => `user${i}`);
+  sweep(users.map((user) => [user, `/p/${user}`]));
+  state.health.contacted({ userids: users, times: Float64Array.from(users, (_, i) => 1000 + i) });
+  const changes = users.map((user, i): [string, BackupChange] => [
+    user,
+    change(`/p/${user}`, 0, 9, 9, 2000 + i),
+  ]);
+  state.health.changed(packChanges(new Map(changes)), 0);
+  for (const i of [0, 127, 128, 299])
+    expect(known(`user${i}`), String(i)).toMatchObject({
+      contactedMs: 1000 + i,
+      updatedMs: (2000 + i) * 1000,
+    });
+});
+
+test('somebody new counts at once, and while backups.db is being looked through', () => {
+  const insert = (user: string, from: number) =>
+    state.health.changed(packChanges(new Map([[user, change(`/p/${user}`, from, 9, 30, 70)]])), 5000);
+  insert('anne', 0);
+  expect(known('anne')).toMatchObject({ sizeBytes: 9, contentBytes: 30, updatedMs: 70_000, verifiedMs: 0 });
+  state.beginSweep();
+  insert('bob', 4); // what is before is not known
+  state.see([['anne', '/p/anne']], 6000);
+  state.endSweep();
+  expect(state.health.after('', 9)).toMatchObject([
+    { userid: 'anne', sizeBytes: 9 },
+    { userid: 'bob', sizeBytes: -1 },
+  ]);
+  insert('carol', 0); // and is renamed before the next comparison
+  sweep([['bob', '/p/bob']]);
+  expect(state.health.after('', 9)).toMatchObject([{ userid: 'bob' }]);
 });
 
 test('one that cannot be read keeps what was known of it; one in another file is looked at again', () => {
   sweep([['anne', '/p/anne']]);
-  state.health.surveyed([{ path: '/p/anne', stat: stat(100, 300, 50) }]);
-  const problem = { code: 'INDEX_CORRUPT', text: 'x' };
-  state.health.surveyed([{ path: '/p/anne', stat: { ...stat(120, 0, 0), problem } }]);
-  expect(row('anne').slice(3, 6)).toEqual([120, 300, 50_000]);
+  survey('anne', stat(100, 300, 50));
+  survey('anne', { ...stat(120, 0, 0), problem: { code: 'INDEX_CORRUPT', text: 'x' } } as never);
+  expect(known('anne')).toMatchObject({ sizeBytes: 120, contentBytes: 300, updatedMs: 50_000 });
   sweep([['anne', '/q/anne']]);
-  expect(row('anne').slice(3, 6)).toEqual([-1, 300, 50_000]);
+  expect(known('anne')).toMatchObject({ sizeBytes: 0, contentBytes: 300, updatedMs: 50_000 });
+  expect(state.health.unsurveyed(9)).toEqual([{ userid: 'anne', path: '/q/anne', sizeBytes: -1 }]);
+  // A look that was taken before the move says nothing of the new place.
+  survey('anne', stat(7, 8, 9));
+  expect(state.health.unsurveyed(9)).toHaveLength(1);
 });
 
 test('a file of state from before is taken over, with what stands in it', () => {
@@ -96,41 +157,52 @@ test('a file of state from before is taken over, with what stands in it', () => 
 
 test('ages, staleness and partitions are counted as of now', () => {
   const nowMs = 1000 * DAY;
-  const summary = new HealthSummary(
-    [
-      { name: 'default', path: '/p' },
-      { name: 'big', path: '/p2/' },
-    ],
-    nowMs,
-  );
-  const add = (userid: string, file: string, size: number, updatedDays: number, contactedDays?: number) =>
-    summary.add([
-      userid,
-      file,
-      0,
-      size,
-      size * 3,
-      nowMs - updatedDays * DAY,
-      contactedDays === undefined ? 0 : nowMs - contactedDays * DAY,
-    ]);
+  const entries: [string, string][] = [];
+  const then: (() => void)[] = [];
+  const add = (userid: string, file: string, size: number, updatedDays: number, contactedDays?: number) => {
+    entries.push([userid, file]);
+    then.push(() => {
+      const lastEnd = (nowMs - updatedDays * DAY) / 1000;
+      state.health.surveyed([{ userid, path: file, stat: stat(size, size * 3, lastEnd) }]);
+      if (contactedDays !== undefined) contact(userid, nowMs - contactedDays * DAY);
+    });
+  };
   add('anne', '/p/anne', 10, 0.01);
   add('bob', '/p2/bob', 20, 10, 0.5); // nothing new for ten days, but the client has asked
   add('carol', '/p2/carol', 30, 10);
   add('%DELETED.dave.5F000000', '/p/dave', 40, 100);
-  summary.add(['eve', '/p/eve', nowMs - 3 * DAY, 0, 0, 0, 0]); // nothing stored since it was first seen
-  summary.add(['new', '/p/new', nowMs, -1, 0, 0, 0]);
-  const { figures } = summary;
-  expect(figures).toMatchObject({ backups: 5, empty: 1, unsurveyed: 1 });
-  expect(Object.fromEntries(AGE_BUCKETS.map((bound, i) => [bound / 86_400, figures.ages[i]]))).toMatchObject({
-    0.25: 1,
-    7: 1,
-    14: 3,
-    365: 3,
-  });
+  add('%SHARED', '/p/shared', 5, 400); // old, but nobody's
+  add('eve', '/p/eve', 0, 1000); // nothing stored since it was first seen
+  entries.push(['new', '/p/new']);
+  sweep(entries, nowMs - 3 * DAY);
+  for (const one of then) one();
+  const figures = sumUpHealth(
+    state.health,
+    [
+      { name: 'default', path: '/p' },
+      { name: 'big', path: '/p2/' },
+      { name: 'none', path: '/p3' },
+    ],
+    nowMs,
+  );
+  expect(figures).toMatchObject({ backups: 6, empty: 1, unsurveyed: 1 });
+  const byBound = Object.fromEntries([...AGE_BOUNDS, 'more'].map((bound, i) => [bound, figures.ages[i]]));
+  const empty = Object.fromEntries(Object.keys(byBound).map((bound) => [bound, 0]));
+  expect(byBound).toEqual({ ...empty, 3600: 1, [14 * 86_400]: 2, more: 1 });
+  expect(figures.ages.at(-1)! / 86_400).toBeCloseTo(420.01, 5);
   expect(figures.stale).toEqual({ '1d': 2, '2d': 2, '7d': 1, '30d': 0 });
   expect(Object.fromEntries(figures.partitions)).toEqual({
-    default: { backups: 4, storedBytes: 50, contentBytes: 150 },
+    default: { backups: 5, storedBytes: 55, contentBytes: 165 },
     big: { backups: 2, storedBytes: 50, contentBytes: 150 },
+    none: { backups: 0, storedBytes: 0, contentBytes: 0 },
+  });
+});
+
+test('there is something to say of no backups, too', () => {
+  expect(sumUpHealth(state.health, [{ name: 'p', path: '/p' }], DAY)).toMatchObject({
+    backups: 0,
+    ages: new Float64Array(AGE_BOUNDS.length + 2),
+    partitions: new Map([['p', { backups: 0, storedBytes: 0, contentBytes: 0 }]]),
   });
 });
 
@@ -141,13 +213,11 @@ test('the worst come first, and deleted ones are not among the stale', () => {
     ['bob', '/p/bob'],
     ['carol', '/p/carol'],
   ]);
-  state.health.surveyed([
-    { path: '/p/anne', stat: stat(10, 30, 100) },
-    { path: '/p/bob', stat: stat(30, 30, 200) },
-    { path: '/p/carol', stat: stat(20, 30, 50) },
-    { path: '/p/dave', stat: stat(15, 30, 1) },
-  ]);
-  state.health.contacted([['carol', 300_000]]);
+  survey('anne', stat(10, 30, 100));
+  survey('bob', stat(30, 30, 200));
+  survey('carol', stat(20, 30, 50));
+  state.health.surveyed([{ userid: '%DELETED.dave.5F000000', path: '/p/dave', stat: stat(15, 30, 1) }]);
+  contact('carol', 300_000);
   const names = Object.entries(state.health.worst(3)).map(([kind, rows]) => [
     kind,
     rows.map(({ userid }) => userid.slice(0, 8)),
@@ -160,18 +230,22 @@ test('the worst come first, and deleted ones are not among the stale', () => {
   });
 });
 
-test('files that others have changed are found, read in a thread, and summed up', async () => {
-  const files = ['anne', 'bob'].map((user): [string, string] => [user, path.join(folder, user)]);
+test('files that others have changed are found, and what clients do is noted, by a thread', async () => {
+  const files = ['anne', 'bob', 'carol'].map((user): [string, string] => [user, path.join(folder, user)]);
   for (const [, file] of files) fs.writeFileSync(file, '');
+  fs.writeFileSync(files[0]![1], Buffer.alloc(20));
   sweep(files);
+  state.health.surveyed([{ userid: 'anne', path: files[0]![1], stat: stat(0, 0, 0) }]);
   let figures: HealthFigures | undefined;
-  const asked: string[] = [];
+  const lastTime = Math.floor(Date.now() / 1000);
+  let toTell = [change(files[0]![1], 0, 10, 30, lastTime), change(files[0]![1], 10, 20, 30, lastTime)];
   const health = new BackupHealth({
-    state: state.health,
+    file: state.file,
+    threadMemory: createThreadMemory(),
     config: () => ({ partitions: [{ name: 'default', path: folder }] }) as Partial<Config> as Config,
     fetchChanges: async () => {
-      asked.push('changes');
-      health.changed([[path.join(folder, 'anne'), change(0, 10, 30, Date.now() / 1000)]]);
+      for (const one of toTell) health.changed(packChanges(new Map([['anne', one]])));
+      toTell = [];
     },
     onFigures: (found) => (figures = found),
     log: pino({ level: 'silent' }),
@@ -179,9 +253,32 @@ test('files that others have changed are found, read in a thread, and summed up'
   });
   health.start();
   health.contacted('bob');
-  await expect.poll(() => figures, { timeout: 20_000 }).toMatchObject({ backups: 2, unsurveyed: 0 });
+  const partitions = new Map([['default', { backups: 3, storedBytes: 20, contentBytes: 60 }]]);
+  await expect
+    .poll(() => figures, { timeout: 20_000 })
+    .toMatchObject({ backups: 3, unsurveyed: 0, partitions });
+  expect(figures).toMatchObject({ empty: 2, stale: { '1d': 0 } });
+  expect(figures!.ages[0]).toBe(1);
+  expect((await health.worst(9))?.stale.map(({ userid }) => userid)).toEqual(['carol', 'anne', 'bob']);
+  health.contacted('carol');
   await health.stop();
-  expect(asked.length).toBeGreaterThan(0);
-  expect(row('bob')[6]).toBeGreaterThan(Date.now() - 60_000);
-  expect(health.worst(1)).toBeUndefined();
+  expect(known('bob').contactedMs).toBeGreaterThan(Date.now() - 60_000);
+  expect(known('carol').contactedMs).toBeGreaterThan(Date.now() - 60_000);
+  expect(await health.worst(1)).toBeUndefined();
+});
+
+test('a thread that cannot read its file is an error in the log, and is tried again', async () => {
+  const errors: unknown[] = [];
+  const health = new BackupHealth({
+    file: path.join(folder, 'missing', 'state'),
+    threadMemory: createThreadMemory(),
+    config: () => ({ partitions: [] }) as Partial<Config> as Config,
+    fetchChanges: async () => {},
+    onFigures: () => {},
+    log: { error: (...args: unknown[]) => errors.push(args) } as never,
+    everyMs: 10,
+  });
+  health.start();
+  await expect.poll(() => errors.length, { timeout: 20_000 }).toBeGreaterThan(1);
+  await health.stop();
 });

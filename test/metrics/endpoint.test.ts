@@ -17,7 +17,7 @@ beforeEach(async () => {
     registry,
     collect: async () => gauge.set(++collects),
     health: () => problem,
-    worst: (limit) => (problem === undefined ? { limit } : undefined),
+    worst: async (limit) => (problem === undefined ? { limit } : undefined),
   });
   const { port } = await endpoint.listen({ host: '127.0.0.1', port: 0 });
   url = `http://127.0.0.1:${port}`;
@@ -86,7 +86,7 @@ test.skipIf(outside === undefined)('they are refused to whoever comes over the n
     registry: new Registry(),
     collect: () => Promise.resolve(),
     health: () => undefined,
-    worst: () => ({ secret: 'anne' }),
+    worst: async () => ({ secret: 'anne' }),
   });
   const { port } = await open.listen({ host: '0.0.0.0', port: 0 });
   const answer = await fetch(`http://${outside}:${port}/worst`);

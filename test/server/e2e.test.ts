@@ -180,11 +180,15 @@ describe('a server', () => {
     expect(await metric(place, 'messages_received_total')).toBeGreaterThanOrEqual(12);
     expect(await metric(place, 'received_bytes_total')).toBeGreaterThan(9_000_000);
     expect(await metric(place, 'syncs_total')).toBeGreaterThan(4);
+    expect(await metric(place, 'store_appends_total')).toBeGreaterThan(6);
+    expect(await metric(place, 'store_cache_hits_total')).toBeGreaterThan(2);
+    expect(await metric(place, 'store_cache_misses_total')).toBeGreaterThanOrEqual(6);
+    expect(await metric(place, 'deflate_wait_seconds_count')).toBeGreaterThan(4);
     expect(await metric(place, 'store_backups_created_total')).toBeGreaterThanOrEqual(6);
     expect(await metric(place, 'slabs_free')).toBe(place.server.slabs.count);
     expect(await metric(place, 'ack_seconds_count')).toBeGreaterThan(20);
     expect(await metric(place, 'deflate_seconds_count')).toBeGreaterThan(4);
-    expect(await metric(place, 'event_loop_delay_seconds')).toBeGreaterThan(0);
+    expect(await metric(place, 'event_loop_delay_seconds_count')).toBeGreaterThan(0);
     expect(await (await fetch(`${place.metrics}/metrics`)).text()).toContain(
       '\ncsync_backup_receive_buffer_shared 1\n',
     );

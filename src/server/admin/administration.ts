@@ -1,7 +1,7 @@
 /** What serves the administrator of a running server: the admin socket, freezes and pauses. */
-
+import type { Worker } from 'node:worker_threads';
+import type { PackedChanges } from '../../pipeline/backup-changes.ts';
 import type { DeflatePool } from '../../pipeline/deflate-pool.ts';
-import type { BackupChange } from '../../pipeline/messages.ts';
 import type { ShardPools } from '../../pipeline/shard-pools.ts';
 import type { SlabPool } from '../../pipeline/slab-pool.ts';
 import { lockPartitions, prepareFreezeLocks } from '../../store/freeze-lock.ts';
@@ -23,6 +23,8 @@ export interface AdministeredServer extends Omit<ServerContext, 'access'> {
   readonly shards: ShardPools;
   readonly deflate: DeflatePool;
   readonly slabs: SlabPool;
+  /** Where threads keep figures of themselves. */
+  readonly threadMemory: SharedArrayBuffer;
   /** Has the store threads tell their figures, and what they have changed. */
   fetchStoreFigures(): Promise<void>;
   /** `HOST:PORT` of each listening socket. */
@@ -93,13 +95,17 @@ export class Administration {
   }
 
   /** What the store threads say that they have added to backups. */
-  backupsChanged(changes: Iterable<readonly [path: string, change: BackupChange]>): void {
+  backupsChanged(changes: PackedChanges): void {
     this.#maintenance?.health.changed(changes);
   }
 
+  get healthThreads(): readonly Worker[] {
+    return this.#maintenance?.health.threads ?? [];
+  }
+
   /** The backups that are worst off, for `/worst`; undefined while the server starts or stops. */
-  worst(limit: number): Record<string, unknown> | undefined {
-    const worst = this.#maintenance?.health.worst(limit);
+  async worst(limit: number): Promise<Record<string, unknown> | undefined> {
+    const worst = await this.#maintenance?.health.worst(limit);
     return worst && worstFacts(worst, Date.now());
   }
 

@@ -1,7 +1,6 @@
 /** The scheduler of maintenance in the server: what it works on, its metrics, and its admin commands. */
 import path from 'node:path';
 import { BackupHealth } from '../../maintenance/health.ts';
-import { AGE_BUCKETS } from '../../maintenance/health-summary.ts';
 import type { Job, JobKind, JobOutcome, JobResult } from '../../maintenance/job.ts';
 import { JobProcess } from '../../maintenance/job-process.ts';
 import { MAINTENANCE_FILE, MaintenanceState } from '../../maintenance/maintenance-state.ts';
@@ -43,7 +42,10 @@ const PULL_RUNS: readonly PeriodicWork[] = [
 const KINDS: readonly JobKind[] = ['verify', 'compact', 'drill', 'pull'];
 const MAX_USERS = 10_000;
 
-type Server = Pick<ServerContext, 'config' | 'metrics' | 'log'> & { fetchStoreFigures(): Promise<void> };
+type Server = Pick<ServerContext, 'config' | 'metrics' | 'log'> & {
+  readonly threadMemory: SharedArrayBuffer;
+  fetchStoreFigures(): Promise<void>;
+};
 
 /** What the server does by itself besides serving. */
 export class Maintenance {
@@ -63,7 +65,7 @@ export class Maintenance {
       startScheduler(server, { state, verifies, runs, isInUse });
     const state = openState(server, MAINTENANCE_FILE);
     this.#scheduler = begin(state, true, MAINTENANCE_RUNS);
-    this.health = startHealth(server, state.health);
+    this.health = startHealth(server, state.file);
     if (server.config.pullServers.length > 0)
       this.#pulls = begin(openState(server, PULL_FILE), false, PULL_RUNS);
   }
@@ -109,12 +111,13 @@ export class Maintenance {
   }
 }
 
-function startHealth(server: Server, state: MaintenanceState['health']): BackupHealth {
+function startHealth(server: Server, file: string): BackupHealth {
   const health = new BackupHealth({
-    state,
+    file,
+    threadMemory: server.threadMemory,
     config: () => server.config,
     fetchChanges: () => server.fetchStoreFigures(),
-    onFigures: (figures) => setHealth(server.metrics, figures, AGE_BUCKETS),
+    onFigures: (figures) => setHealth(server.metrics, figures),
     log: server.log,
   });
   health.start();
@@ -169,6 +172,7 @@ function startScheduler(
       for (const [name, value] of Object.entries(states)) metrics.verifiedBackups.set({ state: name }, value);
     },
     onRunDone: (kind, seconds, result) => {
+      metrics.maintenanceRuns.inc({ task: kind, result });
       metrics.maintenanceRunSeconds.set({ task: kind }, seconds);
       if (kind === 'drill') metrics.drillRuns.inc({ result });
       if (result === 'ok') metrics.maintenanceLastSuccess.set({ task: kind }, Date.now() / 1000);
@@ -195,6 +199,7 @@ function count({ metrics }: Server, { kind: job }: Job, result: JobResult, secon
     metrics.drillMessages.inc(result.compared);
     metrics.drillFailures.inc(result.faults);
   } else metrics.maintenanceFaults.inc(result.faults);
+  metrics.maintenanceRead.inc({ task: job }, result.readBytes);
   if (!DEALT_WITH.has(result.outcome)) return;
   metrics.maintenanceSeconds.observe({ task: job }, seconds);
   metrics.maintenanceBytes.inc({ task: job }, result.sizeBytes);

@@ -1,0 +1,110 @@
+/**
+ * What each thread knows of itself: how long its event loop keeps waiting what becomes due, and its garbage
+ * collections. Threads write it into memory that all share, so that the one that answers a scrape need not ask
+ * those that are busy.
+ */
+import { constants, PerformanceObserver } from 'node:perf_hooks';
+import { threadId } from 'node:worker_threads';
+import { DELAY_BOUNDS, GC_BOUNDS } from './bounds.ts';
+import { HistogramTotals, histogramLength } from './histogram-totals.ts';
+
+const GC_KINDS = {
+  [constants.NODE_PERFORMANCE_GC_MINOR]: 'minor',
+  [constants.NODE_PERFORMANCE_GC_MAJOR]: 'major',
+  [constants.NODE_PERFORMANCE_GC_INCREMENTAL]: 'incremental',
+  [constants.NODE_PERFORMANCE_GC_WEAKCB]: 'weak_callbacks',
+} as Record<number, GcKind>;
+const KINDS = ['minor', 'major', 'incremental', 'weak_callbacks'] as const;
+export type GcKind = (typeof KINDS)[number];
+
+/** Between two looks at the event loop. */
+const LOOK_MS = 100;
+/** A delay longer than this (a machine that slept) is one of this length. */
+const LONGEST_DELAY_MS = 60_000;
+
+/** Threads that have a place, dead ones included: those behind them go without. */
+const PLACES = 256;
+const HEADER_BYTES = 8;
+const PLACE_LENGTH = 1 + histogramLength(DELAY_BOUNDS) + KINDS.length * histogramLength(GC_BOUNDS);
+
+export interface ThreadFigures {
+  delay: HistogramTotals;
+  gc: Record<GcKind, HistogramTotals>;
+}
+
+export function createThreadMemory(): SharedArrayBuffer {
+  return new SharedArrayBuffer(HEADER_BYTES + PLACES * PLACE_LENGTH * Float64Array.BYTES_PER_ELEMENT);
+}
+
+/** A place begins with the number of its thread and 1, so that 0 says that nobody has it. */
+function placeOf(memory: SharedArrayBuffer, place: number): Float64Array<SharedArrayBuffer> {
+  const bytes = PLACE_LENGTH * Float64Array.BYTES_PER_ELEMENT;
+  return new Float64Array(memory, HEADER_BYTES + place * bytes, PLACE_LENGTH);
+}
+
+function figuresOf(numbers: Float64Array<ArrayBufferLike>): ThreadFigures {
+  let at = 1;
+  const next = (bounds: readonly number[]): HistogramTotals => {
+    const length = histogramLength(bounds);
+    at += length;
+    return new HistogramTotals(bounds, numbers.subarray(at - length, at));
+  };
+  const delay = next(DELAY_BOUNDS);
+  const gc = Object.fromEntries(KINDS.map((kind) => [kind, next(GC_BOUNDS)])) as ThreadFigures['gc'];
+  return { delay, gc };
+}
+
+/**
+ * From now on the figures of this thread are kept in the memory. It does not keep the thread alive.
+ *
+ * @returns ends it
+ */
+export function watchThread(memory: SharedArrayBuffer): () => void {
+  const place = Atomics.add(new Int32Array(memory, 0, 1), 0, 1);
+  if (place >= PLACES) return () => {};
+  const numbers = placeOf(memory, place);
+  const figures = figuresOf(numbers);
+  numbers[0] = threadId + 1;
+  const stopDelays = watchDelays(figures.delay);
+  const observer = new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) {
+      const { duration, detail } = entry as typeof entry & { detail?: { kind?: number } };
+      const kind = GC_KINDS[detail?.kind ?? 0];
+      if (kind !== undefined) figures.gc[kind].observe(duration / 1000);
+    }
+  });
+  observer.observe({ entryTypes: ['gc'] });
+  return () => {
+    stopDelays();
+    observer.disconnect();
+  };
+}
+
+/** A timer that comes late says how long anything else that became due had to wait. */
+function watchDelays(totals: HistogramTotals): () => void {
+  let timer: NodeJS.Timeout | undefined;
+  const look = () => {
+    const dueMs = performance.now() + LOOK_MS;
+    timer = setTimeout(() => {
+      let delayMs = Math.min(LONGEST_DELAY_MS, Math.max(0, performance.now() - dueMs));
+      // Looks that could not be taken meanwhile would have waited for the rest of it.
+      for (totals.observe(delayMs / 1000); delayMs > LOOK_MS; ) {
+        delayMs -= LOOK_MS;
+        totals.observe(delayMs / 1000);
+      }
+      look();
+    }, LOOK_MS).unref();
+  };
+  look();
+  return () => clearTimeout(timer);
+}
+
+/** Of the thread with this number (threadId); undefined if it has not begun to keep any. */
+export function threadFigures(memory: SharedArrayBuffer, id: number): ThreadFigures | undefined {
+  const taken = Math.min(PLACES, Atomics.load(new Int32Array(memory, 0, 1), 0));
+  for (let place = taken - 1; place >= 0; place--) {
+    const numbers = placeOf(memory, place);
+    if (numbers[0] === id + 1) return figuresOf(numbers);
+  }
+  return undefined;
+}

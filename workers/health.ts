@@ -1,0 +1,14 @@
+/** Piscina entry of the thread that keeps the health of the backups. */
+import os from 'node:os';
+import { workerData } from 'piscina';
+import { type HealthAnswer, type HealthTask, HealthThread } from '../src/maintenance/health-thread.ts';
+import { watchThread } from '../src/metrics/thread-figures.ts';
+
+const { file, threadMemory } = workerData as { file: string; threadMemory: SharedArrayBuffer };
+
+// Of this thread alone: Linux keeps one for each.
+os.setPriority(os.constants.priority.PRIORITY_LOW);
+watchThread(threadMemory);
+const thread = new HealthThread(file);
+
+export default (task: HealthTask): HealthAnswer => thread.carryOut(task);
