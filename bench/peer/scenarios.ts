@@ -30,7 +30,7 @@ export const FULL: Sizes = {
   crowd: { connections: 64, bytesPerUser: 5e6 },
   listing: { users: 2000 },
   tools: { bytes: 1e9 },
-  restore: { bytes: 12e6, messageBytes: 4096 },
+  restore: { bytes: 60e6, messageBytes: 4096 },
   chunks: { counts: [10, 10_000], bytes: 200e6 },
 };
 
