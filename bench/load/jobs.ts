@@ -3,8 +3,15 @@ import type { Target } from './player.ts';
 
 /** Work for the load process; each is one request with one answer. */
 export type Job =
-  /** First push of users, divided over connections, RESTART after each user; pre-generated. */
-  | { kind: 'first-push'; target: Target; connections: number; users: number; messages: number }
+  /** First push of users from a number on (0), divided over connections, RESTART after each user; pre-generated. */
+  | {
+      kind: 'first-push';
+      target: Target;
+      connections: number;
+      users: number;
+      messages: number;
+      from?: number;
+    }
   /** A user whose folders get a part of their mail at a time, in turn. */
   | { kind: 'rounds'; target: Target; userid: string; messages: number; rounds: number }
   /** Adds about this many bytes of mixed mail, or of texts of a size, to one user's inbox, pushing as it generates. */

@@ -20,7 +20,10 @@ export class JobRunner {
   async run(job: Job): Promise<JobResult> {
     switch (job.kind) {
       case 'first-push':
-        return await playAll(job.target, divide(this.#firstPush(job.users, job.messages), job.connections));
+        return await playAll(
+          job.target,
+          divide(this.#firstPush(job.users, job.messages, job.from ?? 0), job.connections),
+        );
       case 'rounds': {
         const { steps } = new Workload(SEED).userInRounds(job.userid, job.messages, job.rounds);
         return await playAll(job.target, [steps]);
@@ -39,9 +42,16 @@ export class JobRunner {
   }
 
   /** One list of steps for each user. */
-  #firstPush(users: number, messages: number): Step[][] {
-    return this.#prepare(`first-push ${users} ${messages}`, (workload) =>
-      Array.from({ length: users }, (_, n) => workload.user(`push${n}`, Math.round(messages / users)).steps),
+  #firstPush(users: number, messages: number, from: number): Step[][] {
+    // Others have other mail.
+    return this.#prepare(
+      `first-push ${users} ${messages} ${from}`,
+      (workload) =>
+        Array.from(
+          { length: users },
+          (_, n) => workload.user(`push${from + n}`, Math.round(messages / users)).steps,
+        ),
+      SEED + from,
     );
   }
 
@@ -52,11 +62,11 @@ export class JobRunner {
   }
 
   /** Keeps the last workload only: the largest are half a gigabyte. */
-  #prepare(key: string, make: (workload: Workload) => Step[][]): Step[][] {
+  #prepare(key: string, make: (workload: Workload) => Step[][], seed = SEED): Step[][] {
     const known = this.#prepared.get(key);
     if (known !== undefined) return known;
     this.#prepared.clear();
-    const made = make(new Workload(SEED));
+    const made = make(new Workload(seed));
     this.#prepared.set(key, made);
     return made;
   }

@@ -8,8 +8,12 @@ const CLI = path.join(import.meta.dirname, '..', '..', 'src', 'cli');
 export const LAUNCH: string = path.join(CLI, 'launch.cjs');
 const CTL_BACKUPS = path.join(CLI, 'compat', 'ctl_backups.cjs');
 
-/** Starts our server as anybody would, with its default settings: every OK durable. */
-export async function startOurs(keep: boolean): Promise<BenchServer> {
+/**
+ * Starts our server as anybody would, with its default settings: every OK durable.
+ *
+ * @param settings of imapd.conf, for a benchmark that is about them
+ */
+export async function startOurs(keep: boolean, settings: Record<string, string> = {}): Promise<BenchServer> {
   const space = new Workspace('ours', keep);
   const port = await freePort();
   for (const folder of ['conf', 'backup', 'staging', 'tmp']) mkdirSync(space.path(folder), { mode: 0o700 });
@@ -24,6 +28,7 @@ export async function startOurs(keep: boolean): Promise<BenchServer> {
     backup_passwd_file: space.path('credentials'),
     backup_listen: `127.0.0.1:${port}`,
     backup_metrics_listen: `127.0.0.1:${await freePort()}`,
+    ...settings,
   };
   const config = space.path('imapd.conf');
   const lines = Object.entries(options).map(([key, value]) => `${key}: ${value}\n`);

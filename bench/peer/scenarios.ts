@@ -24,7 +24,7 @@ export interface Sizes {
 }
 
 export const FULL: Sizes = {
-  push: { users: 8, messages: 4000 },
+  push: { users: 8, messages: 16_000 },
   update: { sizes: [10e6, 100e6, 1000e6] },
   turns: { users: 500, connections: [1, 4, 8] },
   crowd: { connections: 64, bytesPerUser: 5e6 },

@@ -1,8 +1,30 @@
 import { crc32 as zlibCrc32 } from 'node:zlib';
+import { bind, loadLibrary } from './ffi.ts';
+
+type Crc32 = (bytes: Uint8Array, seed: number) => number;
+
+/** For less the call costs more than it gains. */
+const WORTH_A_CALL_BYTES = 4096;
+
+let forMany: Crc32 | undefined;
+
+/** isa-l's, where it is installed, takes 0.05 CPU seconds per GB, node:zlib's 0.22. */
+function loadFastest(): Crc32 {
+  const library = loadLibrary('libisal.so.2');
+  const refl =
+    library &&
+    bind<(seed: number, bytes: Uint8Array, length: number) => number>(
+      library,
+      'uint32_t crc32_gzip_refl(uint32_t seed, const void *bytes, uint64_t length)',
+    );
+  return refl ? (bytes, seed) => refl(seed, bytes, bytes.byteLength) : zlibCrc32;
+}
 
 /** CRC-32 of RFC 1952 (as gzip and twoskip use it), going on from `seed`, the CRC-32 of the bytes before. */
 export function crc32(bytes: Uint8Array, seed = 0): number {
-  return zlibCrc32(bytes, seed);
+  if (bytes.byteLength < WORTH_A_CALL_BYTES) return zlibCrc32(bytes, seed);
+  forMany ??= loadFastest();
+  return forMany(bytes, seed);
 }
 
 /** The generator polynomial of CRC-32, bits reversed. Bit 31 is the coefficient of x^0, bit 0 that of x^31. */

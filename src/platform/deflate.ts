@@ -8,11 +8,12 @@ import { loadLibdeflate } from './libdeflate.ts';
 export type DeflateEffort = 'ingest' | 'compact';
 
 /**
- * Mixed mail (86 % of it incompressible), compared with one stream of zlib level 6: 0.9999 at 194 MB per CPU second
- * with level 5, 0.9993 at 203 with 6, 0.9984 at 113 with 9, 0.9962 at 68 with 10, 0.9960 at 50 with 12, which is as
- * small as DEFLATE gets it: six bits of each character of base64 stay.
+ * Mixed mail (86 % of what is stored is incompressible), compared with one stream of zlib level 6: 1.001 at 240 MB per CPU
+ * second with level 4, 0.9999 at 200 with 5, 0.9993 at 170 with 6, 0.9984 at 113 with 9, 0.9962 at 68 with 10, 0.9960 at 50
+ * with 12, which is as small as DEFLATE gets it: six bits of each character of base64 stay. Of nothing but generated text:
+ * 1.05 with level 4, 1.03 with 5, 1.02 with 6. A smaller index makes up for some of that, and compaction for the rest.
  */
-const LIBDEFLATE_LEVEL: Record<DeflateEffort, number> = { ingest: 5, compact: 6 };
+const LIBDEFLATE_LEVEL: Record<DeflateEffort, number> = { ingest: 4, compact: 6 };
 
 export interface DeflateEngine {
   readonly name: 'isal' | 'zlib';
@@ -151,7 +152,7 @@ function splitting(name: DeflateEngine['name'], strong: CompressRun, quick: Comp
 /**
  * The best engine of this machine, or the one that is asked for. Make one per thread: it has state.
  *
- * `isal`: isa-l level 2 for what is incompressible; libdeflate level 5 for the rest or, where libdeflate is not
+ * `isal`: isa-l level 2 for what is incompressible; libdeflate level 4 for the rest or, where libdeflate is not
  * installed, zlib level 6. `zlib`: zlib Huffman-only and level 6.
  *
  * Segments of 1 MiB, compared to one stream of zlib 1.2.13 level 6, which is what backupd writes (on the same

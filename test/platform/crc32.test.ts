@@ -1,3 +1,4 @@
+import { crc32 as zlibCrc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { crc32, crc32Combine } from '../../src/platform/crc32.ts';
@@ -12,6 +13,24 @@ test('crc32 is that of gzip, and goes on from a seed', () => {
       expect(crc32(b, crc32(a))).toBe(crc32(Buffer.concat([a, b])));
     }),
   );
+});
+
+test('crc32 of many bytes is that of few, wherever they begin', () => {
+  const memory = new Uint8Array(new SharedArrayBuffer(80_000));
+  for (let at = 0; at < memory.length; at++) memory[at] = (at * 7919) >>> 5;
+  for (const [start, length] of [
+    [0, 4096],
+    [1, 4097],
+    [63, 70_001],
+    [5, 65_536],
+    [0, 80_000],
+  ] as const) {
+    const many = memory.subarray(start, start + length);
+    let piecewise = 0;
+    for (let at = 0; at < length; at += 1000) piecewise = crc32(many.subarray(at, at + 1000), piecewise);
+    expect(crc32(many)).toBe(piecewise);
+    expect(crc32(many, 0x12345678)).toBe(zlibCrc32(Uint8Array.from(many), 0x12345678));
+  }
 });
 
 test('crc32Combine gives the CRC of both from those of each', () => {

@@ -58,14 +58,14 @@ describe.each(engines)('deflateSegment of $name', (engine) => {
   });
 
   const content = samples(1 << 20);
-  test.each(Object.keys(content))('a slab of %s, no larger than zlib level 6 makes it', (kind) => {
+  test.each(Object.keys(content))('a slab of %s, at most 2 % larger than zlib level 6 makes it', (kind) => {
     const raw = content[kind]!;
     const segment = segmentOf(engine, raw);
     expect(segment.subarray(-4)).toEqual(FLUSH);
     expect(inflate(segment).equals(raw)).toBe(true);
     const peer = deflateRawSync(raw, { level: 6 }).length;
     // The alphabet over and over looks like base64 of noise to the sampler; it is none that mail has.
-    if (kind !== 'alphabet') expect(segment.length).toBeLessThan(peer * 1.015 + 64);
+    if (kind !== 'alphabet') expect(segment.length).toBeLessThan(peer * 1.02 + 64);
   });
 
   test('works in shared memory, where the slabs are', () => {
