@@ -31,3 +31,19 @@ export function slabText(memory: SharedArrayBuffer, slab: number, length = SLAB_
 export function slabDeflated(memory: SharedArrayBuffer, slab: number, length = DEFLATED_BYTES): Uint8Array {
   return new Uint8Array(memory, slab * STRIDE + SLAB_BYTES, length);
 }
+
+/**
+ * Copies bytes[start..end) into a slab. Uint8Array.set() copies into shared memory word by word, which took 0.33 CPU seconds
+ * per GB received; Buffer's copy() of a part of its bytes is memcpy and takes 0.15. All of its bytes it would give to set().
+ */
+export function copyToSlab(
+  slab: Uint8Array,
+  at: number,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): void {
+  if (start >= end) return;
+  Buffer.prototype.copy.call(bytes, slab, at, start, end - 1);
+  slab[at + end - 1 - start] = bytes[end - 1]!;
+}

@@ -7,7 +7,7 @@ import { createHash, type Hash, hash } from 'node:crypto';
 import type { DeflateResult, DeflateTask } from '../pipeline/deflate-task.ts';
 import type { MessageRef, ShardReply, TextPiece } from '../pipeline/messages.ts';
 import type { SlabHolder, SlabPool } from '../pipeline/slab-pool.ts';
-import { SLAB_BYTES, slabText } from '../pipeline/slabs.ts';
+import { copyToSlab, SLAB_BYTES, slabText } from '../pipeline/slabs.ts';
 
 /** Where the pieces of a command go. */
 export interface PieceSink {
@@ -93,7 +93,7 @@ export class CommandText {
       if (this.failure !== undefined) continue;
       if (this.#slab === undefined && !this.#beginSlab()) return at - start;
       const count = Math.min(end - at, SLAB_BYTES - this.#length);
-      this.#slabText!.set(bytes.subarray(at, at + count), this.#length);
+      copyToSlab(this.#slabText!, this.#length, bytes, at, at + count);
       this.#length += count;
       at += count;
     }
