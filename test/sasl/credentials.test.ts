@@ -15,7 +15,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { ensureEmbeddedDirectories } from '../../src/config/embedded.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { BackupError } from '../../src/platform/errors.ts';
@@ -28,7 +28,10 @@ import {
 } from '../../src/sasl/credential-file.ts';
 import { CredentialStore } from '../../src/sasl/credentials.ts';
 import { ensureFirstCredentials } from '../../src/sasl/first-credentials.ts';
+import * as scramKeys from '../../src/sasl/scram-keys.ts';
 import { deriveKeys, parseKeys, printKeys, type ScramKeys } from '../../src/sasl/scram-keys.ts';
+
+vi.mock('../../src/sasl/scram-keys.ts', { spy: true });
 
 let directory: string;
 let file: string;
@@ -255,6 +258,28 @@ describe('a running server', () => {
     expect(await store.checkPassword('anne', 'two')).toBe(false);
     rmSync(file);
     expect((await store.scramKeys('anne', 'sha256')).known).toBe(false);
+  });
+
+  test('derives the keys of a password once, and those of a wrong one each time', async () => {
+    put('anne', await cheap('one'));
+    put('bert', await cheap('two'));
+    const store = new CredentialStore(file);
+    const derived = vi.mocked(scramKeys.passwordMatches);
+    const costs = async (user: string, password: string, isRight: boolean): Promise<number> => {
+      derived.mockClear();
+      expect(await store.checkPassword(user, password)).toBe(isRight);
+      return derived.mock.calls.length;
+    };
+    expect(await costs('anne', 'one', true)).toBe(1);
+    expect(await costs('anne', 'one', true)).toBe(0);
+    expect(await costs('anne', 'two', false)).toBe(1);
+    expect(await costs('anne', 'two', false)).toBe(1);
+    expect(await costs('bert', 'one', false)).toBe(1);
+    expect(await costs('dora', 'one', false)).toBe(1);
+    expect(await costs('anne', 'one', true)).toBe(0);
+    // Whatever changes in the file, nothing that was known of it counts any more.
+    put('cora', await cheap('three'));
+    expect(await costs('anne', 'one', true)).toBe(1);
   });
 
   test('sees a change in place of the same length', async () => {
