@@ -6,6 +6,7 @@ import { PooledCompressor } from '../maintenance/compact/compressors.ts';
 import { MemberPool } from '../maintenance/member-pool.ts';
 import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
+import { addPushOption } from './push-gateway.ts';
 import { addSelectOptions, type SelectFlags, selectBackups } from './select-backups.ts';
 import { ToolRun } from './tool-run.ts';
 
@@ -22,7 +23,7 @@ export function newCompactCommand(): Command {
       'and the history inside the retention, stays. The server goes on meanwhile; a backup that a client has locked for ' +
       'long is left for the next time.',
   );
-  return addSelectOptions(command)
+  addSelectOptions(command)
     .addOption(configOption())
     .option('-F, --force', 'also backups that are not worth it')
     .option('-w, --wait', 'wait for backups that are locked')
@@ -40,6 +41,7 @@ export function newCompactCommand(): Command {
       ),
     )
     .action(runCompact);
+  return addPushOption(command);
 }
 
 async function runCompact(flags: CompactFlags): Promise<void> {

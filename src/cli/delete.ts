@@ -14,6 +14,7 @@ import { BackupError } from '../platform/errors.ts';
 import { Catalog } from '../store/catalog.ts';
 import { type ConfigFlag, configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
+import { addPushOption } from './push-gateway.ts';
 import type { SelectedBackup } from './select-backups.ts';
 import { ToolRun } from './tool-run.ts';
 import { printUserid, useridOf } from './userid-text.ts';
@@ -29,7 +30,7 @@ interface DeleteFlags extends ConfigFlag {
 }
 
 export function newDeleteCommand(): Command {
-  return new Command('delete')
+  const command = new Command('delete')
     .description(
       'Delete backups. A deleted backup is out of reach of clients, but kept for backup_retention in backups.db as ' +
         '%DELETED.USERID.TIME; --undo gives it back until then, and --expired removes for good what is past it.',
@@ -62,6 +63,7 @@ export function newDeleteCommand(): Command {
       ),
     )
     .action(runDelete);
+  return addPushOption(command);
 }
 
 async function runDelete(names: string[], flags: DeleteFlags): Promise<void> {

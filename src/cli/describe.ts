@@ -1,6 +1,7 @@
 /** `csync-backup describe`: the help of all commands as Markdown, which is the reference part of docs/commands.md. */
 import fs from 'node:fs';
 import { Command } from 'commander';
+import { withTables } from '../metrics/describe.ts';
 import { BACKUPD_USAGE } from './compat/backupd.ts';
 import { CTL_BACKUPS_USAGE, CYR_BACKUP_USAGE, RESTORE_USAGE } from './compat/usage-text.ts';
 
@@ -15,7 +16,12 @@ export function newDescribeCommand(commands: () => Promise<Command[]>): Command 
       'Print the help of all commands as Markdown, or write it into a page that has a "## Reference".',
     )
     .argument('[page]', 'file whose reference is replaced')
-    .action(async (page?: string) => {
+    .option('--metrics <page>', 'make the tables of metrics in this page anew instead')
+    .action(async (page: string | undefined, { metrics }: { metrics?: string }) => {
+      if (metrics !== undefined) {
+        fs.writeFileSync(metrics, withTables(fs.readFileSync(metrics, 'utf8')));
+        return;
+      }
       const reference = describeCommands(await commands());
       if (page === undefined) process.stdout.write(reference);
       else fs.writeFileSync(page, withReference(fs.readFileSync(page, 'utf8'), reference));

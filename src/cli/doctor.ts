@@ -7,8 +7,10 @@ import { type DoctorCheck, error } from '../maintenance/doctor-check.ts';
 import { examineStore } from '../maintenance/doctor-store.ts';
 import { examineSystem } from '../maintenance/doctor-system.ts';
 import { BackupError } from '../platform/errors.ts';
+import { noteSummary } from './command-run.ts';
 import { type ConfigFlag, configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
+import { addPushOption } from './push-gateway.ts';
 import { selectBackups } from './select-backups.ts';
 import { LineWriter } from './standard-output.ts';
 import { printUserid } from './userid-text.ts';
@@ -23,7 +25,7 @@ const CONFIGURATION_STATUS = 78;
 const OF_CONFIGURATION = new Set<DoctorCheck['group']>(['configuration', 'credentials', 'tls']);
 
 export function newDoctorCommand(): Command {
-  return new Command('doctor')
+  const command = new Command('doctor')
     .description(
       'Look at configuration, locks, compression, limits, credentials, certificates, partitions, backups.db and what lies ' +
         'about, or at the backups of users, and say what is wrong and what to do about it. Changes nothing.',
@@ -46,6 +48,7 @@ export function newDoctorCommand(): Command {
       ),
     )
     .action(runDoctor);
+  return addPushOption(command);
 }
 
 function runDoctor(userids: string[], flags: DoctorFlags): void {
@@ -69,6 +72,8 @@ function runDoctor(userids: string[], flags: DoctorFlags): void {
       for (const check of examineStore(config)) say(check);
     }
   }
+  const { ok, warn: warnings, error: errors } = counts;
+  noteSummary({ checks: ok + warnings + errors, warnings, errors });
   if (!flags.json) out.write(`${counts.ok} ok, ${counts.warn} to be looked at, ${counts.error} wrong`);
   out.flush();
   process.exitCode = status;

@@ -8,6 +8,7 @@ import { drillBackup } from '../restore/drill/drill.ts';
 import { DrillRandom, newSeed } from '../restore/drill/random.ts';
 import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
+import { addPushOption } from './push-gateway.ts';
 import { addSelectOptions, eachBackup, type SelectedBackup, type SelectFlags } from './select-backups.ts';
 import { ToolRun } from './tool-run.ts';
 import { printUserid } from './userid-text.ts';
@@ -34,7 +35,7 @@ export function newDrillCommand(): Command {
       'the backups say. Without -u, -m, -D, -P or -f the sample is taken from all. The scratch folder goes at the ' +
       'end; the backups are only read.',
   );
-  return addSelectOptions(command)
+  addSelectOptions(command)
     .addOption(configOption())
     .addOption(count('--users <n>', `so many backups (default: ${DEFAULT_USERS}; those that are named: all)`))
     .addOption(count('--messages <n>', `so many messages of each (default: ${DEFAULT_MESSAGES})`))
@@ -64,6 +65,7 @@ export function newDrillCommand(): Command {
       ),
     )
     .action(runDrill);
+  return addPushOption(command);
 }
 
 async function runDrill(flags: DrillFlags): Promise<void> {

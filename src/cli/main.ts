@@ -1,6 +1,7 @@
 /** The program `csync-backup`. Each command is a file of its own, read only when it is the one that is run. */
 import { Command, CommanderError } from 'commander';
 import { BackupError } from '../platform/errors.ts';
+import { commandEnds } from './command-run.ts';
 import { isCompatProgram, runCompatProgram } from './compat/programs.ts';
 import { helpText } from './help-text.ts';
 import { programVersion } from './version.ts';
@@ -187,10 +188,11 @@ export async function main(argv: string[], name = 'csync-backup'): Promise<void>
   try {
     const program = await newProgram(argv);
     await program.parseAsync(argv, { from: 'user' });
+    await commandEnds(Number(process.exitCode ?? 0));
   } catch (error) {
-    if (error instanceof BackupError) fail(`${error.code}: ${error.message}`, error.exitStatus);
     if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : USAGE_STATUS);
-    fail(`INTERNAL: ${error instanceof Error ? error.stack : String(error)}`, BUG_STATUS);
+    if (error instanceof BackupError) await failed(`${error.code}: ${error.message}`, error.exitStatus);
+    await failed(`INTERNAL: ${error instanceof Error ? error.stack : String(error)}`, BUG_STATUS);
   }
 }
 
@@ -240,8 +242,15 @@ function inherit(command: Command, parent: Command): void {
   for (const child of command.commands) inherit(child, command);
 }
 
+/** The command failed: it is said before anything else that is done at the end. */
+async function failed(message: string, status: number): Promise<never> {
+  process.stderr.write(`csync-backup: ${message}\n`);
+  await commandEnds(status);
+  // Sockets and threads of a command that failed half-way must not keep the process alive.
+  process.exit(status);
+}
+
 function fail(message: string, status: number): never {
   process.stderr.write(`csync-backup: ${message}\n`);
-  // Sockets and threads of a command that failed half-way must not keep the process alive.
   process.exit(status);
 }

@@ -11,6 +11,7 @@ import { hashFolder } from '../store/partition.ts';
 import { sweepStaging } from '../store/sweep-staging.ts';
 import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
+import { addPushOption } from './push-gateway.ts';
 import { addSelectOptions, type SelectFlags, selectBackups } from './select-backups.ts';
 import { ToolRun } from './tool-run.ts';
 
@@ -30,7 +31,7 @@ export function newMoveCommand(): Command {
     'Move backups to another partition, also while the server runs: each is locked, copied, compared and only then ' +
       'entered in backups.db under its new place. Killed at any moment, it leaves the backup in one of the two.',
   );
-  return addSelectOptions(command)
+  addSelectOptions(command)
     .requiredOption('--to <partition>', 'name of the partition, as in backuppartition-NAME')
     .option(
       '--from <partition>',
@@ -54,6 +55,7 @@ export function newMoveCommand(): Command {
       ),
     )
     .action(runMove);
+  return addPushOption(command);
 }
 
 async function runMove(flags: MoveFlags): Promise<void> {

@@ -6,9 +6,11 @@ import { type PullServer, parsePullServer } from '../config/pull-values.ts';
 import { ValueError } from '../config/units.ts';
 import { lastChangeMs, Puller, type PullResult, readPasswordFile } from '../maintenance/pull.ts';
 import { BackupError } from '../platform/errors.ts';
+import { noteSummary } from './command-run.ts';
 import { type ConfigFlag, configOption } from './config-option.ts';
 import { durationOption } from './duration-option.ts';
 import { helpText } from './help-text.ts';
+import { addPushOption } from './push-gateway.ts';
 import { type SelectedBackup, selectBackups } from './select-backups.ts';
 import { printUserid } from './userid-text.ts';
 
@@ -27,7 +29,7 @@ interface PullFlags extends ConfigFlag {
 const FAILED_STATUS = 69;
 
 export function newPullCommand(): Command {
-  return new Command('pull')
+  const command = new Command('pull')
     .description(
       'Find backups whose last change is long ago, and have the IMAP servers of their users push them (XBACKUP, which needs ' +
         'xbackup_enabled there and an admin to log in as). Every answer of a server is shown. What is not given here is ' +
@@ -63,6 +65,7 @@ export function newPullCommand(): Command {
       ),
     )
     .action(runPull);
+  return addPushOption(command);
 }
 
 async function runPull(flags: PullFlags): Promise<void> {
@@ -102,6 +105,7 @@ async function runPull(flags: PullFlags): Promise<void> {
   } finally {
     await puller?.close();
   }
+  noteSummary(count);
   print({ type: 'summary', ...count }, summaryText(count, flags.dryRun === true));
   if (count.failed > 0) process.exitCode = FAILED_STATUS;
 }

@@ -6,8 +6,10 @@ import {
   type ReconstructReport,
   reconstructCatalog,
 } from '../maintenance/reconstruct.ts';
+import { noteSummary } from './command-run.ts';
 import { type ConfigFlag, configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
+import { addPushOption } from './push-gateway.ts';
 import { LineWriter } from './standard-output.ts';
 import { printUserid } from './userid-text.ts';
 
@@ -22,7 +24,7 @@ const BAD_DATA_STATUS = 65;
 const PROGRESS_MS = 200;
 
 export function newReconstructCommand(): Command {
-  return new Command('reconstruct')
+  const command = new Command('reconstruct')
     .description(
       'Make backups.db anew from the data files on all partitions. Whose a file is, is read from its content. Without ' +
         '--apply this only says what it would do. No backup is changed; the old backups.db is kept with the time appended to its name.',
@@ -46,6 +48,7 @@ export function newReconstructCommand(): Command {
       ),
     )
     .action(runReconstruct);
+  return addPushOption(command);
 }
 
 export async function runReconstruct(flags: ReconstructFlags): Promise<void> {
@@ -72,6 +75,7 @@ export async function runReconstruct(flags: ReconstructFlags): Promise<void> {
   );
   out.flush();
   const { duplicate, mismatch, missing, unreadable } = report.counts;
+  noteSummary({ entries: report.entries, missing, unreadable });
   if (duplicate + mismatch + missing + unreadable > 0) process.exitCode = BAD_DATA_STATUS;
 }
 

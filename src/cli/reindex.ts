@@ -6,6 +6,7 @@ import { type ReindexReport, reindexBackup } from '../maintenance/reindex.ts';
 import { loadDeflateEngine } from '../platform/deflate.ts';
 import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
+import { addPushOption } from './push-gateway.ts';
 import { addSelectOptions, type SelectFlags, selectBackups } from './select-backups.ts';
 import { ToolRun } from './tool-run.ts';
 
@@ -20,7 +21,7 @@ export function newReindexCommand(): Command {
     'Make the indexes of backups anew from their data files alone. The old index stays until the new one is complete. ' +
       'What is damaged is left out and named: the server then asks the clients for it again.',
   );
-  return addSelectOptions(command)
+  addSelectOptions(command)
     .addOption(configOption())
     .option('-w, --wait', 'wait for backups that are locked')
     .option('-n, --dry-run', 'read the data files and say what is damaged, but change nothing')
@@ -36,6 +37,7 @@ export function newReindexCommand(): Command {
       ),
     )
     .action(runReindex);
+  return addPushOption(command);
 }
 
 async function runReindex(flags: ReindexFlags): Promise<void> {

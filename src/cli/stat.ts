@@ -3,8 +3,10 @@ import { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
 import type { BackupStat } from '../maintenance/stat.ts';
 import { retentionStart, statBackups } from '../maintenance/stat-pool.ts';
+import { noteSummary } from './command-run.ts';
 import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
+import { addPushOption } from './push-gateway.ts';
 import { addSelectOptions, eachBackup, type SelectedBackup, type SelectFlags } from './select-backups.ts';
 import { LineWriter } from './standard-output.ts';
 import { printUserid } from './userid-text.ts';
@@ -44,7 +46,7 @@ export function newStatCommand(): Command {
       'uncompressed, size of the messages in it that compaction would keep (all in bytes), the second and the fourth ' +
       'of these in per cent of the third, start and end of the latest chunk (UTC).',
   );
-  return addSelectOptions(command)
+  addSelectOptions(command)
     .addOption(configOption())
     .option('--check', 'check the latest chunk of each against its checksum, as ctl_backups does')
     .option(
@@ -64,14 +66,20 @@ export function newStatCommand(): Command {
       ),
     )
     .action(runStat);
+  return addPushOption(command);
 }
 
 async function runStat(flags: StatFlags): Promise<void> {
   const out = new LineWriter();
   const compactableSince = retentionStart(loadConfig({ file: flags.config }).backupRetentionMs);
   const options = { compactableSince, check: flags.check ?? false, locked: 'read' } as const;
+  const sums = { backups: 0, failed: 0, storedBytes: 0, contentBytes: 0 };
   for await (const [backup, stat] of statBackups(eachBackup(flags), options)) {
     const figures = describe(backup, stat);
+    sums.backups++;
+    sums.storedBytes += stat.sizeBytes ?? 0;
+    sums.contentBytes += stat.contentBytes;
+    if (figures.problem !== undefined) sums.failed++;
     if (figures.problem !== undefined) {
       out.flush();
       process.stderr.write(`csync-backup: ${figures.userid ?? figures.path}: ${figures.problem}\n`);
@@ -79,6 +87,7 @@ async function runStat(flags: StatFlags): Promise<void> {
     }
     out.write(flags.json ? JSON.stringify(figures) : textOf(figures));
   }
+  noteSummary(sums);
   out.flush();
 }
 

@@ -1,6 +1,7 @@
 /** What commands that work on one backup after the other have in common: names, progress, errors, summary, status. */
 import fs from 'node:fs';
 import { BackupError } from '../platform/errors.ts';
+import { noteSummary } from './command-run.ts';
 import { Progress } from './progress.ts';
 import type { SelectedBackup } from './select-backups.ts';
 import { printUserid } from './userid-text.ts';
@@ -56,9 +57,10 @@ export class ToolRun<T extends SelectedBackup = SelectedBackup> {
   }
 
   /** Prints the summary and sets the exit status: damage before everything else. */
-  end(figures: object, text: string): void {
+  end(figures: Record<string, number>, text: string): void {
     this.#progress.clear();
     const [done, failed] = [this.#done, this.#failed];
+    noteSummary({ backups: done + failed, done, failed, ...figures });
     if (this.#json) {
       this.#write({ type: 'summary', backups: done + failed, done, failed, ...figures });
     } else {

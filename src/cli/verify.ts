@@ -10,9 +10,11 @@ import { VerifyPool } from '../maintenance/verify-pool.ts';
 import { type DeflateEngine, loadDeflateEngine } from '../platform/deflate.ts';
 import { BackupError } from '../platform/errors.ts';
 import type { Finding } from '../store/verify/finding.ts';
+import { noteSummary } from './command-run.ts';
 import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
 import { Progress } from './progress.ts';
+import { addPushOption } from './push-gateway.ts';
 import { addSelectOptions, type SelectedBackup, type SelectFlags, selectBackups } from './select-backups.ts';
 import { printUserid } from './userid-text.ts';
 import { VerifiedByHand } from './verified-by-hand.ts';
@@ -33,7 +35,7 @@ export function newVerifyCommand(): Command {
       'server puts right by itself, or damage that was noted before. What is lost is noted in the backup, so that ' +
       'the mail server sends it again when it syncs next; nothing is removed.',
   );
-  return addSelectOptions(command)
+  addSelectOptions(command)
     .addOption(configOption())
     .option('-w, --wait', 'wait for backups that are locked')
     .option('-q, --quick', 'only what can be told at once: the last chunk, and whether file and index fit')
@@ -52,6 +54,7 @@ export function newVerifyCommand(): Command {
       ),
     )
     .action(runVerify);
+  return addPushOption(command, true);
 }
 
 async function runVerify(flags: VerifyFlags): Promise<void> {
@@ -161,6 +164,7 @@ class VerifyRun {
     const [ok, faulty, unread] = [this.#ok, this.#faulty, this.#unread];
     const [faults, notices] = [this.#faults, this.#notices];
     const backups = ok + faulty + unread;
+    noteSummary({ backups, ok, faulty, notVerified: unread, faults, notices });
     const others = unread === 0 ? '' : `, ${unread} not verified`;
     this.#print(
       { type: 'summary', backups, ok, faulty, notVerified: unread, faults, notices },

@@ -27,9 +27,7 @@ export function createMetrics() {
     labelNames: L[] = [],
   ) => new TotalsMetric<L>({ name: PREFIX + name, help, bounds, labelNames, registers });
 
-  return {
-    registry,
-
+  const connections = {
     connections: counter('connections_total', 'Connections accepted.', ['tls']),
     connectionsRefused: counter('connections_refused_total', 'Connections turned away.', ['reason']),
     sessions: gauge('sessions', 'Connections by what they are doing.', ['state']),
@@ -53,7 +51,9 @@ export function createMetrics() {
     syncSeconds: histogram('sync_seconds', 'Time of such a run.', SYNC_BUCKETS),
     staged: counter('messages_staged_total', 'Messages put aside as their owner was not known yet.'),
     supplied: counter('messages_supplied_total', 'Messages given to a user from elsewhere in the session.'),
+  };
 
+  const threads = {
     slabs: gauge('slabs', 'Slabs of the pool.'),
     slabsFree: gauge('slabs_free', 'Slabs that nobody uses.'),
     slabWaiters: gauge('slab_waiters', 'Connections that wait for a slab, their sockets paused.'),
@@ -77,8 +77,6 @@ export function createMetrics() {
       'receive_buffer_shared',
       '1: connections are read through one buffer. 0: this Node cannot do so, which costs CPU time.',
     ),
-    build: gauge('build_info', 'The running version: 1.', ['version', 'node']),
-
     eventLoopDelay: totals(
       'event_loop_delay_seconds',
       'Time that what becomes due in the thread at any moment waits until it is begun.',
@@ -98,56 +96,9 @@ export function createMetrics() {
     ),
     residentMemory: gauge('resident_memory_bytes', 'Resident memory of the process.'),
     cpuSeconds: counter('cpu_seconds_total', 'CPU time of the process.', ['mode']),
-    startTime: gauge('start_time_seconds', 'Start of the process, in Unix time.'),
-    reloads: counter('config_reloads_total', 'Reloads of the configuration.', ['result']),
+  };
 
-    // Not `job`: a label of this name Prometheus gives to all that it scrapes, and calls another `exported_job`.
-    maintenanceJobs: counter(
-      'maintenance_jobs_total',
-      'Backups that maintenance in the server has dealt with.',
-      ['task', 'result'],
-    ),
-    maintenanceSeconds: histogram('maintenance_seconds', 'Time for one backup.', SYNC_BUCKETS, ['task']),
-    maintenanceBytes: counter(
-      'maintenance_bytes_total',
-      'Bytes of the data files that were dealt with, as long as they were.',
-      ['task'],
-    ),
-    maintenanceRead: counter('maintenance_read_bytes_total', 'Bytes that were read from files for it.', [
-      'task',
-    ]),
-    maintenanceFreed: counter('maintenance_freed_bytes_total', 'Bytes that backups are smaller by.', [
-      'task',
-    ]),
-    maintenanceFaults: counter(
-      'maintenance_faults_total',
-      'Faults that verification in the server has found.',
-    ),
-    maintenanceRuns: counter('maintenance_runs_total', 'Runs over all backups that have ended.', [
-      'task',
-      'result',
-    ]),
-    maintenanceRunSeconds: gauge('maintenance_run_seconds', 'Time of the last run over all backups.', [
-      'task',
-    ]),
-    maintenanceLastSuccess: gauge(
-      'maintenance_last_success_timestamp_seconds',
-      'When a backup was last verified without a fault, or a run over all backups last ended; Unix time.',
-      ['task'],
-    ),
-    verifiedBackups: gauge('verified_backups', 'Backups by the state of their verification in the server.', [
-      'state',
-    ]),
-
-    drillRuns: counter('drill_runs_total', 'Restore drills that have ended, over a sample of the backups.', [
-      'result',
-    ]),
-    drillMessages: counter('drill_messages_total', 'Messages that drills have restored and compared.'),
-    drillFailures: counter(
-      'drill_failures_total',
-      'Messages that drills did not get back, or not as they were, and what came back besides.',
-    ),
-
+  const health = {
     backups: gauge(
       'backups',
       'Backups of users who have not been deleted, and some of these by their state.',
@@ -186,88 +137,81 @@ export function createMetrics() {
     ]),
     partitionFiles: gauge('partition_files', 'Inodes of it; 0 where it has no fixed number.', ['partition']),
     partitionFreeFiles: gauge('partition_free_files', 'Inodes free in it.', ['partition']),
+  };
 
+  const maintenance = {
+    // Not `job`: a label of this name Prometheus gives to all that it scrapes, and calls another `exported_job`.
+    maintenanceJobs: counter(
+      'maintenance_jobs_total',
+      'Backups that maintenance in the server has dealt with.',
+      ['task', 'result'],
+    ),
+    maintenanceSeconds: histogram('maintenance_seconds', 'Time for one backup.', SYNC_BUCKETS, ['task']),
+    maintenanceBytes: counter(
+      'maintenance_bytes_total',
+      'Bytes of the data files that were dealt with, as long as they were.',
+      ['task'],
+    ),
+    maintenanceRead: counter('maintenance_read_bytes_total', 'Bytes that were read from files for it.', [
+      'task',
+    ]),
+    maintenanceFreed: counter('maintenance_freed_bytes_total', 'Bytes that backups are smaller by.', [
+      'task',
+    ]),
+    maintenanceFaults: counter(
+      'maintenance_faults_total',
+      'Faults that verification in the server has found.',
+    ),
+    maintenanceRuns: counter('maintenance_runs_total', 'Runs over all backups that have ended.', [
+      'task',
+      'result',
+    ]),
+    maintenanceRunSeconds: gauge('maintenance_run_seconds', 'Time of the last run over all backups.', [
+      'task',
+    ]),
+    maintenanceLastSuccess: gauge(
+      'maintenance_last_success_timestamp_seconds',
+      'When a backup was last verified without a fault, or a run over all backups last ended; Unix time.',
+      ['task'],
+    ),
+    verifiedBackups: gauge('verified_backups', 'Backups by the state of their verification in the server.', [
+      'state',
+    ]),
+  };
+
+  const drills = {
+    drillRuns: counter('drill_runs_total', 'Restore drills that have ended, over a sample of the backups.', [
+      'result',
+    ]),
+    drillMessages: counter('drill_messages_total', 'Messages that drills have restored and compared.'),
+    drillFailures: counter(
+      'drill_failures_total',
+      'Messages that drills did not get back, or not as they were, and what came back besides.',
+    ),
+  };
+
+  const freezes = {
     frozen: gauge('frozen', 'Whether the backups are frozen for a snapshot: 1 or 0.'),
     freezes: counter('freezes_total', 'Freezes that have ended, by what ended them.', ['end']),
     frozenSeconds: counter('frozen_seconds_total', 'Time of these, from the request to the end.'),
   };
-}
 
-/** The kind of a figure that shards keep. */
-export interface ShardFigure {
-  type: 'counter' | 'gauge' | 'histogram';
-  help: string;
-}
+  const process = {
+    build: gauge('build_info', 'The running version: 1.', ['version', 'node']),
+    startTime: gauge('start_time_seconds', 'Start of the process, in Unix time.'),
+    reloads: counter('config_reloads_total', 'Reloads of the configuration.', ['result']),
+  };
 
-/**
- * What shards report by `stats`: `open_backups` becomes `csync_backup_store_open_backups`. One that is not
- * listed is exported all the same.
- */
-export const SHARD_FIGURES: Record<string, ShardFigure> = {
-  open_backups: { type: 'gauge', help: 'Backups whose files are held open, locked or cached.' },
-  cache_hits_total: { type: 'counter', help: 'Times that a client came for a backup whose files were open.' },
-  cache_misses_total: {
-    type: 'counter',
-    help: 'Times that the files of a backup had to be opened for a client.',
-  },
-  appends_total: { type: 'counter', help: 'Commands whose text was added to a data file for good.' },
-  open_chunks: {
-    type: 'gauge',
-    help: 'Chunks that are not finished: what is in them is in no committed index yet.',
-  },
-  index_lag_bytes: { type: 'gauge', help: 'Uncompressed bytes of these that clients were told are stored.' },
-  index_lag_seconds: { type: 'gauge', help: 'Age of the oldest of these chunks.' },
-  backups_created_total: { type: 'counter', help: 'Backups made for new users.' },
-  chunks_total: { type: 'counter', help: 'Chunks finished.' },
-  written_bytes_total: { type: 'counter', help: 'Bytes of these chunks in the data files.' },
-  content_bytes_total: { type: 'counter', help: 'Bytes of these chunks uncompressed.' },
-  syncs_total: { type: 'counter', help: 'Times that a data file was synced to disk.' },
-  sync_seconds: { type: 'histogram', help: 'Time of such a sync.' },
-  index_commit_seconds: {
-    type: 'histogram',
-    help: 'Time to commit and sync an index at the end of a chunk.',
-  },
-  request_wait_seconds: {
-    type: 'histogram',
-    help: 'Time from the sending of a request to a store thread until it takes it up: the delay of its event loop.',
-  },
-  recoveries_total: { type: 'counter', help: 'Backups whose tail was recovered as they were opened.' },
-  index_rebuilds_total: { type: 'counter', help: 'Indexes rebuilt from their data file.' },
-  stale_backups_total: {
-    type: 'counter',
-    help: 'Cached backups that another program had changed meanwhile.',
-  },
-  damaged_chunks_total: { type: 'counter', help: 'Chunks found damaged.' },
-  catalog_checkpoint_failures_total: {
-    type: 'counter',
-    help: 'Times that backups.db could not be put in order.',
-  },
-  lock_wait_seconds: {
-    type: 'histogram',
-    help: 'Time that a request waited for a lock of another program, whether it got it or not.',
-  },
-  locks_refused_total: { type: 'counter', help: 'Requests refused as somebody else held the lock.' },
-  failures_total: { type: 'counter', help: 'Requests that failed.' },
-  heals_requested_total: { type: 'counter', help: 'Mailboxes that clients were asked to send again.' },
-  heals_completed_total: { type: 'counter', help: 'Mailboxes that came again as a whole after that.' },
-  messages_lost_total: {
-    type: 'counter',
-    help: 'Messages found unreadable, which clients are asked for again.',
-  },
-  records_without_content_total: {
-    type: 'counter',
-    help: 'Records accepted although the client does not send their message.',
-  },
-  messages_moved_total: {
-    type: 'counter',
-    help: "Messages moved out of a file that turned out not to be its user's.",
-  },
-};
-
-/** Kind and help of a figure, for a name that is not in the list by how it ends. */
-export function shardFigure(name: string): ShardFigure {
-  const listed = SHARD_FIGURES[name];
-  if (listed !== undefined) return listed;
-  const help = `${name.replaceAll('_', ' ')}, of the store.`;
-  return { type: name.endsWith('_total') ? 'counter' : 'gauge', help };
+  return {
+    registry,
+    /** The same by section of docs/metrics.md. */
+    groups: { connections, threads, health, maintenance, drills, freezes, process },
+    ...connections,
+    ...threads,
+    ...health,
+    ...maintenance,
+    ...drills,
+    ...freezes,
+    ...process,
+  };
 }

@@ -1,7 +1,8 @@
 /** Brings the figures of the store shards into the registry, at each scrape. */
 import { Counter, Gauge, type Registry } from 'prom-client';
 import { LATENCY_BOUNDS } from './bounds.ts';
-import { PREFIX, SHARD_FIGURES, shardFigure } from './registry.ts';
+import { PREFIX } from './registry.ts';
+import { SHARD_FIGURES, shardFigure } from './store-figures.ts';
 import { TotalsMetric } from './totals-metric.ts';
 
 /** What a shard says of itself; see ShardStats of the pipeline. */

@@ -38,7 +38,7 @@ describe('docs/commands.md', () => {
       const named = [...row.matchAll(/`([a-zA-Z0-9]+)`/g)].map(([, key]) => key!);
       const start = reference.indexOf(`### csync-backup ${command}\n`);
       const help = reference.slice(start, reference.indexOf('\n### ', start)).replaceAll(/\s+/g, ' ');
-      const json = /--json one JSON object a line: (.*?) (?:-h,|Examples:)/.exec(help)![1]!;
+      const json = /--json one JSON object a line: (.*?) (?:--push-gateway|-h,|Examples:)/.exec(help)![1]!;
       const keys = json
         .replaceAll(/\([^)]*\)/g, '')
         .split(/[ ,]+/)

@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { LATENCY_BOUNDS } from '../../src/metrics/bounds.ts';
 import { HistogramTotals } from '../../src/metrics/histogram-totals.ts';
-import { createMetrics, SHARD_FIGURES } from '../../src/metrics/registry.ts';
+import { createMetrics } from '../../src/metrics/registry.ts';
 import { ShardMetrics } from '../../src/metrics/shard-metrics.ts';
+import { SHARD_FIGURES } from '../../src/metrics/store-figures.ts';
 
 async function value(metrics: ReturnType<typeof createMetrics>, name: string): Promise<number | undefined> {
   const metric = await metrics.registry.getSingleMetric(`csync_backup_store_${name}`)?.get();

@@ -21,11 +21,12 @@ import {
 } from '../../restore/whole-server.ts';
 import { Catalog } from '../../store/catalog.ts';
 import type { Moment } from '../../store/past-index.ts';
+import { noteSummary } from '../command-run.ts';
 import { momentOf } from '../moment-options.ts';
 import { Progress } from '../progress.ts';
 import { isAgo } from '../time-option.ts';
 import { printUserid } from '../userid-text.ts';
-import { addFigures, figuresOf, printDetails, unusual } from './report-text.ts';
+import { addFigures, figuresOf, printDetails, summaryOf, unusual } from './report-text.ts';
 import { inTheWay, type RestoreFlags } from './restore.ts';
 import { openTarget } from './targets.ts';
 
@@ -212,6 +213,7 @@ class AllUsersRun {
     const { messages, bytes, damaged, refused } = this.#total;
     const failed = this.#failures.size;
     const notYetThere = this.#notYetThere.size;
+    noteSummary({ users, complete, failed, ...summaryOf(this.#total) });
     if (users > 0 && notYetThere === users) throw this.#nobodyYet();
     if (this.#flags.json) {
       this.#write({ type: 'summary', users, complete, failed, notYetThere, ...figuresOf(this.#total) });

@@ -1,5 +1,6 @@
 /** How the report of a restore is printed, be it of one user or of all. */
 import type { RestoreReport } from '../../restore/report.ts';
+import type { Summary } from '../command-run.ts';
 
 const FIGURES = ['mailboxes', 'messages', 'bytes', 'present', 'damaged', 'refused'] as const;
 
@@ -7,6 +8,12 @@ export type ReportFigures = Record<(typeof FIGURES)[number], number>;
 
 export function figuresOf(report: ReportFigures): ReportFigures {
   return Object.fromEntries(FIGURES.map((key) => [key, report[key]])) as ReportFigures;
+}
+
+/** The same for those who take the figures of any command. */
+export function summaryOf({ mailboxes, messages, bytes, present, damaged, refused }: ReportFigures): Summary {
+  const of = { messagesPresent: present, messagesDamaged: damaged, messagesRefused: refused };
+  return { mailboxes, messages, bytes, ...of };
 }
 
 export function addFigures(total: ReportFigures, report: ReportFigures): void {

@@ -9,15 +9,17 @@ import { RestoreReport } from '../../restore/report.ts';
 import { Selection } from '../../restore/selection.ts';
 import type { BackupSource } from '../../restore/source.ts';
 import type { Conflict } from '../../restore/target.ts';
+import { noteSummary } from '../command-run.ts';
 import { configOption } from '../config-option.ts';
 import { durationOption } from '../duration-option.ts';
 import { helpText } from '../help-text.ts';
 import { addMomentOptions, findMoment, type MomentFlags, sourceOutput } from '../moment-options.ts';
 import { Progress } from '../progress.ts';
+import { addPushOption } from '../push-gateway.ts';
 import { type SelectedBackup, selectBackup } from '../select-backups.ts';
 import { printUserid, useridOf as useridText } from '../userid-text.ts';
 import { describeObject, readObjectFile } from './object-file.ts';
-import { figuresOf, printDetails, unusual } from './report-text.ts';
+import { figuresOf, printDetails, summaryOf, unusual } from './report-text.ts';
 import { openTarget, TARGET_FORMS } from './targets.ts';
 
 export interface RestoreFlags extends MomentFlags {
@@ -62,7 +64,7 @@ export function newRestoreCommand(): Command {
     .option('-f, --file <path>', 'from the backup in this data file')
     .option('-A, --all-users', 'from all backups; {user} in the target stands for the userid')
     .addOption(configOption());
-  return addMomentOptions(command)
+  addMomentOptions(command)
     .option(
       '--from-file <path>',
       'objects from a file, one a line, or what search has printed; - for standard input',
@@ -141,6 +143,7 @@ export function newRestoreCommand(): Command {
       ),
     )
     .action(runRestore);
+  return addPushOption(command);
 }
 
 async function runRestore(named: string[], flags: RestoreFlags): Promise<void> {
@@ -280,6 +283,7 @@ class Output {
   }
 
   report(report: RestoreReport, target: string): void {
+    noteSummary(summaryOf(report));
     printDetails(report, this.#json ? (object) => this.#write(object) : undefined);
     if (this.#json) {
       this.#write({ type: 'summary', target, ...figuresOf(report) });
