@@ -102,6 +102,9 @@ export interface Config {
   /** Bytes a second that maintenance in the server reads; 0: no limit. */
   maintenanceRateBytes: number;
 
+  /** Told when maintenance went well, `{task}` standing for what it did; absent: nobody is. */
+  pingUrl?: string;
+
   pullServers: PullServer[];
   /** 0: the running server pulls nothing. */
   pullEveryMs: number;

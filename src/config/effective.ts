@@ -58,6 +58,7 @@ export function effectiveConfig(file: string, options: OptionValues, partitions:
     drillMessages: options.backup_drill_messages,
     maintenanceRateBytes: options.backup_maintenance_rate,
 
+    pingUrl: options.backup_ping_url,
     pullServers: options.backup_pull_servers,
     pullEveryMs: options.backup_pull_every,
     pullOlderThanMs: options.backup_pull_older_than,

@@ -19,6 +19,7 @@ import {
   oneOfOrSwitch,
   size,
   switchValue,
+  taskUrl,
   text,
   type ValueType,
   words,
@@ -246,6 +247,11 @@ export const OPTIONS = {
     size('B', { min: 0 }),
     '20M',
     'Bytes that maintenance by the running server reads in a second; 0 for no limit.',
+  ),
+
+  backup_ping_url: optional(
+    taskUrl,
+    "What the running server asks (GET) when maintenance went well: a dead man's switch such as healthchecks.io, which raises the alarm when it hears nothing. After each run of compaction, of a drill and of pulling in which all backups could be dealt with and nothing was wrong, and for verification at most once an hour, while no backup is known to be damaged.",
   ),
 
   backup_pull_servers: option(

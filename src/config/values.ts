@@ -37,6 +37,18 @@ export const text: ValueType<string> = {
   print: (value) => value,
 };
 
+/** Where something is sent; `{task}` in it stands for what it is about. */
+export const taskUrl: ValueType<string> = {
+  name: 'URL',
+  allowed: 'http:// or https://, with {task} where the name of the task shall stand',
+  parse(value) {
+    const url = URL.parse(printable(value).replaceAll('{task}', 'task'));
+    if (url === null || !/^https?:$/.test(url.protocol)) throw new ValueError('is no URL');
+    return value;
+  },
+  print: (value) => value,
+};
+
 /** A path; a relative one is taken from the working directory, as Cyrus's programs do. */
 export const file: ValueType<string> = {
   name: 'path',

@@ -174,6 +174,11 @@ export function createMetrics() {
       'When a backup was last verified without a fault, or a run over all backups last ended; Unix time.',
       ['task'],
     ),
+    maintenancePings: counter(
+      'maintenance_pings_total',
+      'Times that backup_ping_url was to be told of a success.',
+      ['task', 'result'],
+    ),
     verifiedBackups: gauge('verified_backups', 'Backups by the state of their verification in the server.', [
       'state',
     ]),

@@ -13,6 +13,7 @@ const LIVE: ReadonlySet<keyof Config> = new Set<keyof Config>([
   'idleReleaseMs',
   'logLevel',
   'maintenanceRateBytes',
+  'pingUrl',
   'maxConnections',
   'maxLiteralBytes',
   'maxMessageBytes',

@@ -13,6 +13,7 @@ import { removeAbandonedScratch } from '../../restore/drill/scratch.ts';
 import { Catalog } from '../../store/catalog.ts';
 import type { ServerContext } from '../context.ts';
 import type { AdminCommand } from './commands.ts';
+import { MaintenancePings } from './maintenance-pings.ts';
 import type { AdminRequest } from './protocol.ts';
 
 /** Beside backups.db's folder of state; what they hold is in docs/operations.md. */
@@ -53,6 +54,7 @@ export class Maintenance {
   readonly #scheduler: Scheduler;
   /** Apart from the other, since mail servers may take their time. */
   readonly #pulls: Scheduler | undefined;
+  readonly #pings: MaintenancePings;
 
   /**
    * Begins with it.
@@ -61,8 +63,10 @@ export class Maintenance {
    */
   constructor(server: Server, isInUse: (userid: string) => boolean) {
     removeAbandonedScratch(server.config.backupStagingPath);
+    const { metrics, log } = server;
+    this.#pings = new MaintenancePings({ config: () => server.config, metrics, log });
     const begin = (state: MaintenanceState, verifies: boolean, runs: readonly PeriodicWork[]) =>
-      startScheduler(server, { state, verifies, runs, isInUse });
+      startScheduler(server, { state, verifies, runs, isInUse, pings: this.#pings });
     const state = openState(server, MAINTENANCE_FILE);
     this.#scheduler = begin(state, true, MAINTENANCE_RUNS);
     this.health = startHealth(server, state.file);
@@ -87,6 +91,7 @@ export class Maintenance {
   }
 
   async stop(): Promise<void> {
+    this.#pings.stop();
     await this.health.stop();
     await Promise.all([this.#scheduler.stop(), this.#pulls?.stop()]);
   }
@@ -145,6 +150,7 @@ function startScheduler(
     verifies: boolean;
     runs: readonly PeriodicWork[];
     isInUse(userid: string): boolean;
+    pings: MaintenancePings;
   },
 ): Scheduler {
   const { metrics, log } = server;
@@ -164,10 +170,12 @@ function startScheduler(
     log,
     onResult: (job, result, seconds) => {
       count(server, job, result, seconds);
+      if (job.kind === 'verify' && result.outcome === 'ok') o.pings.verified(Date.now());
       if (result.freedBytes !== 0) state.health.resurvey(job.userid);
     },
     onCounts: ({ backups, neverVerified, overdue, faulty }) => {
       if (!o.verifies) return;
+      o.pings.faulty = faulty;
       const states = { all: backups, never_verified: neverVerified, overdue, faulty };
       for (const [name, value] of Object.entries(states)) metrics.verifiedBackups.set({ state: name }, value);
     },
@@ -175,7 +183,9 @@ function startScheduler(
       metrics.maintenanceRuns.inc({ task: kind, result });
       metrics.maintenanceRunSeconds.set({ task: kind }, seconds);
       if (kind === 'drill') metrics.drillRuns.inc({ result });
-      if (result === 'ok') metrics.maintenanceLastSuccess.set({ task: kind }, Date.now() / 1000);
+      if (result !== 'ok') return;
+      metrics.maintenanceLastSuccess.set({ task: kind }, Date.now() / 1000);
+      o.pings.succeeded(kind);
     },
   });
   scheduler.start();
