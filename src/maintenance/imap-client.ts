@@ -1,10 +1,9 @@
 /** As much of an IMAP client as pull needs: login, and XBACKUP of Cyrus IMAP 3.0 to 3.10. */
-import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import type { PullServer } from '../config/pull-values.ts';
 import { printPullServer } from '../config/pull-values.ts';
 import { ImapClient as Client, quoted, type Tagged } from '../imap/client.ts';
-import { ioError } from '../platform/io-error.ts';
+import { authorities } from '../platform/client-tls.ts';
 
 /** Connecting, TLS, login. */
 const TIMEOUT_MS = 30_000;
@@ -15,7 +14,7 @@ export interface ImapAccess {
   server: PullServer;
   authname: string;
   password: string;
-  /** PEM file of the authorities that vouch for the server; those of Node if absent. */
+  /** PEM file of the authorities that vouch for the server; by default those of the machine. */
   caFile?: string;
 }
 
@@ -35,12 +34,11 @@ export class ImapClient {
   static async open(access: ImapAccess): Promise<ImapClient> {
     const { server, authname, password, caFile } = access;
     const { host, port, security } = server;
-    const ca = caFile === undefined ? undefined : readCa(caFile);
     const client = await Client.connect({
       ...{ host, port, tls: security === 'tls', timeoutMs: TIMEOUT_MS },
-      tlsOptions: { ca, ...(net.isIP(host) ? {} : { servername: host }) },
+      tlsOptions: { ...authorities(caFile), ...(net.isIP(host) ? {} : { servername: host }) },
       ...{ tried: 'pull through', name: printPullServer({ ...server, patterns: [] }) },
-      tlsRemedy: 'Check its certificate and its name; tls_server_ca_file names authorities of your own',
+      tlsRemedy: 'name the file with the certificate of its authority as tls_server_ca_file in imapd.conf',
     });
     try {
       if (security === 'starttls') await secure(client);
@@ -107,12 +105,4 @@ async function logIn(client: Client, authname: string, password: string): Promis
     'CREDENTIALS_INVALID',
     'Check user and password, and that the server takes PLAIN from an admin',
   );
-}
-
-function readCa(file: string): Buffer {
-  try {
-    return readFileSync(file);
-  } catch (error) {
-    throw ioError(error, 'read', file);
-  }
 }

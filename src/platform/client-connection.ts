@@ -1,6 +1,7 @@
 import net from 'node:net';
 import tls from 'node:tls';
 import zlib from 'node:zlib';
+import { handshakeFault } from './client-tls.ts';
 import { BackupError, type ErrorCode } from './errors.ts';
 import type { UnitSplitter } from './unit-splitter.ts';
 
@@ -9,7 +10,7 @@ export interface Endpoint {
   port: number;
   /** TLS from the first byte. */
   tls?: boolean;
-  /** For TLS; without it the system's authorities are asked and the name is checked. */
+  /** For TLS, as of `authorities()`; the name is checked unless they say otherwise. */
   tlsOptions?: tls.ConnectionOptions;
   /** While an answer is due, the server has to say or take something within this time. */
   timeoutMs?: number;
@@ -18,7 +19,7 @@ export interface Endpoint {
   name: string;
   /** What to do where nothing better is known. */
   remedy?: string;
-  /** What to do about a certificate that is not good. */
+  /** What to do where nobody who is known here vouches for the certificate, behind `If it is the right server,`. */
   tlsRemedy?: string;
 }
 
@@ -27,7 +28,7 @@ const CONNECT_TIMEOUT_MS = 30_000;
 const KEEPALIVE_MS = 60_000;
 const CLOSED = 'it closed the connection';
 const DEFAULT_REMEDY = 'Check that the server runs and can be reached';
-const DEFAULT_TLS_REMEDY = 'Check its certificate and its name';
+const DEFAULT_TLS_REMEDY = 'have this machine know its authority (update-ca-certificates)';
 
 /**
  * The transport of a csync, IMAP or ManageSieve client: a socket that may turn to TLS and to raw deflate, bytes out with
@@ -96,7 +97,7 @@ export class ClientConnection<S extends UnitSplitter> {
     const { host, tlsOptions } = this.endpoint;
     const secure = tls.connect({ socket: plain, servername: serverName(host), host, ...tlsOptions });
     this.#socket = secure;
-    this.#attach(secure, (reason) => `no TLS with it: ${reason}`);
+    this.#attach(secure, true);
     await this.#event(secure, 'secureConnect');
     secure.removeAllListeners();
     this.#attach(secure);
@@ -208,20 +209,23 @@ export class ClientConnection<S extends UnitSplitter> {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  #attach(socket: net.Socket, explain?: (reason: string) => string): void {
-    const failed = (reason: string, cause?: unknown) =>
-      explain === undefined
-        ? this.#fail(reason, 'UNAVAILABLE', remedyOf(cause), cause)
-        : this.#fail(explain(reason), 'UNAVAILABLE', this.endpoint.tlsRemedy ?? DEFAULT_TLS_REMEDY, cause);
+  /** @param isHandshake what fails is TLS, as long as this is so */
+  #attach(socket: net.Socket, isHandshake = false): void {
+    const failed = (error: Error) => {
+      if (!isHandshake) return this.#fail(error.message, 'UNAVAILABLE', remedyOf(error), error);
+      const { host, tlsRemedy = DEFAULT_TLS_REMEDY } = this.endpoint;
+      const { reason, remedy } = handshakeFault(error, host, tlsRemedy);
+      this.#fail(`no TLS with it: ${reason}`, 'UNAVAILABLE', remedy, error);
+    };
     socket.on('data', (bytes: Buffer) => {
       if (this.#inflate === undefined) this.#received(bytes);
       else this.#inflate.write(bytes);
     });
     socket.on('drain', () => this.#wake());
-    socket.on('error', (error) => failed(error.message, error));
+    socket.on('error', failed);
     socket.on('close', () => {
       // What it said before it closed may still be on its way through the inflater.
-      if (this.#inflate === undefined || this.#failure !== undefined) failed(CLOSED);
+      if (this.#inflate === undefined || this.#failure !== undefined) failed(new Error(CLOSED));
       else this.#inflate.end();
     });
     socket.setTimeout(this.#timeoutMs);
@@ -250,8 +254,8 @@ export class ClientConnection<S extends UnitSplitter> {
   }
 }
 
-function remedyOf(cause: unknown): string | undefined {
-  const errno = cause instanceof Error ? (cause as NodeJS.ErrnoException).code : undefined;
+function remedyOf(error: Error): string | undefined {
+  const { code: errno } = error as NodeJS.ErrnoException;
   if (errno === 'ENOTFOUND' || errno === 'EAI_AGAIN') return 'Check the name of the host';
   if (errno === 'ECONNREFUSED') return 'Check the port, and that the server runs';
   return undefined;

@@ -2,7 +2,7 @@
 import { ClientConnection, type Endpoint } from '../platform/client-connection.ts';
 import { AnswerSplitter } from './csync-answers.ts';
 
-export type CsyncEndpoint = Omit<Endpoint, 'tried' | 'name' | 'remedy' | 'tlsRemedy'>;
+export type CsyncEndpoint = Omit<Endpoint, 'tried' | 'name' | 'remedy'>;
 
 export type CsyncConnection = ClientConnection<AnswerSplitter>;
 

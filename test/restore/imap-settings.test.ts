@@ -83,6 +83,21 @@ describe('by IMAP', () => {
     ]);
   });
 
+  test('a subscription to what is gone in the backup, too, is no loss', async () => {
+    const refuse = (command: string, name: string) =>
+      command === 'SUBSCRIBE' && name !== 'Sent' ? 'NO no such mailbox' : undefined;
+    const server = await serve({ capabilities: ['AUTH=PLAIN'], refuse });
+    const plan = planWith({ subscriptions: ['user.anne.Sent', 'user.anne.Gone', 'user.anne'] });
+    const report = await restore(server, plan);
+    expect(report.remarks).toContain(
+      'no subscription to Gone: there is no such mailbox, and none in the backup',
+    );
+    const shortfalls = report.shortfalls.filter(({ what }) => what.startsWith('subscription'));
+    expect(shortfalls).toMatchObject([
+      { what: 'subscription user.anne', reason: 'the server says: no such mailbox' },
+    ]);
+  });
+
   test('in a new tree: subscriptions of what is in it, and no quota', async () => {
     const server = await serve({ capabilities: ALL });
     await restore(server, planWith({ subscriptions: ['user.anne.Sent', 'user.anne.Gone', 'news'] }, 'Back'));

@@ -54,11 +54,71 @@ describe('what the server can do', () => {
     expect(report.remarks.join('\n')).toMatch(/A\.b\/C is INBOX\.A_b\.C.*\n.*one is INBOX\.A_b\.C-2/);
   });
 
+  test('shared mailboxes where the server has no place for them', async () => {
+    const server = await serve({ capabilities: ALL, namespace: '(("" "/")) NIL NIL' });
+    const report = await restore(server, planOf({ shared: letters(1) }, undefined, '%SHARED'));
+    expect(server.bodies('shared')).toHaveLength(1);
+    expect(report.remarks).toEqual([
+      expect.stringMatching(/no namespace for shared mailboxes: .* own account/),
+    ]);
+  });
+
   test('a new tree is subscribed to', async () => {
     const server = await serve();
     await restore(server, planOf({ 'user.anne': letters(1), 'user.anne.Sent': letters(1) }, 'Back'));
     expect([...server.subscribed]).toEqual(['Back', 'Back/Sent']);
     expect(server.bodies('INBOX')).toEqual([]);
+  });
+});
+
+describe('an administrator who may make shared mailboxes, and add nothing to them', () => {
+  const rights = {
+    namespace: '(("" "/")) NIL (("Shared/" "/"))',
+    capabilities: [...ALL, 'ACL', 'RIGHTS=texk'],
+  };
+
+  test('gives himself the right while mail goes in', async () => {
+    const held = new Map([['Shared/news', 'lkxca']]);
+    const server = await serve({
+      ...rights,
+      rightsOf: (name) => held.get(name) ?? 'lka',
+      refuse: (command, name) =>
+        command === 'APPEND' && !held.get(name)?.includes('i') ? 'NO Permission denied' : undefined,
+      setAcl: (name, id, text) => {
+        expect(id).toBe('anne');
+        const before = held.get(name) ?? 'lka';
+        const letters = [...text.slice(1)];
+        const kept = [...before].filter((right) => !letters.includes(right)).join('');
+        held.set(name, text.startsWith('+') ? kept + letters.join('') : kept);
+      },
+    });
+    const plan = planOf({ news: letters(2), 'news.old': [] }, undefined, '%SHARED');
+    const report = await restore(server, plan);
+    expect(report).toMatchObject({ messages: 2, shortfalls: [] });
+    expect([...held]).toEqual([['Shared/news', 'lkxca']]);
+    expect(server.log.filter((line) => line.startsWith('SETACL'))).toEqual([
+      'SETACL "Shared/news" "anne" +rswit',
+      'SETACL "Shared/news" "anne" -rswit',
+    ]);
+    // What is made below inherits the rights.
+    const order = server.log.filter((line) => /^SETACL .* -|^CREATE "Shared\/news\/old"/.test(line));
+    expect(order[0]).toMatch(/^SETACL/);
+  });
+
+  test('or is told who may', async () => {
+    const server = await serve({
+      ...rights,
+      rightsOf: () => 'lk',
+      refuse: (command) => (command === 'APPEND' ? 'NO [NOPERM] Permission denied' : undefined),
+    });
+    const report = await restore(server, planOf({ news: letters(2) }, undefined, '%SHARED'));
+    expect(report.shortfalls).toMatchObject([
+      {
+        what: 'mailbox news',
+        reason: expect.stringMatching(/lets nothing be added .* the right i .*SETACL/),
+      },
+    ]);
+    expect(server.log.filter((line) => line.startsWith('SETACL'))).toEqual([]);
   });
 });
 

@@ -19,6 +19,9 @@ export interface MailServerOptions {
   permanentFlags?: string;
   /** Answers instead of doing it: `NO [NOPERM] no`. Without a return value it is done. */
   refuse?(command: string, name: string, message?: Buffer): string | undefined;
+  /** Answers to MYRIGHTS. */
+  rightsOf?(mailbox: string): string;
+  setAcl?(mailbox: string, identifier: string, rights: string): void;
   /** How it stores what it is sent. */
   store?(message: Buffer): Buffer;
   /** Closes the connection when so many messages are there. */
@@ -206,6 +209,8 @@ class Session {
       if (mailboxes.has(name)) return 'NO [ALREADYEXISTS] there';
       mailboxes.set(name, []);
     } else if (verb === 'SUBSCRIBE') subscribed.add(name);
+    else if (verb === 'MYRIGHTS') this.#say(`* MYRIGHTS "${name}" ${o.rightsOf?.(name) ?? 'lrswipkxtea'}`);
+    else if (verb === 'SETACL') o.setAcl?.(name, String(args[1]), String(args[2]));
     else if (verb === 'STATUS') {
       const messages = mailboxes.get(name);
       if (messages === undefined) return 'NO [NONEXISTENT] none';

@@ -6,6 +6,7 @@ import { readPasswordFile } from '../../maintenance/pull.ts';
 import { BackupError } from '../../platform/errors.ts';
 import { type CsyncAccess, isLoopback } from '../../restore/csync/access.ts';
 import { CsyncTarget } from '../../restore/csync/target.ts';
+import { TLS_REMEDY } from '../../restore/imap/login.ts';
 import type { RestoreFlags } from './restore.ts';
 
 const FORM = /^\/\/(?:([^@/]+)@)?(?:\[([^\]]+)\]|([^:[\]/@]+))(?::([0-9]{1,5}))?(?:\/(tls|insecure)?)?$/i;
@@ -46,7 +47,7 @@ function accessOf(rest: string, flags: RestoreFlags): CsyncAccess {
   const user = userText === undefined ? configured.authname : decode(userText, rest);
   if (user === undefined) throw usage(rest, 'it does not say who logs in');
   const security = (securityText?.toLowerCase() ?? 'offered') as CsyncAccess['security'];
-  const { tlsServerCa } = loadConfig({ file: flags.config });
+  const caFile = flags.caFile ?? loadConfig({ file: flags.config }).tlsServerCa;
   const password =
     flags.passwordFile === undefined
       ? user === configured.authname
@@ -68,7 +69,8 @@ function accessOf(rest: string, flags: RestoreFlags): CsyncAccess {
     security,
     account: { user, password },
     compression: isLoopback(host) ? 'never' : 'if offered',
-    ...(tlsServerCa !== undefined && { caFile: tlsServerCa }),
+    ...(caFile !== undefined && { caFile }),
+    tlsRemedy: `${TLS_REMEDY}; or /insecure behind the address`,
   };
 }
 

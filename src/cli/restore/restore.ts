@@ -100,7 +100,7 @@ export function newRestoreCommand(): Command {
       'with --all-users: note there what is done, and go on behind it if the file exists',
     )
     .option('--as <userid>', 'imap: log in as an administrator who acts for this user')
-    .option('--ca-file <file>', 'imap: PEM file of the authorities that vouch for the target')
+    .option('--ca-file <file>', 'csync, imap: PEM file of the authorities that vouch for the target')
     .option('--allow-plaintext', 'imap: send the password without TLS')
     .option('--acls', 'imap: access control lists as well, where they differ')
     .option(

@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
+import { authorities } from '../../platform/client-tls.ts';
 import { BackupError } from '../../platform/errors.ts';
-import { ioError } from '../../platform/io-error.ts';
 import { CsyncClient } from '../csync-client.ts';
 import type { Account } from '../csync-login.ts';
 
@@ -20,8 +20,10 @@ export interface CsyncAddress {
 
 export interface CsyncAccess extends CsyncAddress {
   account: Account;
-  /** PEM file of the authorities that vouch for the server; those of Node if absent. */
+  /** PEM file of the authorities that vouch for the server; by default those of the machine. */
   caFile?: string;
+  /** See Endpoint. */
+  tlsRemedy?: string;
   compression?: 'if offered' | 'required' | 'never';
   timeoutMs?: number;
   /** Without a port: whether that of imap is tried. */
@@ -71,9 +73,11 @@ export async function openCsync(access: CsyncAccess): Promise<CsyncClient> {
 }
 
 async function openAt(access: CsyncAccess, port: number): Promise<CsyncClient> {
-  const { host, security, account, compression = 'never', timeoutMs } = access;
-  const tlsOptions = tlsOptionsOf(access);
-  const client = await CsyncClient.open({ host, port, tls: security === 'tls', tlsOptions, timeoutMs });
+  const { host, security, account, compression = 'never', timeoutMs, tlsRemedy } = access;
+  const client = await CsyncClient.open({
+    ...{ host, port, tls: security === 'tls', tlsOptions: tlsOptionsOf(access), timeoutMs },
+    ...(tlsRemedy !== undefined && { tlsRemedy }),
+  });
   try {
     if (!client.secure && client.offers('STARTTLS')) await client.startTls();
     const isNear = isLoopback(host) || security === 'insecure';
@@ -88,14 +92,10 @@ async function openAt(access: CsyncAccess, port: number): Promise<CsyncClient> {
   }
 }
 
-function tlsOptionsOf({ caFile, security }: CsyncAccess): ConnectionOptions {
-  if (security === 'insecure') return { rejectUnauthorized: false };
-  if (caFile === undefined) return {};
-  try {
-    return { ca: readFileSync(caFile) };
-  } catch (error) {
-    throw ioError(error, 'read', caFile);
-  }
+/** Nobody stands between us and ourselves: the certificate is not checked there unless authorities are named. */
+function tlsOptionsOf({ caFile, security, host }: CsyncAccess): ConnectionOptions {
+  const isUnchecked = security === 'insecure' || (caFile === undefined && isLoopback(host));
+  return isUnchecked ? { rejectUnauthorized: false } : authorities(caFile);
 }
 
 /** Whether it names this machine. */

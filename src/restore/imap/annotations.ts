@@ -65,7 +65,9 @@ export async function restoreAnnotations(
             imapString(value!),
             ')',
           ]);
-    if (answer.status !== 'OK') refuse(entry, `the server says: ${answer.text}`);
+    if (answer.status === 'OK') continue;
+    const hint = entry === '/specialuse' ? '; some servers have that in their configuration' : '';
+    refuse(entry, `the server says: ${answer.text}${hint}`);
   }
 }
 

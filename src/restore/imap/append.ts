@@ -228,7 +228,10 @@ export class Appender {
       );
     }
     if (code === 'NOPERM' || code === 'READ-ONLY' || /permission denied|read-only/i.test(text)) {
-      throw new MailboxRefused(`the server lets nothing be added to ${name}: ${text}`);
+      throw new MailboxRefused(
+        `the server lets nothing be added to ${name} (${text}); log in as one who has the right i there, which SETACL ` +
+          'gives, or give --into FOLDER for another place',
+      );
     }
     if (code === 'TRYCREATE' || code === 'NONEXISTENT') {
       throw new MailboxRefused(`${name} is not there any more: ${text}`);

@@ -1,8 +1,7 @@
-import { readFileSync } from 'node:fs';
 import type tls from 'node:tls';
 import { ImapClient, quoted, type Tagged } from '../../imap/client.ts';
+import { authorities } from '../../platform/client-tls.ts';
 import type { BackupError } from '../../platform/errors.ts';
-import { ioError } from '../../platform/io-error.ts';
 import { isLoopback } from '../csync/access.ts';
 import { chooseMechanism } from '../csync-login.ts';
 
@@ -18,7 +17,7 @@ export interface MailAccess {
   actAs?: string | undefined;
   /** The password may go out without TLS to other hosts than this one. */
   allowPlaintext: boolean;
-  /** PEM file of the authorities that vouch for the server; those of Node if absent. */
+  /** PEM file of the authorities that vouch for the server; by default those of the machine. */
   caFile?: string;
   /** COMPRESS=DEFLATE where it is offered. */
   compress: boolean;
@@ -63,16 +62,12 @@ export async function openImap(access: MailAccess): Promise<ImapClient> {
   }
 }
 
-export const TLS_REMEDY = 'Check its certificate and its name; --ca-file names authorities of your own';
+export const TLS_REMEDY =
+  'give --ca-file FILE with the certificate of its authority, or tls_server_ca_file in imapd.conf';
 
-/** Nobody stands between us and ourselves: the certificate is not checked there. */
+/** Nobody stands between us and ourselves: the certificate is not checked there unless authorities are named. */
 export function tlsOptions({ host, caFile }: Pick<MailAccess, 'host' | 'caFile'>): tls.ConnectionOptions {
-  if (caFile === undefined) return isLoopback(host) ? { rejectUnauthorized: false } : {};
-  try {
-    return { ca: readFileSync(caFile) };
-  } catch (error) {
-    throw ioError(error, 'read', caFile);
-  }
+  return caFile === undefined && isLoopback(host) ? { rejectUnauthorized: false } : authorities(caFile);
 }
 
 interface Identity {

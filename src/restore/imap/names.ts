@@ -57,6 +57,9 @@ export class MailboxNames {
   constructor(plan: RestorePlan, namespaces: Namespaces) {
     this.#plan = plan;
     this.#namespaces = namespaces;
+    if (plan.userid === SHARED_USERID && namespaces.shared === undefined) {
+      this.changed.push('the server has no namespace for shared mailboxes: they go into the own account');
+    }
     const used = new Set<string>();
     for (const planned of plan.mailboxes) {
       const wanted = this.#planned(planned.folders);

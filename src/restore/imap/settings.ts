@@ -1,5 +1,5 @@
 /** What belongs to a user beside mail, as far as IMAP has commands for it. What the target has already of another kind stays. */
-import { parseMailboxName } from '../../csync/mailbox-name.ts';
+import { mailboxOwner, parseMailboxName } from '../../csync/mailbox-name.ts';
 import { type ImapClient, imapString, type Tagged } from '../../imap/client.ts';
 import { readTokens } from '../../imap/tokens.ts';
 import { BackupError } from '../../platform/errors.ts';
@@ -41,6 +41,8 @@ async function restoreSubscriptions({ client, plan, report, names }: SettingsCon
     },
   });
   const planned = new Set(plan.mailboxes.map(({ mailbox }) => mailbox.mboxname));
+  const live = new Set<string>();
+  for (const { mboxname } of plan.source.mailboxes()) live.add(mboxname);
   for (const own of plan.source.subscriptions()) {
     // In a new tree only what is in it.
     if (plan.into !== undefined && !planned.has(own)) continue;
@@ -51,7 +53,11 @@ async function restoreSubscriptions({ client, plan, report, names }: SettingsCon
       report.shortfall({ kind: 'refused', what, reason });
     } else if (!held.has(name)) {
       const answer = await client.command(['SUBSCRIBE ', imapString(name)]);
-      if (answer.status !== 'OK') refused(report, what, answer);
+      if (answer.status === 'OK') continue;
+      // Cyrus keeps a subscription to what is deleted.
+      if (mailboxOwner(own, plan.rules) === plan.userid && !live.has(own)) {
+        report.remark(`no subscription to ${name}: there is no such mailbox, and none in the backup`);
+      } else refused(report, what, answer);
     }
   }
 }

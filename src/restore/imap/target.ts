@@ -10,13 +10,14 @@ import type { RestoreReport } from '../report.ts';
 import type { Conflict, RestoreTarget } from '../target.ts';
 import { restoreAnnotations } from './annotations.ts';
 import { Appender, MailboxRefused } from './append.ts';
+import { BorrowedRights } from './borrowed-rights.ts';
 import { FlagFilter } from './flags.ts';
 import { Inventory } from './inventory.ts';
 import { openImap } from './login.ts';
 import { countMessages, type SelectedMailbox, selectMailbox, takeInventory, unselect } from './mailbox.ts';
 import { MailboxNames, type Namespaces, readNamespaces, remarkNames } from './names.ts';
 import { PresentMessages } from './present.ts';
-import { restoreAcl, restoreSettings, separatorOf } from './settings.ts';
+import { restoreAcl, restoreSettings, type SettingsContext, separatorOf } from './settings.ts';
 import { restoreScripts, type SieveAccess } from './sieve.ts';
 
 export interface ImapTargetOptions extends SieveAccess {
@@ -70,16 +71,42 @@ export class ImapTarget implements RestoreTarget {
     const client = await this.#connect();
     const names = await this.#names(plan);
     await this.#awaitQuiet(client, plan, names, report);
+    const { user, actAs = user } = this.#o;
+    const rights = plan.userid === SHARED_USERID ? new BorrowedRights(client, actAs, report) : undefined;
     try {
       for (const planned of plan.mailboxes) {
-        if (isMail(planned)) await this.#restoreMailbox(client, planned, names.of(planned), plan, report);
+        if (isMail(planned))
+          await this.#restoreMailbox(client, planned, names.of(planned), { plan, report, rights });
         else report.remark(`${planned.mailbox.mboxname} holds no mail: it cannot be given back by IMAP`);
       }
       remarkNames(names, report);
-      await this.#restoreSettings(client, plan, names, report);
+      await this.#restoreSettings(client, plan, names, { report, rights });
+      // Last, since they may take away what the rest needs.
+      if (this.#o.withAcls) await this.#restoreAcls(client, plan, names, report);
     } catch (error) {
       throw client.isClosed ? this.#interrupted(client, plan, error) : error;
     }
+  }
+
+  async #restoreAcls(
+    client: ImapClient,
+    plan: RestorePlan,
+    names: MailboxNames,
+    report: RestoreReport,
+  ): Promise<void> {
+    const context = this.#settingsContext(client, plan, names, report);
+    for (const planned of mailOnly(plan)) await restoreAcl(context, planned.mailbox, names.of(planned));
+  }
+
+  #settingsContext(
+    client: ImapClient,
+    plan: RestorePlan,
+    names: MailboxNames,
+    report: RestoreReport,
+  ): SettingsContext {
+    const { user, actAs = user } = this.#o;
+    const openAdmin = actAs === user ? undefined : () => this.#openAdmin(actAs);
+    return { client, plan, report, names, account: actAs, openAdmin };
   }
 
   async close(): Promise<void> {
@@ -112,29 +139,21 @@ export class ImapTarget implements RestoreTarget {
     client: ImapClient,
     plan: RestorePlan,
     names: MailboxNames,
-    report: RestoreReport,
+    { report, rights }: { report: RestoreReport; rights: BorrowedRights | undefined },
   ): Promise<void> {
-    const { user, actAs = user } = this.#o;
-    const openAdmin = actAs === user ? undefined : () => this.#openAdmin(actAs);
-    const context = { client, plan, report, names, account: actAs, openAdmin };
-    if (plan.withSettings) {
-      for (const planned of mailOnly(plan)) {
-        const { annotations, mboxname } = planned.mailbox;
-        await restoreAnnotations(
-          { client, report, userid: plan.userid },
-          annotations,
-          names.of(planned),
-          mboxname,
-        );
-      }
-      const ofServer = plan.source.annotationsOf('');
-      await restoreAnnotations({ client, report, userid: plan.userid }, ofServer, '', 'the server');
-      await restoreSettings(context);
-      await restoreScripts(this.#o, plan.source, report);
+    if (!plan.withSettings) return;
+    for (const planned of mailOnly(plan)) {
+      const { annotations, mboxname } = planned.mailbox;
+      const of = { client, report, userid: plan.userid };
+      const name = names.of(planned);
+      const set = () => restoreAnnotations(of, annotations, name, mboxname);
+      if (rights === undefined || annotations.length === 0) await set();
+      else await rights.during(name, set);
     }
-    // Last, since they may take away what the rest needs.
-    if (!this.#o.withAcls) return;
-    for (const planned of mailOnly(plan)) await restoreAcl(context, planned.mailbox, names.of(planned));
+    const ofServer = plan.source.annotationsOf('');
+    await restoreAnnotations({ client, report, userid: plan.userid }, ofServer, '', 'the server');
+    await restoreSettings(this.#settingsContext(client, plan, names, report));
+    await restoreScripts(this.#o, plan.source, report);
   }
 
   /** With all that administrators see: quotas are theirs. */
@@ -178,14 +197,23 @@ export class ImapTarget implements RestoreTarget {
     client: ImapClient,
     planned: PlannedMailbox,
     name: string,
-    plan: RestorePlan,
-    report: RestoreReport,
+    of: { plan: RestorePlan; report: RestoreReport; rights: BorrowedRights | undefined },
   ): Promise<void> {
+    const { plan, report, rights } = of;
     const { mboxname } = planned.mailbox;
     try {
       const selected = await this.#selectOrCreate(client, planned, name, plan);
       report.mailboxes++;
-      await this.#addMessages(client, planned, { name, selected, plan, report });
+      const to = { name, plan, report };
+      if (rights === undefined || !hasAny(planned)) {
+        await this.#addMessages(client, planned, { ...to, selected });
+        return;
+      }
+      await rights.during(name, async (areNew) => {
+        // What it said of itself was about the rights of before.
+        const now = areNew ? await this.#selectOrCreate(client, planned, name, plan) : selected;
+        await this.#addMessages(client, planned, { ...to, selected: now });
+      });
     } catch (error) {
       if (!(error instanceof MailboxRefused)) throw error;
       report.shortfall({

@@ -6,6 +6,8 @@ export type InstanceName = 'source' | 'peer' | 'target';
 
 export interface InstancePorts {
   imap: number;
+  /** Of the target: TLS from the first byte, where it has a certificate. */
+  imaps: number;
   sieve: number;
   csync: number;
 }
@@ -111,6 +113,7 @@ export function mastersText(name: InstanceName, dir: string, ports: InstancePort
     peer: service('backupd', 'backupd', ports.csync),
     target:
       service('imap', 'imapd', ports.imap) +
+      service('imaps', 'imapd -s', ports.imaps) +
       service('sieve', 'timsieved', ports.sieve) +
       service('syncserver', 'sync_server', ports.csync),
   };

@@ -54,12 +54,13 @@ export class CyrusSite {
 
   /**
    * A site with these instances running; `backupPort` is where the source's XBACKUP goes, `more` are options of the
-   * source.
+   * source, `ofTarget` those of the target.
    */
   static async start(
     names: InstanceName[],
     backupPort?: number,
     more: Record<string, string> = {},
+    ofTarget: Record<string, string> = {},
   ): Promise<CyrusSite> {
     const account = requireCyrus();
     const dir = mkdtempSync(path.join(tmpdir(), 'csync-interop-'));
@@ -67,7 +68,9 @@ export class CyrusSite {
     const site = new CyrusSite(dir, account);
     for (const name of ['source', 'peer', 'target']) await site.#addPassword(name);
     site.giveToCyrus(site.sasldb);
-    for (const name of names) await site.#startInstance(name, backupPort, more);
+    for (const name of names) {
+      await site.#startInstance(name, backupPort, { source: more, peer: {}, target: ofTarget }[name]);
+    }
     return site;
   }
 
@@ -172,11 +175,14 @@ export class CyrusSite {
     for (const sub of ['db', 'proc', 'log', 'msg', 'socket', 'sync', 'lock', 'user', 'quota']) {
       this.makeDir(name, 'conf', sub);
     }
-    const ports = { imap: await freePort(), sieve: await freePort(), csync: await freePort() };
+    const ports: InstancePorts = {
+      ...{ imap: await freePort(), imaps: await freePort() },
+      ...{ sieve: await freePort(), csync: await freePort() },
+    };
     this.#ports.set(name, ports);
     const channel = {
       ...(name === 'source' && backupPort !== undefined ? channelOptions(backupPort) : {}),
-      ...(name === 'source' ? more : {}),
+      ...more,
     };
     writeFileSync(this.conf(name), confText({ ...instanceOptions(name, dir, this.sasldb), ...channel }));
     writeFileSync(path.join(dir, 'cyrus.conf'), mastersText(name, dir, ports));

@@ -17,7 +17,7 @@ import { freePort } from '../../support/backup-server.ts';
 import { until } from './cyrus.ts';
 import { ADMIN } from './cyrus-conf.ts';
 import { ImapClient } from './imap.ts';
-import { requireCyrus } from './requirements.ts';
+import { type Account, requireCyrus } from './requirements.ts';
 
 const LIB = '/usr/lib/dovecot';
 /** Debian's dovecot-imapd cannot be installed beside cyrus-imapd; .ci/run unpacks it here. */
@@ -28,6 +28,8 @@ export interface DovecotOptions {
   separator?: '/' | '.';
   /** More lines of its configuration. */
   more?: string;
+  /** PEM files for STARTTLS, and for TLS from the first byte at `imapsPort`. */
+  tls?: { cert: string; key: string };
 }
 
 /** A Dovecot on loopback below a temporary folder. Any user may log in with the admin's password, and the admin for any user. */
@@ -35,12 +37,15 @@ export class Dovecot {
   readonly dir: string;
   readonly port: number;
   readonly sievePort: number;
+  /** Nobody listens there without a certificate. */
+  readonly imapsPort: number;
   readonly #child: ChildProcess;
 
-  private constructor(dir: string, port: number, sievePort: number, child: ChildProcess) {
+  private constructor(dir: string, ports: Ports, child: ChildProcess) {
     this.dir = dir;
-    this.port = port;
-    this.sievePort = sievePort;
+    this.port = ports.imap;
+    this.imapsPort = ports.imaps;
+    this.sievePort = ports.sieve;
     this.#child = child;
   }
 
@@ -56,12 +61,13 @@ export class Dovecot {
         symlinkSync(path.join(modules, name), path.join(dir, 'modules', name));
     }
     writeFileSync(path.join(dir, 'admins'), `${ADMIN.user}:${ADMIN.password}\n`);
-    const [port, sievePort] = [await freePort(), await freePort()];
+    const ports = { imap: await freePort(), imaps: await freePort(), sieve: await freePort() };
     const conf = path.join(dir, 'dovecot.conf');
-    writeFileSync(conf, configuration(dir, imapd, { port, sievePort, uid, gid }, options));
+    writeFileSync(conf, configuration(dir, imapd, { ...ports, uid, gid }, options));
     const child = spawn('/usr/sbin/dovecot', ['-F', '-c', conf], { stdio: 'ignore' });
-    const server = new Dovecot(dir, port, sievePort, child);
-    for (const one of [port, sievePort]) await until('Dovecot accepts connections', () => accepts(one));
+    const server = new Dovecot(dir, ports, child);
+    for (const one of [ports.imap, ports.sieve])
+      await until('Dovecot accepts connections', () => accepts(one));
     return server;
   }
 
@@ -77,6 +83,12 @@ export class Dovecot {
   }
 }
 
+interface Ports {
+  imap: number;
+  imaps: number;
+  sieve: number;
+}
+
 /** The folder of Dovecot's IMAP programs. */
 function requireDovecot(): string {
   for (const dir of [LIB, UNPACKED + LIB])
@@ -90,8 +102,8 @@ function requireDovecot(): string {
 function configuration(
   dir: string,
   imapd: string,
-  { port, sievePort, uid, gid }: { port: number; sievePort: number; uid: number; gid: number },
-  { separator = '/', more = '' }: DovecotOptions,
+  { imap, imaps, sieve, uid, gid }: Ports & Account,
+  { separator = '/', more = '', tls }: DovecotOptions,
 ): string {
   const services = [
     'imap',
@@ -110,7 +122,7 @@ state_dir = ${dir}/lib
 log_path = ${dir}/log
 protocols = imap sieve
 listen = 127.0.0.1
-ssl = no
+${tls === undefined ? 'ssl = no' : `ssl = yes\nssl_cert = <${tls.cert}\nssl_key = <${tls.key}`}
 disable_plaintext_auth = no
 mail_location = maildir:~/Maildir
 mail_home = ${dir}/mail/%u
@@ -136,15 +148,15 @@ userdb {
 ${executables}
 service imap-login {
   inet_listener imap {
-    port = ${port}
+    port = ${imap}
   }
   inet_listener imaps {
-    port = 0
+    port = ${tls === undefined ? 0 : imaps}
   }
 }
 service managesieve-login {
   inet_listener sieve {
-    port = ${sievePort}
+    port = ${sieve}
   }
 }
 protocol imap {
