@@ -4,11 +4,15 @@ import { workerData } from 'piscina';
 import { type HealthAnswer, type HealthTask, HealthThread } from '../src/maintenance/health-thread.ts';
 import { watchThread } from '../src/metrics/thread-figures.ts';
 
-const { file, threadMemory } = workerData as { file: string; threadMemory: SharedArrayBuffer };
+const { file, catalogPath, threadMemory } = workerData as {
+  file: string;
+  catalogPath: string;
+  threadMemory: SharedArrayBuffer;
+};
 
 // Of this thread alone: Linux keeps one for each.
 os.setPriority(os.constants.priority.PRIORITY_LOW);
 watchThread(threadMemory);
-const thread = new HealthThread(file);
+const thread = new HealthThread(file, catalogPath);
 
 export default (task: HealthTask): HealthAnswer => thread.carryOut(task);

@@ -104,8 +104,12 @@ export class HealthState {
     this.#statement('UPDATE backup SET size = -1 WHERE userid = ?').run(userid);
   }
 
-  /** What clients have stored. A size that does not fit what was known is left to a survey. */
-  changed(changes: PackedChanges, nowMs: number): void {
+  /**
+   * What clients have stored. A size that does not fit what was known is left to a survey.
+   *
+   * @param isThere whether backups.db has this entry: somebody new may have gone again since
+   */
+  changed(changes: PackedChanges, isThere: (userid: string, path: string) => boolean, nowMs: number): void {
     const update = this.#statement(
       `UPDATE backup SET updated = max(updated, @updated), content = iif(size = @from, content + @content, content),
          size = iif(size = @from, @to, -1) WHERE userid = @userid AND path = @path`,
@@ -116,16 +120,18 @@ export class HealthState {
        VALUES (@userid, @path, @now, coalesce((SELECT value FROM note WHERE name = 'sweep'), 0),
          iif(@from = 0, @to, -1), @content, @updated)`,
     );
-    const all = [...unpackChanges(changes)];
-    for (let at = 0; at < all.length; at += BATCH) {
+    const rows = [...unpackChanges(changes)].map(([userid, change]) => {
+      const { path, fromBytes: from, toBytes: to, contentBytes: content, lastTime } = change;
+      return { userid, path, from, to, content, updated: lastTime * 1000 };
+    });
+    const unknown: typeof rows = [];
+    for (let at = 0; at < rows.length; at += BATCH) {
       this.#transaction(() => {
-        for (const [userid, change] of all.slice(at, at + BATCH)) {
-          const { path, fromBytes: from, toBytes: to, contentBytes: content, lastTime } = change;
-          const values = { userid, path, from, to, content, updated: lastTime * 1000 };
-          if (update.run(values).changes === 0) insert.run({ ...values, now: nowMs });
-        }
+        for (const row of rows.slice(at, at + BATCH)) if (update.run(row).changes === 0) unknown.push(row);
       });
     }
+    // Asked outside of a transaction: somebody else may have backups.db locked.
+    for (const row of unknown) if (isThere(row.userid, row.path)) insert.run({ ...row, now: nowMs });
   }
 
   contacted({ userids, times }: Contacts): void {

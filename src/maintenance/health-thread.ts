@@ -1,6 +1,7 @@
 /** What the thread of the backups' health does: it alone writes down what clients do, looks at files and adds up. */
 import fs from 'node:fs';
 import type { PackedChanges } from '../pipeline/backup-changes.ts';
+import { Catalog } from '../store/catalog.ts';
 import { type Contacts, HealthState, type Surveyed, type Worst } from './health-state.ts';
 import { type HealthFigures, type NamedPartition, sumUpHealth } from './health-summary.ts';
 import { openStateFile } from './maintenance-state.ts';
@@ -28,8 +29,11 @@ const SURVEY_BATCH = 128;
 export class HealthThread {
   readonly #state: HealthState;
 
+  readonly #catalogPath: string;
+
   /** @param file of MaintenanceState, which exists */
-  constructor(file: string) {
+  constructor(file: string, catalogPath: string) {
+    this.#catalogPath = catalogPath;
     const db = openStateFile(file);
     if (db === undefined) throw new Error(`${file} is no longer readable`);
     this.#state = new HealthState(db);
@@ -45,7 +49,7 @@ export class HealthThread {
     const state = this.#state;
     switch (task.op) {
       case 'note':
-        for (const changes of task.changes) state.changed(changes, Date.now());
+        this.#note(task.changes);
         state.contacted(task.contacts);
         return {};
       case 'survey':
@@ -57,6 +61,19 @@ export class HealthThread {
       }
       case 'worst':
         return { worst: state.worst(task.limit) };
+    }
+  }
+
+  #note(changes: readonly PackedChanges[]): void {
+    let catalog: Catalog | undefined;
+    const isThere = (userid: string, path: string) => {
+      catalog ??= new Catalog(this.#catalogPath);
+      return catalog.get(userid) === path;
+    };
+    try {
+      for (const one of changes) this.#state.changed(one, isThere, Date.now());
+    } finally {
+      catalog?.close();
     }
   }
 

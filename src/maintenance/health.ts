@@ -15,6 +15,8 @@ import type { HealthAnswer, HealthTask } from './health-thread.ts';
 export interface BackupHealthOptions {
   /** Of MaintenanceState, which has been opened. */
   file: string;
+  /** backups.db. */
+  catalogPath: string;
   /** For figures of the thread. */
   threadMemory: SharedArrayBuffer;
   config(): Config;
@@ -143,7 +145,7 @@ export class BackupHealth {
   }
 
   #start(): Piscina<HealthTask, HealthAnswer> {
-    const { file, threadMemory } = this.#o;
+    const { file, catalogPath, threadMemory } = this.#o;
     const thread = new Piscina<HealthTask, HealthAnswer>({
       filename: workerFile('health'),
       minThreads: 1,
@@ -152,7 +154,7 @@ export class BackupHealth {
       resourceLimits: { maxYoungGenerationSizeMb: 1 },
       atomics: 'disabled',
       recordTiming: false,
-      workerData: { file, threadMemory },
+      workerData: { file, catalogPath, threadMemory },
     });
     // What it was asked has failed by then, and it is begun anew with the next question.
     thread.on('error', () => {

@@ -84,7 +84,7 @@ test('chunks that go on where the file was known to end add up, others are left 
     ['anne', joinChanges(change('/p/anne', 100, 150, 90, 60), change('/p/anne', 150, 170, 10, 70))],
     ['bob', joinChanges(change('/p/bob', 100, 150, 90, 60), change('/p/bob', 160, 170, 10, 70))],
   ]);
-  state.health.changed(packChanges(changes), 0);
+  state.health.changed(packChanges(changes), () => true, 0);
   expect(known('anne')).toMatchObject({ sizeBytes: 170, contentBytes: 400, updatedMs: 70_000 });
   expect(known('bob')).toMatchObject({ updatedMs: 70_000 });
   expect(state.health.unsurveyed(9)).toEqual([{ userid: 'bob', path: '/p/bob', sizeBytes: -1 }]);
@@ -98,7 +98,7 @@ test('more than is written at a time is written', () => {
     user,
     change(`/p/${user}`, 0, 9, 9, 2000 + i),
   ]);
-  state.health.changed(packChanges(new Map(changes)), 0);
+  state.health.changed(packChanges(new Map(changes)), () => true, 0);
   for (const i of [0, 127, 128, 299])
     expect(known(`user${i}`), String(i)).toMatchObject({
       contactedMs: 1000 + i,
@@ -107,9 +107,13 @@ test('more than is written at a time is written', () => {
 });
 
 test('somebody new counts at once, and while backups.db is being looked through', () => {
-  const insert = (user: string, from: number) =>
-    state.health.changed(packChanges(new Map([[user, change(`/p/${user}`, from, 9, 30, 70)]])), 5000);
+  const insert = (user: string, from: number, isThere = true) => {
+    const changes = packChanges(new Map([[user, change(`/p/${user}`, from, 9, 30, 70)]]));
+    state.health.changed(changes, () => isThere, 5000);
+  };
   insert('anne', 0);
+  insert('gone', 0, false); // deleted or renamed before this was told
+  expect(known('gone')).toBeUndefined();
   expect(known('anne')).toMatchObject({ sizeBytes: 9, contentBytes: 30, updatedMs: 70_000, verifiedMs: 0 });
   state.beginSweep();
   insert('bob', 4); // what is before is not known
@@ -241,6 +245,7 @@ test('files that others have changed are found, and what clients do is noted, by
   let toTell = [change(files[0]![1], 0, 10, 30, lastTime), change(files[0]![1], 10, 20, 30, lastTime)];
   const health = new BackupHealth({
     file: state.file,
+    catalogPath: path.join(folder, 'backups.db'),
     threadMemory: createThreadMemory(),
     config: () => ({ partitions: [{ name: 'default', path: folder }] }) as Partial<Config> as Config,
     fetchChanges: async () => {
@@ -271,6 +276,7 @@ test('a thread that cannot read its file is an error in the log, and is tried ag
   const errors: unknown[] = [];
   const health = new BackupHealth({
     file: path.join(folder, 'missing', 'state'),
+    catalogPath: path.join(folder, 'backups.db'),
     threadMemory: createThreadMemory(),
     config: () => ({ partitions: [] }) as Partial<Config> as Config,
     fetchChanges: async () => {},

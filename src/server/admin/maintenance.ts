@@ -119,6 +119,7 @@ export class Maintenance {
 function startHealth(server: Server, file: string): BackupHealth {
   const health = new BackupHealth({
     file,
+    catalogPath: server.config.backupDbPath,
     threadMemory: server.threadMemory,
     config: () => server.config,
     fetchChanges: () => server.fetchStoreFigures(),
