@@ -247,6 +247,31 @@ describe('what the server refuses', () => {
     expect(report.shortfalls[0]!.reason).toContain('[TOOBIG]');
   });
 
+  test('everything, since it is a replica or read-only as a whole', async () => {
+    const said = 'NO This connection is configured for read-only access';
+    const refuseAll = (command: string) => {
+      if (command === 'READ-ONLY') return 'OK [READ-ONLY] selected';
+      return /^(?:CREATE|APPEND)$/.test(command) ? said : undefined;
+    };
+    const plan = () => planOf({ 'user.anne': letters(2), 'user.anne.Sent': letters(2) });
+    for (const into of [undefined, 'Back']) {
+      const server = await serve({ capabilities: [...ALL, 'ACL'], refuse: refuseAll });
+      await expect(
+        restore(server, into === undefined ? plan() : planOf({ 'user.anne': letters(1) }, into)),
+      ).rejects.toMatchObject({
+        code: 'UNAVAILABLE',
+        message: expect.stringMatching(
+          /takes no changes.*readonly or replicaonly.*--to csync:\/\/ with --in-place --identity/,
+        ),
+      });
+    }
+    // Where it is a matter of rights it is one of that mailbox.
+    const server = await serve({ capabilities: [...ALL, 'ACL'], refuse: refuseAll, rightsOf: () => 'lrs' });
+    server.mailboxes.set('Sent', []);
+    const { shortfalls } = await restore(server, plan());
+    expect(shortfalls).toHaveLength(2);
+  });
+
   test('a mailbox: that one only', async () => {
     for (const verb of ['CREATE', 'READ-ONLY', 'APPEND']) {
       const refuse = (command: string, name: string) => {

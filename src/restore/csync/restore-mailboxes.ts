@@ -92,7 +92,13 @@ export async function restoreMailboxes(
       } else if (isBroken(error) && !isLast) {
         client = await connection.reopen();
         lanes.reset(client);
-        refused(report, item, `${error.reason}; its log says why. What came before stays: run it again`);
+        // Cyrus with `replicaonly` dies on an assertion where it has to give a modseq of its own.
+        const hint = item.keepsIdentity ? '' : '; a replica (replicaonly) takes only --in-place --identity';
+        refused(
+          report,
+          item,
+          `${error.reason}; its log says why. What came before stays: run it again${hint}`,
+        );
       } else {
         lanes.close();
         throw error;

@@ -3,8 +3,8 @@
  * add mail themselves. One who restores gives himself what is missing while mail goes in.
  */
 import { type ImapClient, imapString, type Tagged } from '../../imap/client.ts';
-import { readTokens } from '../../imap/tokens.ts';
 import type { RestoreReport } from '../report.ts';
+import { myRights } from './mailbox.ts';
 
 /** To read what is there, set flags, among them \Seen and \Deleted, and add. */
 const NEEDED = 'rswit';
@@ -37,14 +37,7 @@ export class BorrowedRights {
   }
 
   async #borrow(mailbox: string): Promise<string> {
-    if (!this.#client.has('ACL')) return '';
-    let held = '';
-    await this.#client.command(['MYRIGHTS ', imapString(mailbox)], {
-      onUntagged: (unit) => {
-        const [word, , rights] = readTokens(unit).map(String);
-        if (word?.toUpperCase() === 'MYRIGHTS') held = rights ?? '';
-      },
-    });
+    const held = await myRights(this.#client, mailbox);
     const missing = [...NEEDED].filter((right) => !held.includes(right)).join('');
     if (missing === '' || !held.includes('a')) return '';
     const { status } = await this.#set(mailbox, `+${missing}`);

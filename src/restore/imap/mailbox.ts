@@ -39,6 +39,19 @@ export async function unselect(client: ImapClient): Promise<void> {
   if (client.has('UNSELECT')) await client.command('UNSELECT');
 }
 
+/** Rights of who is logged in (RFC 4314); '' where the server does not say. */
+export async function myRights(client: ImapClient, name: string): Promise<string> {
+  if (!client.has('ACL')) return '';
+  let held = '';
+  await client.command(['MYRIGHTS ', imapString(name)], {
+    onUntagged: (unit) => {
+      const [word, , rights] = readTokens(unit).map(String);
+      if (word?.toUpperCase() === 'MYRIGHTS') held = rights ?? '';
+    },
+  });
+  return held;
+}
+
 /** Number of messages; undefined if there is no such mailbox. */
 export async function countMessages(client: ImapClient, name: string): Promise<number | undefined> {
   let messages = 0;

@@ -14,7 +14,14 @@ import { BorrowedRights } from './borrowed-rights.ts';
 import { FlagFilter } from './flags.ts';
 import { Inventory } from './inventory.ts';
 import { openImap } from './login.ts';
-import { countMessages, type SelectedMailbox, selectMailbox, takeInventory, unselect } from './mailbox.ts';
+import {
+  countMessages,
+  myRights,
+  type SelectedMailbox,
+  selectMailbox,
+  takeInventory,
+  unselect,
+} from './mailbox.ts';
 import { MailboxNames, type Namespaces, readNamespaces, remarkNames } from './names.ts';
 import { PresentMessages } from './present.ts';
 import { restoreAcl, restoreSettings, type SettingsContext, separatorOf } from './settings.ts';
@@ -233,6 +240,8 @@ export class ImapTarget implements RestoreTarget {
     const { name, selected, plan, report } = to;
     const { source } = plan;
     if (selected.isReadOnly && hasAny(planned)) {
+      if ((await myRights(client, name)).includes('i'))
+        throw readOnlyServer(client, `it opens ${name} read-only`);
       throw new MailboxRefused(
         `the server opens ${name} read-only; log in as its owner, or as one who may insert there`,
       );
@@ -272,6 +281,9 @@ export class ImapTarget implements RestoreTarget {
     let made = await client.command(['CREATE ', imapString(name), use]);
     // Another mailbox may be the one for sent mail by now.
     if (made.status !== 'OK' && use !== '') made = await client.command(['CREATE ', imapString(name)]);
+    if (made.status !== 'OK' && /configured for read-only/i.test(made.text)) {
+      throw readOnlyServer(client, made.text);
+    }
     if (made.status !== 'OK' && made.code !== 'ALREADYEXISTS') {
       throw new MailboxRefused(
         `the server does not make ${name} (${made.text}); ` +
@@ -297,6 +309,15 @@ export class ImapTarget implements RestoreTarget {
       error,
     );
   }
+}
+
+/** Cyrus with `readonly`, or a replica with `replicaonly` (from 3.10 on), refuses everything that changes anything. */
+function readOnlyServer(client: ImapClient, said: string): BackupError {
+  return client.connection.error(
+    `it takes no changes from mail clients (${said}): readonly or replicaonly is set in its configuration`,
+    'UNAVAILABLE',
+    'Restore to the server that it is a replica of; a replica itself takes only --to csync:// with --in-place --identity',
+  );
 }
 
 /** Calendars, address books and the like have contents that are no messages to IMAP. */
