@@ -105,6 +105,8 @@ function isLatest(index: BackupIndex, moment: Moment): boolean {
 }
 
 /** It has no room for a message that is twice in a mailbox. */
+/** Messages are looked up by their GUIDs, all over the index; it takes no more than the index has. */
+const CACHE = { cacheKibibytes: 16_384 };
 const CYRUS = 'Cyrus made it';
 const LONGER = 'it describes a longer data file';
 
@@ -191,7 +193,7 @@ class Opener {
 
   /** What it describes is in the data file by then. */
   #openOwn(indexPath: string): BackupIndex {
-    const index = this.#keep(BackupIndex.open(indexPath, { readonly: true }));
+    const index = this.#keep(BackupIndex.open(indexPath, { readonly: true, ...CACHE }));
     index.state(); // from here on it is that of one moment
     this.#sizeBytes = fs.fstatSync(this.#fd).size;
     return index;
@@ -316,13 +318,13 @@ class Opener {
   /** An index that nobody else opens. It has a name as long as it is written, for its journal. */
   #temporary(): BackupIndex {
     const file = this.#newFile();
-    return this.#keep(BackupIndex.open(file, { create: true }));
+    return this.#keep(BackupIndex.open(file, { create: true, ...CACHE }));
   }
 
   async #temporaryCopy(of: BackupIndex): Promise<BackupIndex> {
     const file = this.#newFile();
     await of.copyTo(file);
-    return this.#keep(BackupIndex.open(file));
+    return this.#keep(BackupIndex.open(file, CACHE));
   }
 
   #newFile(): string {

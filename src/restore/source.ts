@@ -7,7 +7,7 @@ import { child, type Dlist, numberOf, parseDlist, textOf } from '../csync/dlist.
 import { BackupError } from '../platform/errors.ts';
 import { ContentReader } from '../store/chunk/content-reader.ts';
 import { readContent } from '../store/chunk/reader.ts';
-import type { BackupIndex, MessageLocation } from '../store/index/backup-index.ts';
+import type { BackupIndex, ChunkRow, MessageLocation } from '../store/index/backup-index.ts';
 import { damagedChunks } from '../store/index/damage.ts';
 import {
   annotations,
@@ -103,6 +103,8 @@ export class BackupSource {
   #copies: BackupIndex | undefined;
   /** Most who read one message read its neighbours next. */
   readonly #reader: MessageReader;
+  /** The same goes for their places. */
+  #lastChunk: ChunkRow | undefined;
   /** A moment in the past, in seconds; undefined: the latest state. */
   readonly at: number | undefined;
 
@@ -142,7 +144,12 @@ export class BackupSource {
   }
 
   findMessage(guid: string): MessageLocation | undefined {
-    return this.#backup.index.findMessage(guid);
+    return this.#backup.index.findMessage(guid, (id) => this.#chunk(id));
+  }
+
+  #chunk(id: number): ChunkRow | undefined {
+    if (this.#lastChunk?.id !== id) this.#lastChunk = this.#backup.index.chunk(id);
+    return this.#lastChunk;
   }
 
   /**

@@ -382,12 +382,13 @@ export class BackupIndex {
     return this.statement('SELECT id FROM message WHERE guid = ?', 'pluck').get(guid) as number | undefined;
   }
 
-  findMessage(guid: string): MessageLocation | undefined {
+  /** @param chunkOf finds the chunk, for who has it already */
+  findMessage(guid: string, chunkOf = (id: number) => this.chunk(id)): MessageLocation | undefined {
     const sql = `SELECT m.id, m.guid, CAST(m.partition AS BLOB) AS partition, m.size, m.chunk_id AS chunkId,
         m.offset AS lineOffset, c.content_offset AS contentOffset
       FROM message m LEFT JOIN cb_message c ON c.message_id = m.id WHERE m.guid = ?`;
     const row = this.statement(sql).get(guid) as MessageRow | undefined;
-    const chunk = row && this.chunk(row.chunkId);
+    const chunk = row && chunkOf(row.chunkId);
     if (row === undefined || chunk === undefined) return undefined;
     const { id, size, lineOffset } = row;
     const partition = fromBlob(row.partition);
