@@ -99,6 +99,8 @@ export const STORE_CRASH_POINTS = [
 
 /** Every step of restoring into files, in their order. */
 export const RESTORE_CRASH_POINTS = [
+  /** A message is in a file of many, which is not complete. */
+  'restore-message-written',
   /** A message was written under the name that it has until it is synced. */
   'restore-file-written',
   /** The files of a batch are synced, and have not got their names. */

@@ -30,7 +30,8 @@ describe('restore killed', () => {
   for (const [kind, isMessage] of Object.entries(KINDS)) {
     // Both write their files in the same way.
     const points = RESTORE_CRASH_POINTS.filter(
-      (point) => kind === 'maildir' || point === 'restore-file-renamed',
+      (point) =>
+        point !== 'restore-message-written' && (kind === 'maildir' || point === 'restore-file-renamed'),
     );
     for (const [at, point] of points.entries()) {
       // Another pass for each, so that what is done and what is not differs.
@@ -53,6 +54,52 @@ describe('restore killed', () => {
       });
     }
   }
+
+  const WHOLE: Record<string, { to: string; file: string; isWhole(text: string): boolean }> = {
+    mbox: {
+      to: 'mbox:',
+      file: 'INBOX.mbox',
+      isWhole: (text) => text.match(/^From /gm)?.length === MAILBOXES[0]!.records.length,
+    },
+    tar: { to: 'tar:anne.tar', file: 'anne.tar', isWhole: (text) => text.endsWith('\0'.repeat(1024)) },
+    json: {
+      to: 'json:anne.json',
+      file: 'anne.json',
+      isWhole: (text) => /\n\{"type":"end".*\}\n$/.test(text),
+    },
+  };
+  test.each(Object.entries(WHOLE))(
+    'to %s, in the middle: it begins anew, and says so',
+    (kind, { to, file, isWhole }) => {
+      using store = new MailStore();
+      fs.mkdirSync(store.out);
+      const named = path.join(store.out, file);
+      fs.writeFileSync(named, 'that of last week');
+      const args = [
+        'restore',
+        '-u',
+        'anne',
+        '--to',
+        to.replace(':', `:${store.out}/`),
+        '--in-place',
+        '--yes',
+      ];
+      expect(store.run(args, 'restore-message-written').signal).toBe('SIGKILL');
+      const files = fs
+        .readdirSync(store.out, { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile());
+      expect(files.map(({ name }) => name).sort()).toEqual([file, `${file}.part`]);
+      expect(fs.readFileSync(named, 'latin1')).toBe('that of last week');
+
+      const again = store.run(args);
+      expect(again.status).toBe(0);
+      expect(again.stderr).toContain(
+        `csync-backup: what an interrupted run had written of ${named} is dropped: ${kind} begins anew\n`,
+      );
+      expect(fs.readFileSync(named, 'latin1')).toSatisfy(isWhole);
+      expect(fs.globSync('**/*.part', { cwd: store.out })).toEqual([]);
+    },
+  );
 
   test('anywhere in the middle of thousands of messages, again and again: complete in the end, nothing twice', () => {
     // The long form crosses from one batch of files to the next.

@@ -2,13 +2,14 @@
 import path from 'node:path';
 import { toAdmin } from '../../csync/mailbox-name.ts';
 import { decodeMailboxName } from '../../csync/modified-utf7.ts';
+import { crashPoint } from '../../platform/crash-points.ts';
 import { BackupError } from '../../platform/errors.ts';
 import type { PlannedMailbox, RestorePlan } from '../plan.ts';
 import type { RestoreReport } from '../report.ts';
 import type { StoredScript } from '../source.ts';
 import type { Conflict, RestoreTarget } from '../target.ts';
 import { annotationJson, byteText, isoTime, mailboxJson, messageJson } from './json-values.ts';
-import { checkOutput, OutputFile, STANDARD_OUTPUT } from './output-file.ts';
+import { checkOutput, OutputFile, remarkDropped, STANDARD_OUTPUT } from './output-file.ts';
 import { soundMessage } from './sound-message.ts';
 import { noteLoss } from './target-error.ts';
 
@@ -44,6 +45,7 @@ export class JsonTarget implements RestoreTarget {
 
   async restore(plan: RestorePlan, report: RestoreReport): Promise<void> {
     const lines = new JsonLines(this.#file);
+    if (lines.output.dropsPart) remarkDropped(report, this.#file, 'json');
     const { source, userid } = plan;
     try {
       lines.write({
@@ -89,6 +91,7 @@ export class JsonTarget implements RestoreTarget {
         const message = soundMessage(source, record.guid);
         lines.message(facts, record.guid, message);
         report.restored(message.size);
+        crashPoint('restore-message-written');
       } catch (error) {
         const { code, reason } = noteLoss(report, planned, record, error);
         lines.write({ ...facts, content: null, missing: { code, reason } });

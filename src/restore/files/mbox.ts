@@ -1,6 +1,7 @@
 /** mbox files, one for each mailbox. */
 import fs from 'node:fs';
 import path from 'node:path';
+import { crashPoint } from '../../platform/crash-points.ts';
 import { writeAllSync } from '../../platform/durable.ts';
 import type { PlannedMailbox, RestorePlan } from '../plan.ts';
 import type { RestoreReport } from '../report.ts';
@@ -9,6 +10,7 @@ import type { Conflict, RestoreTarget } from '../target.ts';
 import { attempt, DurableFiles, isThere, writeNames } from './durable-files.ts';
 import { placeMailboxes } from './file-names.ts';
 import { type LineEnds, type MboxBase, MboxQuoter, mboxHead } from './mbox-text.ts';
+import { remarkDropped } from './output-file.ts';
 import { remarkSettings } from './settings-remark.ts';
 import { checkFolder, noteLoss, targetError } from './target-error.ts';
 
@@ -41,6 +43,7 @@ export class MboxTarget implements RestoreTarget {
         const file = path.join(this.#dir, ...paths.get(planned)!) + SUFFIX;
         const part = `${file}.part`;
         files.folder(path.dirname(file));
+        if (fs.existsSync(part)) remarkDropped(report, file, 'mbox');
         const mbox = new MboxFile(part);
         try {
           writeMailbox(mbox, planned, plan.source, report);
@@ -75,6 +78,7 @@ function writeMailbox(
     try {
       report.restored(mbox.append(record, source, base));
       base = undefined;
+      crashPoint('restore-message-written');
     } catch (error) {
       noteLoss(report, planned, record, error);
     }

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { crashPoint } from '../../platform/crash-points.ts';
 import { syncDirectorySync } from '../../platform/durable.ts';
 import { BackupError, hasErrno } from '../../platform/errors.ts';
+import type { RestoreReport } from '../report.ts';
 import { attempt } from './durable-files.ts';
 import { targetError } from './target-error.ts';
 
@@ -21,6 +22,8 @@ export class OutputFile {
   readonly #name: string;
   /** Until it is complete; undefined: it has its name already. */
   readonly #part: string | undefined;
+  /** What was left of a run that was interrupted was dropped. */
+  readonly dropsPart: boolean = false;
   readonly #buffer = Buffer.allocUnsafe(BUFFER_BYTES);
   #buffered = 0;
   readonly #failed = (error: unknown): Error => targetError(error, 'write', this.#name);
@@ -35,6 +38,7 @@ export class OutputFile {
         this.#failed,
       );
       this.#part = isSpecial ? undefined : `${file}.part`;
+      this.dropsPart = this.#part !== undefined && fs.existsSync(this.#part);
       this.#fd = attempt(() => fs.openSync(this.#part ?? file, 'w', 0o600), this.#failed);
     }
   }
@@ -94,6 +98,11 @@ export class OutputFile {
       return 0;
     }
   }
+}
+
+/** What holds many messages cannot be gone on with: it begins anew, which may take hours. */
+export function remarkDropped(report: RestoreReport, file: string, kind: string): void {
+  report.remark(`what an interrupted run had written of ${file} is dropped: ${kind} begins anew`);
 }
 
 /**

@@ -1,12 +1,13 @@
 /** A tar archive of EML files, in a file or on standard output. */
 import path from 'node:path';
+import { crashPoint } from '../../platform/crash-points.ts';
 import type { PlannedMailbox, RestorePlan } from '../plan.ts';
 import type { RestoreReport } from '../report.ts';
 import type { StoredRecord } from '../source.ts';
 import type { Conflict, RestoreTarget } from '../target.ts';
 import { messageFile } from './eml.ts';
 import { NAMES_FILE, namesTable, placeMailboxes } from './file-names.ts';
-import { checkOutput, OutputFile, STANDARD_OUTPUT } from './output-file.ts';
+import { checkOutput, OutputFile, remarkDropped, STANDARD_OUTPUT } from './output-file.ts';
 import { remarkSettings } from './settings-remark.ts';
 import { soundMessage } from './sound-message.ts';
 import { encodeEntry, endOfArchive, padding } from './tar-header.ts';
@@ -36,6 +37,7 @@ export class TarTarget implements RestoreTarget {
     remarkSettings(plan, report);
     const { paths, cut } = placeMailboxes(plan);
     const archive = new TarArchive(this.#file);
+    if (archive.dropsPart) remarkDropped(report, this.#file, 'tar');
     try {
       for (const planned of plan.mailboxes) {
         writeMailbox(archive, paths.get(planned)!.join('/'), planned, plan, report);
@@ -69,6 +71,7 @@ function writeMailbox(
       const message = soundMessage(source, record.guid);
       archive.file(`${folder}/${messageFile(record)}`, message, record.internaldate, attributesOf(record));
       report.restored(message.size);
+      crashPoint('restore-message-written');
     } catch (error) {
       noteLoss(report, planned, record, error);
     }
@@ -92,6 +95,10 @@ class TarArchive {
 
   constructor(file: string) {
     this.#output = new OutputFile(file);
+  }
+
+  get dropsPart(): boolean {
+    return this.#output.dropsPart;
   }
 
   /** With those around it, unless they are there. */
