@@ -5,7 +5,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: ['test/interop/**'],
+    exclude: ['test/interop/**', 'test/prometheus/**'],
     pool: 'forks',
     // Much of it waits for processes and disks: with as few as vitest takes on two cores half the time would be idle.
     maxWorkers: 2,

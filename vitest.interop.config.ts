@@ -1,9 +1,10 @@
 import { defineConfig } from 'vitest/config';
 
-// Real Cyrus instances share the machine's two cores with our server, so the files run one after the other.
+// What needs Debian's packages. Real Cyrus instances share the machine's two cores with our server, so the files run
+// one after the other.
 export default defineConfig({
   test: {
-    include: ['test/interop/**/*.test.ts'],
+    include: ['test/interop/**/*.test.ts', 'test/prometheus/**/*.test.ts'],
     pool: 'forks',
     fileParallelism: false,
     testTimeout: 120_000,

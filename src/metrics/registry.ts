@@ -169,6 +169,11 @@ export function createMetrics() {
     maintenanceRunSeconds: gauge('maintenance_run_seconds', 'Time of the last run over all backups.', [
       'task',
     ]),
+    maintenanceInterval: gauge(
+      'maintenance_interval_seconds',
+      'In which time it is to succeed by the configuration: for each backup (verify), or a run over all. 0: never by itself.',
+      ['task'],
+    ),
     maintenanceLastSuccess: gauge(
       'maintenance_last_success_timestamp_seconds',
       'When a backup was last verified without a fault, or a run over all backups last ended; Unix time.',

@@ -4,6 +4,7 @@ import { type FilesystemSample, setFilesystems } from '../metrics/health-metrics
 import type { Metrics } from '../metrics/registry.ts';
 import { ShardMetrics } from '../metrics/shard-metrics.ts';
 import { threadFigures, watchThread } from '../metrics/thread-figures.ts';
+import { startAtZero } from '../metrics/zeros.ts';
 import type { PackedChanges } from '../pipeline/backup-changes.ts';
 import type { DeflatePool } from '../pipeline/deflate-pool.ts';
 import type { ShardPools } from '../pipeline/shard-pools.ts';
@@ -55,6 +56,7 @@ export class ProcessMetrics {
     this.#o = o;
     this.#stopWatching = watchThread(o.threadMemory);
     this.#shardMetrics = new ShardMetrics(o.metrics.registry);
+    startAtZero(o.metrics);
     o.metrics.startTime.set(Date.now() / 1000 - process.uptime());
   }
 

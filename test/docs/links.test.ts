@@ -1,23 +1,11 @@
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
+import { anchors } from './anchors.ts';
 
 const root = path.join(import.meta.dirname, '../..');
 const pages = ['README.md', 'CHANGELOG.md', ...globSync('docs/*.md', { cwd: root })];
 const read = (page: string): string => readFileSync(path.join(root, page), 'utf8');
-
-/** Anchors of the headings, as code hosts make them. */
-function anchors(text: string): Set<string> {
-  const headings = [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading]) => heading!);
-  return new Set(
-    headings.map((heading) =>
-      heading
-        .toLowerCase()
-        .replaceAll(/[^\p{L}\p{N}\s_-]/gu, '')
-        .replaceAll(' ', '-'),
-    ),
-  );
-}
 
 test.each(pages)('%s links to what exists', (page) => {
   const broken: string[] = [];

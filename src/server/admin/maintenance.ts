@@ -42,6 +42,7 @@ const PULL_RUNS: readonly PeriodicWork[] = [
 ];
 const KINDS: readonly JobKind[] = ['verify', 'compact', 'drill', 'pull'];
 const MAX_USERS = 10_000;
+const DAY_S = 86_400;
 
 type Server = Pick<ServerContext, 'config' | 'metrics' | 'log'> & {
   readonly threadMemory: SharedArrayBuffer;
@@ -156,6 +157,7 @@ function startScheduler(
 ): Scheduler {
   const { metrics, log } = server;
   const { state } = o;
+  setIntervals(server);
   for (const kind of KINDS) {
     const lastMs = state.lastSuccessMs(kind);
     if (lastMs !== undefined) metrics.maintenanceLastSuccess.set({ task: kind }, lastMs / 1000);
@@ -175,6 +177,7 @@ function startScheduler(
       if (result.freedBytes !== 0) state.health.resurvey(job.userid);
     },
     onCounts: ({ backups, neverVerified, overdue, faulty }) => {
+      setIntervals(server);
       if (!o.verifies) return;
       o.pings.faulty = faulty;
       const states = { all: backups, never_verified: neverVerified, overdue, faulty };
@@ -191,6 +194,17 @@ function startScheduler(
   });
   scheduler.start();
   return scheduler;
+}
+
+/** As of now: a reload may have changed it. */
+function setIntervals({ config, metrics }: Server): void {
+  const seconds: Record<JobKind, number> = {
+    verify: config.verifyEveryMs / 1000,
+    compact: config.compactAt.length > 0 ? DAY_S : 0,
+    drill: config.drillEveryMs / 1000,
+    pull: config.pullServers.length > 0 ? config.pullEveryMs / 1000 : 0,
+  };
+  for (const [task, interval] of Object.entries(seconds)) metrics.maintenanceInterval.set({ task }, interval);
 }
 
 function* entriesOf(dbPath: string): Generator<[userid: string, path: string]> {
