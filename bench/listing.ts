@@ -29,7 +29,7 @@ const COMMANDS: readonly (readonly [title: string, entry: string, ...args: strin
 async function measure(options: { users: string; keep?: boolean }): Promise<void> {
   const users = Number(options.users);
   const load = new LoadProcess();
-  const server = await startOurs(options.keep === true);
+  const server = await startOurs({ keep: options.keep === true });
   try {
     await load.run({ kind: 'small-users', target: server.target, users: 1 });
     await load.run({ kind: 'turns', target: server.target, users: 1, connections: 1 });

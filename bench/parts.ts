@@ -69,7 +69,7 @@ async function receiving(): Promise<number> {
 
 /** The server's, for a push of as much; the first one is not counted. */
 async function whole(): Promise<{ cpu: number; elapsed: number }> {
-  const server = await startOurs(false, choice === 'zlib' ? { backup_deflate_engine: 'zlib' } : {});
+  const server = await startOurs(choice === 'zlib' ? { settings: { backup_deflate_engine: 'zlib' } } : {});
   const load = new LoadProcess();
   try {
     const push = { kind: 'first-push' as const, target: server.target, connections: 1, messages };

@@ -14,7 +14,7 @@ import { measureManyChunks } from './peer/many-chunks.ts';
 import { startOurs } from './peer/ours.ts';
 import { measureRestore } from './peer/restore.ts';
 import { FULL, type Measured, QUICK, type Scenario, type Sizes, scenarios } from './peer/scenarios.ts';
-import type { BenchServer } from './peer/server.ts';
+import type { BenchServer, StartOptions } from './peer/server.ts';
 import { printTable } from './peer/table.ts';
 import { compare, type Figures } from './peer/targets.ts';
 import { TOOLS, ToolStore } from './peer/tools.ts';
@@ -29,7 +29,10 @@ interface PeerOptions {
 }
 
 type Side = 'ours' | 'peer';
-const START: Record<Side, (keep: boolean) => Promise<BenchServer>> = { ours: startOurs, peer: startCyrus };
+const START: Record<Side, (options: StartOptions) => Promise<BenchServer>> = {
+  ours: startOurs,
+  peer: startCyrus,
+};
 
 async function runPeer(options: PeerOptions): Promise<void> {
   const sizes: Sizes = options.quick ? QUICK : FULL;
@@ -107,7 +110,7 @@ async function measureTools(
 async function measure(scenario: Scenario, side: Side, load: LoadProcess, keep: boolean): Promise<Measured> {
   const begin = performance.now();
   process.stderr.write(`${scenario.name}, ${side === 'ours' ? 'ours' : 'backupd'} ...`);
-  const server = await START[side](keep);
+  const server = await START[side]({ keep, tls: scenario.tls === true });
   const interrupted = (): void => {
     load.stop();
     void server.stop().finally(() => process.exit(130));
@@ -137,7 +140,7 @@ const program = new Command('bench:peer')
   .addOption(new Option('--only <side>', 'one of the two').choices(['ours', 'peer']))
   .option(
     '--scenario <name...>',
-    'only these: push-1 push-4 update turns crowd listing verify reindex compact restore verify-chunks',
+    'only these: push-1 push-4 tls-compress-1 tls-compress-4 update turns crowd rolling listing verify reindex compact restore verify-chunks',
   )
   .option('--tolerate <times>', 'fail only where a target is missed by more than this factor', '1')
   .option('--json <file>', 'write all figures there')

@@ -36,7 +36,7 @@ interface Row {
 }
 
 async function makeStore(megabytes: number, isMixed: boolean): Promise<string> {
-  const server = await startOurs(true);
+  const server = await startOurs({ keep: true });
   const load = new LoadProcess();
   const messages = Math.ceil((megabytes * 1e6) / AVERAGE_MESSAGE_BYTES);
   try {

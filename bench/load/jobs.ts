@@ -22,6 +22,22 @@ export type Job =
   | { kind: 'small-users'; target: Target; users: number }
   /** One small update and RESTART for each of the small users, divided over connections. */
   | { kind: 'turns'; target: Target; users: number; connections: number }
+  /** First push of small users number `from` to `to`; only every `keepEvery`th is remembered for later updates. */
+  | {
+      kind: 'fill-users';
+      target: Target;
+      from: number;
+      to: number;
+      connections: number;
+      keepEvery: number;
+    }
+  /** `count` updates, each of one of the remembered users by chance, one after the other: from connect to RESTART. */
+  | { kind: 'random-updates'; target: Target; count: number }
+  /**
+   * What rolling sync_clients do: as many connections that stay, one small user each, an update of each every
+   * `intervalMs`, spread evenly over it, `cycles` times. An update that is late does not make the next one late.
+   */
+  | { kind: 'rolling'; target: Target; connections: number; intervalMs: number; cycles: number }
   /** As many connections at once, each pushing one new user. */
   | { kind: 'crowd'; target: Target; connections: number; bytesPerUser: number };
 
@@ -31,7 +47,11 @@ export interface JobResult {
   bytes: number;
   messages: number;
   latencies: Record<string, LatencySummary>;
-  /** small-updates only: milliseconds of each. */
+  /** Of all replies but those of logging in. */
+  acks: LatencySummary;
+  /** rolling only: how long after it was due an update was begun. */
+  late?: LatencySummary;
+  /** small-updates and random-updates: milliseconds of each. */
   samplesMs?: number[];
 }
 

@@ -3,6 +3,7 @@ export interface LatencySummary {
   count: number;
   medianMs: number;
   p95Ms: number;
+  p99Ms: number;
   maxMs: number;
 }
 
@@ -12,6 +13,7 @@ export function summarise(latenciesMs: readonly number[]): LatencySummary {
     count: sorted.length,
     medianMs: quantile(sorted, 0.5),
     p95Ms: quantile(sorted, 0.95),
+    p99Ms: quantile(sorted, 0.99),
     maxMs: sorted.at(-1) ?? 0,
   };
 }

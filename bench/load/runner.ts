@@ -1,8 +1,10 @@
+import { SeededRandom } from '../../src/cli/generated-mail.ts';
 import type { GeneratedMailbox } from '../../src/cli/generated-user.ts';
 import { syncCrcs } from '../../src/restore/csync-crc.ts';
 import type { Job, JobResult } from './jobs.ts';
 import { summarise } from './latency.ts';
-import { Player, type PlayFigures, type Target } from './player.ts';
+import { Player, type PlayFigures, pack, type Target } from './player.ts';
+import { playRolling } from './rolling.ts';
 import { command, mailboxStep, messageSteps, RESTART, type Step, smallUpdate } from './session.ts';
 import { Workload } from './workload.ts';
 
@@ -10,6 +12,7 @@ const SEED = 2_024;
 /** Mail of `grow` is made and pushed in pieces of this size. */
 const GROW_STEP_BYTES = 48 << 20;
 const UPDATE_BYTES = 4096;
+const LOGIN_VERBS = new Set(['STARTTLS', 'AUTHENTICATE', 'COMPRESS']);
 
 /** Carries jobs out, one at a time, and remembers what each target holds by now. */
 export class JobRunner {
@@ -36,6 +39,17 @@ export class JobRunner {
         return await playAll(job.target, [this.#smallUsers(job.target, job.users)]);
       case 'turns':
         return await playAll(job.target, divide(this.#turns(job.target, job.users), job.connections));
+      case 'fill-users':
+        return await playAll(job.target, divide(this.#fillUsers(job), job.connections));
+      case 'random-updates':
+        return await this.#randomUpdates(job.target, job.count);
+      case 'rolling': {
+        const { players, begin, lateMs } = await playRolling(job, (n) => {
+          const { workload, inboxes } = this.#target(job.target);
+          return smallUpdate(inboxes.get(smallUserid(n))!, workload.mail.text(UPDATE_BYTES));
+        });
+        return { ...finish(players, begin), late: summarise(lateMs) };
+      }
       case 'crowd':
         return await playAll(job.target, this.#crowd(job.connections, job.bytesPerUser));
     }
@@ -93,23 +107,31 @@ export class JobRunner {
     return finish(players, begin);
   }
 
+  #fillUsers({ target, from, to, keepEvery }: Extract<Job, { kind: 'fill-users' }>): Step[][] {
+    const { workload, inboxes } = this.#target(target);
+    return Array.from({ length: to - from }, (_, at) => {
+      const user = workload.smallUser(smallUserid(from + at));
+      if ((from + at) % keepEvery === 0) inboxes.set(smallUserid(from + at), user.mailboxes[0]!);
+      return user.steps;
+    });
+  }
+
+  async #randomUpdates(target: Target, count: number): Promise<JobResult> {
+    const { workload, inboxes } = this.#target(target);
+    const random = new SeededRandom(count);
+    const all = [...inboxes.values()];
+    const updates = Array.from({ length: count }, () =>
+      smallUpdate(random.pick(all), workload.mail.text(UPDATE_BYTES)),
+    );
+    return await playOneByOne(target, updates);
+  }
+
   async #smallUpdates(target: Target, userid: string, count: number): Promise<JobResult> {
     const { workload, inboxes } = this.#target(target);
     const updates = Array.from({ length: count }, () =>
       smallUpdate(inboxes.get(userid)!, workload.mail.text(UPDATE_BYTES)),
     );
-    const players: Player[] = [];
-    const samplesMs: number[] = [];
-    const begin = performance.now();
-    for (const steps of updates) {
-      const before = performance.now();
-      const player = await Player.connect(target);
-      await player.play(steps);
-      samplesMs.push(performance.now() - before);
-      player.close();
-      players.push(player);
-    }
-    return { ...finish(players, begin), samplesMs };
+    return await playOneByOne(target, updates);
   }
 
   #smallUsers(target: Target, users: number): Step[] {
@@ -149,8 +171,25 @@ function divide(users: readonly Step[][], connections: number): Step[][] {
   return hands;
 }
 
+/** A connection for each, from connect to the last reply. */
+async function playOneByOne(target: Target, updates: readonly Step[][]): Promise<JobResult> {
+  const players: Player[] = [];
+  const samplesMs: number[] = [];
+  const begin = performance.now();
+  for (const steps of updates) {
+    const before = performance.now();
+    const player = await Player.connect(target);
+    await player.play(steps);
+    samplesMs.push(performance.now() - before);
+    player.close();
+    players.push(player);
+  }
+  return { ...finish(players, begin), samplesMs };
+}
+
 /** Logs in all connections, then plays all of them at once. */
 async function playAll(target: Target, sessions: readonly Step[][]): Promise<JobResult> {
+  if (target.compress) for (const steps of sessions) pack(steps);
   const players = await Promise.all(sessions.map(() => Player.connect(target)));
   const begin = performance.now();
   try {
@@ -177,5 +216,7 @@ function finish(players: readonly Player[], begin: number): JobResult {
   const latencies = Object.fromEntries(
     Object.entries(latenciesMs).map(([verb, values]) => [verb, summarise(values)]),
   );
-  return { elapsedMs, bytes, messages, latencies };
+  const commands = Object.entries(latenciesMs).filter(([verb]) => !LOGIN_VERBS.has(verb));
+  const acks = summarise(commands.flatMap(([, values]) => values));
+  return { elapsedMs, bytes, messages, latencies, acks };
 }

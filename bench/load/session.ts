@@ -11,6 +11,8 @@ export interface Step {
   /** For the latency table: `MESSAGE`, `MAILBOX`, `RESTART`, ... */
   verb: string;
   bytes: Buffer;
+  /** The same, deflated by itself, for connections with COMPRESS: see pack(). */
+  packed?: Buffer;
   /** Number of `* ` lines that have to come before the OK, where it is known. */
   answers?: number;
   messages?: number;

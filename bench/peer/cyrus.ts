@@ -2,7 +2,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { BackupError } from '../../src/platform/errors.ts';
-import { ACCOUNT, type BenchServer, freePort, greets, Workspace } from './server.ts';
+import { ACCOUNT, type BenchServer, freePort, greets, type StartOptions, Workspace } from './server.ts';
 
 /** Where Debian puts Cyrus's programs. */
 export const BIN = '/usr/lib/cyrus/bin';
@@ -16,7 +16,7 @@ export const CONF_FOLDERS = ['db', 'proc', 'log', 'msg', 'socket', 'sync', 'lock
  * @throws BackupError UNAVAILABLE where Debian's packages are missing or we are not root (Cyrus's programs
  *   change to the user cyrus)
  */
-export async function startCyrus(keep: boolean): Promise<BenchServer> {
+export async function startCyrus({ keep = false }: StartOptions = {}): Promise<BenchServer> {
   const owner = cyrusUser();
   const space = new Workspace('cyrus', keep);
   const port = await freePort();
@@ -33,6 +33,7 @@ export async function startCyrus(keep: boolean): Promise<BenchServer> {
   return {
     target: { host: '127.0.0.1', port, ...ACCOUNT, store: space.dir },
     pid,
+    hasTls: false,
     partition: space.path('backup'),
     ctlBackups: { program: path.join(BIN, 'ctl_backups'), args: ['-C', space.path('imapd.conf')], ...owner },
     stop,

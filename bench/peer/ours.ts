@@ -2,18 +2,19 @@ import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { BackupError } from '../../src/platform/errors.ts';
-import { ACCOUNT, type BenchServer, freePort, greets, Workspace } from './server.ts';
+import { ACCOUNT, type BenchServer, freePort, greets, type StartOptions, Workspace } from './server.ts';
 
 const CLI = path.join(import.meta.dirname, '..', '..', 'src', 'cli');
 export const LAUNCH: string = path.join(CLI, 'launch.cjs');
 const CTL_BACKUPS = path.join(CLI, 'compat', 'ctl_backups.cjs');
 
-/**
- * Starts our server as anybody would, with its default settings: every OK durable.
- *
- * @param settings of imapd.conf, for a benchmark that is about them
- */
-export async function startOurs(keep: boolean, settings: Record<string, string> = {}): Promise<BenchServer> {
+/** Starts our server as anybody would, with its default settings: every OK durable. */
+export async function startOurs({
+  keep = false,
+  tls = false,
+  settings = {},
+  nodeFlags = [],
+}: StartOptions = {}): Promise<BenchServer> {
   const space = new Workspace('ours', keep);
   const port = await freePort();
   for (const folder of ['conf', 'backup', 'staging', 'tmp']) mkdirSync(space.path(folder), { mode: 0o700 });
@@ -28,6 +29,7 @@ export async function startOurs(keep: boolean, settings: Record<string, string> 
     backup_passwd_file: space.path('credentials'),
     backup_listen: `127.0.0.1:${port}`,
     backup_metrics_listen: `127.0.0.1:${await freePort()}`,
+    ...(tls && space.addCertificate()),
     ...settings,
   };
   const config = space.path('imapd.conf');
@@ -40,7 +42,9 @@ export async function startOurs(keep: boolean, settings: Record<string, string> 
 
   const logFile = space.path('server.log');
   const log = openSync(logFile, 'a');
-  const server = spawn(process.execPath, [LAUNCH, 'serve', '-C', config], { stdio: ['ignore', log, log] });
+  const server = spawn(process.execPath, [...nodeFlags, LAUNCH, 'serve', '-C', config], {
+    stdio: ['ignore', log, log],
+  });
   let alive = true;
   const exited = new Promise<number | null>((resolve) => server.on('exit', resolve)).then((status) => {
     alive = false;
@@ -54,6 +58,7 @@ export async function startOurs(keep: boolean, settings: Record<string, string> 
   return {
     target: { host: '127.0.0.1', port, ...ACCOUNT, store: space.dir },
     pid: server.pid!,
+    hasTls: tls,
     partition: space.path('backup'),
     ctlBackups: { program: process.execPath, args: [CTL_BACKUPS, '-C', config] },
     async stop() {

@@ -25,9 +25,16 @@ export class MemoryWatch {
   readonly #timer: NodeJS.Timeout;
   #peakBytes = 0;
 
-  constructor(root: number) {
+  /** @param sampleMs more where there are so many processes that looking at them is work */
+  constructor(root: number, sampleMs = SAMPLE_MS) {
     this.#root = root;
-    this.#timer = setInterval(() => this.#sample(), SAMPLE_MS);
+    this.#timer = setInterval(() => this.#sample(), sampleMs);
+  }
+
+  /** So far, as stop() gives it. */
+  get peakBytes(): number {
+    this.#sample();
+    return this.#peakBytes;
   }
 
   /** Ends the watch: the largest sum of the peaks (VmHWM) of processes that lived at the same time. */

@@ -14,6 +14,7 @@ export interface Sizes {
   update: { sizes: number[] };
   turns: { users: number; connections: number[] };
   crowd: { connections: number; bytesPerUser: number };
+  rolling: { connections: number; intervalMs: number; cycles: number };
   listing: { users: number };
   /** Of the data file over which tools are run. */
   tools: { bytes: number };
@@ -28,6 +29,7 @@ export const FULL: Sizes = {
   update: { sizes: [10e6, 100e6, 1000e6] },
   turns: { users: 500, connections: [1, 4, 8] },
   crowd: { connections: 64, bytesPerUser: 5e6 },
+  rolling: { connections: 1000, intervalMs: 10_000, cycles: 6 },
   listing: { users: 2000 },
   tools: { bytes: 1e9 },
   restore: { bytes: 60e6, messageBytes: 4096 },
@@ -39,6 +41,7 @@ export const QUICK: Sizes = {
   update: { sizes: [5e6, 40e6] },
   turns: { users: 60, connections: [1, 4] },
   crowd: { connections: 16, bytesPerUser: 1e6 },
+  rolling: { connections: 100, intervalMs: 2000, cycles: 3 },
   listing: { users: 1000 },
   tools: { bytes: 100e6 },
   restore: { bytes: 6e6, messageBytes: 4096 },
@@ -51,6 +54,9 @@ const WARM_UP_UPDATES = 3;
 const UPDATES_MS = 8000;
 const UPDATES = { atLeast: 5, atMost: 40 };
 
+/** backupd has a process for each connection. */
+const MANY_PROCESSES_SAMPLE_MS = 1000;
+
 /** A figure is a number with its unit in the name; jobs are kept whole for --json. */
 export interface Measured {
   figures: Record<string, number>;
@@ -59,6 +65,8 @@ export interface Measured {
 
 export interface Scenario {
   name: string;
+  /** With a certificate, for a server that can do something with it. */
+  tls?: true;
   run(server: BenchServer, load: LoadProcess): Promise<Measured>;
 }
 
@@ -66,22 +74,27 @@ export function scenarios(sizes: Sizes): Scenario[] {
   return [
     push(sizes, 1),
     push(sizes, 4),
+    push(sizes, 1, 'tls-compress-1'),
+    push(sizes, 4, 'tls-compress-4'),
     update(sizes),
     turns(sizes),
     crowd(sizes),
+    rolling(sizes),
     listing(sizes.listing.users),
   ];
 }
 
-function push({ push: { users, messages } }: Sizes, connections: number): Scenario {
-  const name = `push-${connections}`;
+/** @param secured its name where connections turn to COMPRESS, and to TLS with a server that has it */
+function push({ push: { users, messages } }: Sizes, connections: number, secured?: string): Scenario {
+  const name = secured ?? `push-${connections}`;
   return {
     name,
+    ...(secured && { tls: true }),
     async run(server, load) {
       const watch = new Watch(server);
       const result = await watch.run(load, {
         kind: 'first-push',
-        target: server.target,
+        target: { ...server.target, ...(secured && { startTls: server.hasTls, compress: true }) },
         connections,
         users,
         messages,
@@ -183,15 +196,42 @@ function crowd({ crowd: { connections, bytesPerUser } }: Sizes): Scenario {
   };
 }
 
+/** Clients that stay connected, as those of a mail server that replicates all the time. */
+function rolling({ rolling: { connections, intervalMs, cycles } }: Sizes): Scenario {
+  return {
+    name: 'rolling',
+    async run(server, load) {
+      const { target } = server;
+      await load.run({ kind: 'small-users', target, users: connections });
+      const watch = new Watch(server, MANY_PROCESSES_SAMPLE_MS);
+      const result = await watch.run(load, { kind: 'rolling', target, connections, intervalMs, cycles });
+      const updates = connections * cycles;
+      return {
+        jobs: { rolling: result },
+        figures: {
+          // An update that was refused, or a connection that was lost, has failed the job.
+          updatesPerSecond: updates / (result.elapsedMs / 1e3),
+          ackMedianMs: result.acks.medianMs,
+          ackP99Ms: result.acks.p99Ms,
+          ackMaxMs: result.acks.maxMs,
+          lateP99Ms: result.late!.p99Ms,
+          cpuMsPerUpdate: (watch.cpuSeconds * 1e3) / updates,
+          peakMegabytes: watch.stop() / 1e6,
+        },
+      };
+    },
+  };
+}
+
 /** CPU of the latest job and the peak memory over all of them. */
 class Watch {
   cpuSeconds = 0;
   readonly #server: BenchServer;
   readonly #memory: MemoryWatch;
 
-  constructor(server: BenchServer) {
+  constructor(server: BenchServer, sampleMs?: number) {
     this.#server = server;
-    this.#memory = new MemoryWatch(server.pid);
+    this.#memory = new MemoryWatch(server.pid, sampleMs);
   }
 
   async run(load: LoadProcess, job: Job): Promise<JobResult> {
@@ -207,7 +247,7 @@ class Watch {
 }
 
 /** What the partition holds: data files and indexes. */
-function storedBytes(partition: string): { data: number; index: number } {
+export function storedBytes(partition: string): { data: number; index: number } {
   const stored = { data: 0, index: 0 };
   for (const name of readdirSync(partition, { recursive: true, encoding: 'utf8' })) {
     const stat = statSync(path.join(partition, name), { throwIfNoEntry: false });

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -9,6 +9,8 @@ export interface BenchServer {
   readonly target: Target;
   /** The process whose tree is the server. */
   readonly pid: number;
+  /** It has a certificate. backupd answers STARTTLS with `NO command not implemented`, though it offers it. */
+  readonly hasTls: boolean;
   /** Data files and indexes, for the figures of stored size. */
   readonly partition: string;
   /** How its ctl_backups is started: what comes before the command's own arguments. */
@@ -16,6 +18,21 @@ export interface BenchServer {
   /** Ends the server in order and removes its files. */
   stop(): Promise<void>;
 }
+
+export interface StartOptions {
+  /** Leave the files behind. */
+  keep?: boolean;
+  /** Offer STARTTLS. */
+  tls?: boolean;
+  /** Of imapd.conf, for a benchmark that is about them; ours only. */
+  settings?: Record<string, string>;
+  /** For the process of the server, and so for its threads; ours only. */
+  nodeFlags?: readonly string[];
+}
+
+/** A certificate that nobody vouches for, and its key. */
+export const TLS_FILES: readonly [certificate: string, key: string] = ['cert.pem', 'key.pem'];
+const TLS_FOLDER = path.join(import.meta.dirname, '..', '..', 'test', 'fixtures', 'tls');
 
 export const ACCOUNT = { user: 'backup', password: 'secret' };
 const START_TIMEOUT_MS = 20_000;
@@ -32,6 +49,15 @@ export class Workspace {
 
   path(...names: string[]): string {
     return path.join(this.dir, ...names);
+  }
+
+  /** Copies of TLS_FILES, readable only by the owner. @returns the options of imapd.conf that name them */
+  addCertificate(): Record<string, string> {
+    for (const name of TLS_FILES) {
+      writeFileSync(this.path(name), readFileSync(path.join(TLS_FOLDER, name)), { mode: 0o600 });
+    }
+    const [certificate, key] = TLS_FILES;
+    return { tls_server_cert: this.path(certificate), tls_server_key: this.path(key) };
   }
 
   remove(): void {

@@ -24,6 +24,8 @@ interface Target {
 }
 
 const MAX_PEAK_MEGABYTES = 300;
+const MAX_ROLLING_PEAK_MEGABYTES = 400;
+const MAX_ROLLING_ACK_MS = 100;
 const MAX_UPDATE_MS = 10;
 const MAX_UPDATE_GROWTH = 1.3;
 /** 20 kB chunks of 4 kB messages against 20 MB chunks of the same. */
@@ -51,11 +53,29 @@ export function compare(sizes: Sizes, ours: Figures | undefined, peer: Figures |
   const smallest = sizes.update.sizes[0]! / 1e6;
   const largest = sizes.update.sizes.at(-1)! / 1e6;
   const { users, connections } = sizes.turns;
+  const rolling = `${sizes.rolling.connections} rolling connections`;
   return [
     row('first push, 1 connection', 'MB/s', 'push-1', 'megabytesPerSecond', 'more', timesBetter(5)),
     row('first push, 4 connections', 'MB/s', 'push-4', 'megabytesPerSecond', 'more', timesBetter(3)),
     row('CPU, first push', 's/GB', 'push-1', 'cpuSecondsPerGigabyte', 'less', timesBetter(5)),
     row('CPU, first push, 4 connections', 's/GB', 'push-4', 'cpuSecondsPerGigabyte', 'less'),
+    row(
+      'TLS and COMPRESS, 1 connection',
+      'MB/s',
+      'tls-compress-1',
+      'megabytesPerSecond',
+      'more',
+      timesBetter(5),
+    ),
+    row(
+      'TLS and COMPRESS, 4 connections',
+      'MB/s',
+      'tls-compress-4',
+      'megabytesPerSecond',
+      'more',
+      timesBetter(5),
+    ),
+    row('CPU, TLS and COMPRESS', 's/GB', 'tls-compress-1', 'cpuSecondsPerGigabyte', 'less'),
     ...sizes.update.sizes.map((bytes) => {
       const size = bytes / 1e6;
       const target = size === largest ? updateTarget(smallest, ours?.update) : undefined;
@@ -74,6 +94,10 @@ export function compare(sizes: Sizes, ours: Figures | undefined, peer: Figures |
     ]),
     row('CPU, users in turn', 'ms/update', 'turns', 'cpuMsPerUpdateOn1', 'less'),
     row(`${sizes.crowd.connections} connections at once`, 'MB/s', 'crowd', 'megabytesPerSecond', 'more'),
+    row(`${rolling}, updates`, 'updates/s', 'rolling', 'updatesPerSecond', 'more'),
+    row(`${rolling}, median of an ack`, 'ms', 'rolling', 'ackMedianMs', 'less'),
+    row(`${rolling}, p99 of an ack`, 'ms', 'rolling', 'ackP99Ms', 'less', atMost(MAX_ROLLING_ACK_MS, 'ms')),
+    row(`CPU, ${rolling}`, 'ms/update', 'rolling', 'cpuMsPerUpdate', 'less'),
     row(`list of ${sizes.listing.users} users`, 'ms', 'listing', 'listMs', 'less', timesBetter(1)),
     row(`stat of ${sizes.listing.users} users`, 'ms', 'listing', 'statMs', 'less', timesBetter(1)),
     memory('push-1', 'first push, 1 connection'),
@@ -81,6 +105,15 @@ export function compare(sizes: Sizes, ours: Figures | undefined, peer: Figures |
     memory('update', `small updates up to ${largest} MB`),
     memory('turns', `${users} users in turn`),
     memory('crowd', `${sizes.crowd.connections} connections at once`),
+    row(
+      `peak memory, ${rolling}`,
+      'MB',
+      'rolling',
+      'peakMegabytes',
+      'less',
+      atMost(MAX_ROLLING_PEAK_MEGABYTES, 'MB'),
+    ),
+    memory('tls-compress-4', 'TLS and COMPRESS, 4 connections'),
     memory('listing', `list and stat of ${sizes.listing.users} users`),
     row('verify', 'MB/s', 'verify', 'megabytesPerSecond', 'more', timesBetter(12)),
     row('CPU, verify', 's/GB', 'verify', 'cpuSecondsPerGigabyte', 'less'),

@@ -72,7 +72,7 @@ export class ToolStore {
    * @param messageBytes of each message; mixed mail if absent
    */
   static async create(load: LoadProcess, bytes: number, messageBytes?: number): Promise<ToolStore> {
-    const server = await startOurs(true);
+    const server = await startOurs({ keep: true });
     const dir = server.target.store;
     try {
       // Mixed mail is stored at 0.7 of its size.
