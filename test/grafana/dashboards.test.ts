@@ -91,6 +91,7 @@ test('panels in which some value is bad have a limit', () => {
     'overview: Syncs',
     'overview: Received',
     'overview: Backups by their verification',
+    'overview: What runs',
     'ingest: Commands',
     'ingest: Bytes',
     'ingest: Messages',
@@ -119,10 +120,10 @@ function unitsOf(expr: string): string[] {
     / \/ /.test(expr) &&
     !/deriv|\/ \(csync_backup_partition_backups|sum\(csync_backup_partition_stored/.test(expr)
   )
-    return /partition_content/.test(expr) ? ['short'] : ['percentunit'];
+    return ['percentunit'];
   if (/^csync_backup_\w*timestamp_seconds/.test(first)) return ['s'];
   if (/thread_active_seconds|gc_seconds_sum/.test(first)) return ['percentunit'];
-  if (/cpu_seconds|back_pressure_seconds/.test(first)) return ['short'];
+  if (/cpu_seconds|back_pressure_seconds|thread_cpu/.test(first)) return ['short'];
   if (/ \/ /.test(expr) && /partition_backups/.test(expr)) return ['bytes'];
   if (/ \/ /.test(expr)) return ['s'];
   if (/_seconds(_bucket)?$/.test(first)) return ['s'];

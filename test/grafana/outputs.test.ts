@@ -1,15 +1,15 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import type { Metric } from 'prom-client';
 import { expect, test } from 'vitest';
 import { expressions, groupedLabels, selectors } from '../../grafana/src/expressions.ts';
 import { outputs, ROOT } from '../../grafana/src/outputs.ts';
 import { RECORDINGS } from '../../grafana/src/rules/index.ts';
-import { createMetrics } from '../../src/metrics/registry.ts';
-import { ShardMetrics } from '../../src/metrics/shard-metrics.ts';
+import { metricGroups } from '../../src/metrics/describe.ts';
 
 /** Labels that Prometheus adds, or that functions need. */
 const COMMON_LABELS = ['instance', 'job', 'le'];
+/** Of the grouping key, with which commands push. */
+const PUSHED_LABEL = 'task';
 const PROMETHEUS_OWN: Record<string, string[]> = {
   up: [],
   ALERTS: ['alertname', 'alertstate'],
@@ -54,14 +54,13 @@ test('no name slips through unseen', () => {
 
 /** Names of series with the labels of each. */
 function series(): Map<string, readonly string[]> {
-  const { registry } = createMetrics();
-  new ShardMetrics(registry);
   const all = new Map<string, readonly string[]>(Object.entries(PROMETHEUS_OWN));
-  for (const one of registry.getMetricsAsArray() as unknown as Metric[]) {
-    const { name, labelNames, type } = one as Metric & { name: string; labelNames: string[]; type?: string };
-    const isHistogram = type === 'histogram' || one.constructor.name === 'Histogram';
-    const suffixes = isHistogram ? ['_bucket', '_sum', '_count'] : [''];
-    for (const suffix of suffixes) all.set(name + suffix, labelNames);
+  for (const [group, metrics] of metricGroups()) {
+    for (const { name, labelNames, type } of metrics) {
+      const labels = group === 'commands' ? [...labelNames, PUSHED_LABEL] : labelNames;
+      const suffixes = type === 'histogram' ? ['_bucket', '_sum', '_count'] : [''];
+      for (const suffix of suffixes) all.set(name + suffix, labels);
+    }
   }
   for (const { record, gives } of RECORDINGS) all.set(record, Object.keys(gives[0]!.labels));
   return all;

@@ -34,7 +34,7 @@ test('what alerts say to look for in the log is in the table of log messages', (
 
 test('every alert is named in the section that it leads to, or leads to one of many', () => {
   const general =
-    /#(log-messages|it-does-not|the-disk|a-corrupt|a-backup-is|a-client|a-partition|snapshots|scraping)/;
+    /#(log-messages|it-does-not|the-disk|a-corrupt|a-backup-is|a-client|a-partition|snapshots|scraping|exit-statuses|commands)/;
   const special = ALERTS.filter(({ runbook }) => !general.test(runbook));
   expect(special.length).toBeGreaterThan(15);
   for (const { name, runbook } of special) {

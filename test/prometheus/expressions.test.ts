@@ -36,7 +36,7 @@ beforeAll(async () => {
   const from = Date.now() / 1000;
   // What counters are at before anything happens, or their first step would not be seen.
   while ((await api.query('csync_backup_store_recoveries_total')).length === 0) await sleep(200);
-  await loaded.everything();
+  await loaded.everything(prometheus.gatewayUrl);
   while (Date.now() / 1000 < from + AT_LEAST_S) {
     await loaded.turns(4);
     await sleep(1000);

@@ -148,12 +148,7 @@ export const capacity = () =>
             yellow: 1.2,
             red: 1,
             width: 8,
-            queries: [
-              {
-                expr: `csync_backup_partition_content_bytes{${HERE}} / (${stored} > 0)`,
-                legend: '{{partition}}',
-              },
-            ],
+            queries: [{ expr: `csync_backup_partition_compression_ratio{${HERE}}`, legend: '{{partition}}' }],
           }),
           graph({
             title: 'Size of a backup',

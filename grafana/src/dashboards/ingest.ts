@@ -225,11 +225,11 @@ export const ingest = () =>
           graph({
             title: 'Processors used',
             description:
-              'CPU time a second: 1 is one processor. As many as the machine has: it is at its limit; see the dashboard of capacity.',
+              'CPU time a second by thread: 1 is one processor. Altogether as many as the machine has: it is at its limit; see the dashboard of capacity.',
             unit: 'short',
             width: 8,
             isStacked: true,
-            queries: [{ expr: rate('cpu_seconds_total'), legend: '{{mode}}' }],
+            queries: [{ expr: rate('thread_cpu_seconds_total'), legend: '{{thread}}' }],
           }),
           graph({
             title: 'Garbage collection',

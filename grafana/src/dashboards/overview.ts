@@ -260,6 +260,39 @@ export const overview = () =>
               },
             ],
           }),
+          bars({
+            title: 'Commands, since their last success',
+            description:
+              'Time since each command that pushes what came of it (--push-gateway) last succeeded. More than it should be: does cron run it, and what did it write on standard error? None is pushed: nothing to see.',
+            unit: 's',
+            decimals: 0,
+            yellow: 8 * DAY_S,
+            red: 14 * DAY_S,
+            noValue: 'none is pushed',
+            width: 12,
+            height: 6,
+            queries: [
+              {
+                expr: 'time() - csync_backup_command_last_success_timestamp_seconds{task=~"verify|compact|drill|pull|doctor|stat"}',
+                legend: '{{instance}} {{task}}',
+              },
+            ],
+          }),
+          list({
+            title: 'What runs',
+            description:
+              'Versions, and what compresses. zlib takes half as much CPU time again: install libisal2 and libdeflate0. Different versions after an upgrade: restart the old ones.',
+            unit: 'none',
+            noValue: 'no server',
+            width: 12,
+            queries: [
+              {
+                expr: `csync_backup_build_info{${HERE}} * on (instance, job) group_left (engine) csync_backup_deflate_engine_info{${HERE}}`,
+                legend: '',
+              },
+            ],
+            columns: { instance: 'server', version: 'version', node: 'Node', engine: 'compression' },
+          }),
         ],
       },
     ],

@@ -262,11 +262,21 @@ export const store = () =>
             ],
           }),
           graph({
+            title: 'Time of a run over all',
+            description:
+              'How long the last run of each task over all backups took. From one of its times to the next: fewer times (backup_compact_at), or a higher backup_maintenance_rate.',
+            unit: 's',
+            yellow: DAY_S / 2,
+            red: DAY_S,
+            width: 6,
+            queries: [{ expr: `csync_backup_maintenance_run_seconds{${HERE}}`, legend: '{{task}}' }],
+          }),
+          graph({
             title: 'Freed by compaction',
             description:
               'Bytes that backups became smaller by, a day. Nothing for days with backup_compact_at set: there is nothing to drop within backup_retention, or runs do not end; see the last success.',
             unit: 'bytes',
-            width: 12,
+            width: 6,
             queries: [
               {
                 expr: `increase(csync_backup_maintenance_freed_bytes_total{${HERE},task="compact"}[1d])`,

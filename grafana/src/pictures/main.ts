@@ -30,6 +30,9 @@ interface Options {
   png: boolean;
 }
 
+// What was started ends at the end of the process, if that is one in order.
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(130));
+
 await new Command('grafana:pictures')
   .option('--minutes <number>', 'time to show, and to keep the server busy for', '10')
   .option('--url <url>', 'a Prometheus that there is, instead of a server and one of our own')
@@ -47,7 +50,7 @@ async function main(o: Options): Promise<void> {
   const prometheus = await Prometheus.start({ scraped, everySeconds: SCRAPE_S });
   try {
     process.stderr.write(`${prometheus.url} for ${o.minutes} minutes\n`);
-    await busy(loaded, Date.now() + seconds * 1000);
+    await busy(loaded, prometheus.gatewayUrl, Date.now() + seconds * 1000);
     await draw(new PrometheusApi(prometheus.url), seconds, o);
   } finally {
     await prometheus.stop();
@@ -56,8 +59,8 @@ async function main(o: Options): Promise<void> {
 }
 
 /** Everything once, and then days in minutes: more and less to do in turn. */
-async function busy(loaded: LoadedServer, untilMs: number): Promise<void> {
-  await loaded.everything();
+async function busy(loaded: LoadedServer, gatewayUrl: string, untilMs: number): Promise<void> {
+  await loaded.everything(gatewayUrl);
   for (let round = 0; Date.now() < untilMs; round++) {
     await loaded.turns(1 + (round % 8));
     if (round % 20 === 10) await loaded.largeMessages();

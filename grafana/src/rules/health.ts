@@ -13,6 +13,9 @@ const jobs = (task: string, result: string): string =>
 const pings = (result: string): string =>
   series('csync_backup_maintenance_pings_total', { task: 'compact', result });
 const drills = (result: string): string => series('csync_backup_drill_runs_total', { result });
+const command = (figure: string, task: string): string => series(`csync_backup_command_${figure}`, { task });
+/** Commands that push what came of them, but for those that are run by hand, once. */
+const BY_CRON = 'task=~"verify|compact|drill|pull|doctor|stat"';
 const freezes = (end: string): string => series('csync_backup_freezes_total', { end });
 
 export const HEALTH: AlertGroup = {
@@ -208,6 +211,51 @@ export const HEALTH: AlertGroup = {
         labels: { ...PLACE, result: 'incomplete' },
       },
       quiet: { at: '30m', series: { [drills('incomplete')]: '0x60', [drills('ok')]: '0x20 1x20' } },
+    },
+    {
+      name: 'CsyncBackupCommandFailed',
+      severity: 'warning',
+      expr: `csync_backup_command_exit_status{${BY_CRON}} > 0`,
+      summary: 'A command that is run again and again ended with an error',
+      shows: '{{ $labels.task }} on {{ $labels.instance }}, exit status {{ $value }}',
+      description:
+        "What it wrote on standard error (cron's mail) says why. 65: damage was found; 75: try again, something was locked.",
+      runbook: 'docs/operations.md#exit-statuses',
+      fires: {
+        at: '10m',
+        series: { [command('exit_status', 'verify')]: '0x5 65x20' },
+        labels: { ...PLACE, task: 'verify' },
+        shown: 'verify on b1, exit status 65',
+      },
+      // Who runs a restore by hand sees for himself.
+      quiet: {
+        at: '10m',
+        series: { [command('exit_status', 'restore')]: '75x20', [command('exit_status', 'verify')]: '0x20' },
+      },
+    },
+    {
+      name: 'CsyncBackupCommandOld',
+      severity: 'warning',
+      expr: `time() - csync_backup_command_last_success_timestamp_seconds{${BY_CRON}} > 8 * 86400`,
+      for: '1h',
+      summary: 'A command that is run again and again has not succeeded for eight days',
+      shows: '{{ $labels.task }} on {{ $labels.instance }}',
+      description:
+        'Does cron still run it, and with --push-gateway? If it is not to run any more, delete its group in the Pushgateway.',
+      runbook: 'docs/metrics.md#commands',
+      fires: {
+        at: '80m',
+        series: { [command('last_success_timestamp_seconds', 'drill')]: `${-8 * DAY_S}x90` },
+        labels: { ...PLACE, task: 'drill' },
+        shown: 'drill on b1',
+      },
+      quiet: {
+        at: '80m',
+        series: {
+          [command('last_success_timestamp_seconds', 'drill')]: `${-7 * DAY_S}x90`,
+          [command('last_success_timestamp_seconds', 'move')]: `${-99 * DAY_S}x90`,
+        },
+      },
     },
     {
       name: 'CsyncBackupFreezeTooLong',

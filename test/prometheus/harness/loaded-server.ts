@@ -26,6 +26,7 @@ export class LoadedServer {
     this.site = site;
     this.#server = server;
     this.#mounted.push(...mounted.filter((folder) => folder !== undefined));
+    process.once('exit', () => this.#remove());
     this.#target = { host: '127.0.0.1', port: site.port, ...ACCOUNT, store: site.dir };
   }
 
@@ -47,8 +48,12 @@ export class LoadedServer {
     return new LoadedServer(site, await site.start(), mounted);
   }
 
-  /** First pushes, small syncs, maintenance of all kinds, and mishaps. */
-  async everything(): Promise<void> {
+  /**
+   * First pushes, small syncs, maintenance of all kinds, and mishaps.
+   *
+   * @param gatewayUrl where a command pushes what came of it
+   */
+  async everything(gatewayUrl: string): Promise<void> {
     await this.firstPushes();
     await this.largeMessages();
     await this.#load.run({ kind: 'small-users', target: this.#target, users: SMALL_USERS });
@@ -57,6 +62,7 @@ export class LoadedServer {
     await this.mishaps();
     for (const kind of ['verify', 'compact', 'drill']) await this.maintain(kind);
     await this.freeze(2);
+    await this.site.cli(['verify', '-A', '--quick', '--wait', '--push-gateway', gatewayUrl]);
     await this.damage('push0');
     await this.maintain('verify', ['push0']);
     await this.largeMessages();
@@ -139,7 +145,11 @@ export class LoadedServer {
   async stop(): Promise<void> {
     this.#load.stop();
     await this.#server.stop();
-    for (const folder of this.#mounted) spawnSync('umount', ['-l', folder]);
+    this.#remove();
+  }
+
+  #remove(): void {
+    for (const folder of this.#mounted.splice(0)) spawnSync('umount', ['-l', folder]);
     this.site.remove();
   }
 }

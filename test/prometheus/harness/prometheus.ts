@@ -21,13 +21,15 @@ export interface Scraped {
   port: number;
 }
 
-const PROGRAMS = ['prometheus', 'promtool'];
+const PROGRAMS = ['prometheus', 'promtool', 'prometheus-pushgateway'];
 
 /** Throws unless the programs are there: these tests fail where they cannot run, they are never skipped. */
 export function requirePrometheus(): void {
   const missing = PROGRAMS.filter((program) => spawnSync(program, ['--version']).status !== 0);
   if (missing.length > 0) {
-    throw new Error(`${missing.join(' and ')} cannot be run; on Debian 12: apt-get install prometheus`);
+    throw new Error(
+      `${missing.join(' and ')} cannot be run; on Debian 12: apt-get install prometheus prometheus-pushgateway`,
+    );
   }
 }
 
@@ -38,13 +40,16 @@ export function promtool(...args: string[]): { status: number | null; output: st
 
 export class Prometheus {
   readonly url: string;
+  /** Of a Pushgateway, which it scrapes too. */
+  readonly gatewayUrl: string;
   readonly #dir: string;
-  readonly #child: ChildProcess;
+  readonly #children: ChildProcess[];
 
-  private constructor(dir: string, port: number, child: ChildProcess) {
+  private constructor(dir: string, port: number, gatewayPort: number, children: ChildProcess[]) {
     this.#dir = dir;
     this.url = `http://127.0.0.1:${port}`;
-    this.#child = child;
+    this.gatewayUrl = `http://127.0.0.1:${gatewayPort}`;
+    this.#children = children;
   }
 
   /** With the rules of grafana/rules, as they are. Resolves when it can be asked. */
@@ -52,8 +57,12 @@ export class Prometheus {
     requirePrometheus();
     const dir = mkdtempSync(path.join(tmpdir(), 'csync-backup-prometheus-'));
     const config = path.join(dir, 'prometheus.yml');
-    writeFileSync(config, configuration(o.scraped, o.everySeconds));
     const port = await freePort();
+    const gatewayPort = await freePort();
+    writeFileSync(config, configuration(o.scraped, gatewayPort, o.everySeconds));
+    const gateway = spawn('prometheus-pushgateway', [`--web.listen-address=127.0.0.1:${gatewayPort}`], {
+      stdio: 'ignore',
+    });
     const child = spawn(
       'prometheus',
       [
@@ -66,8 +75,8 @@ export class Prometheus {
     );
     let said = '';
     child.stderr!.setEncoding('utf8').on('data', (text: string) => (said += text));
-    process.once('exit', () => child.kill('SIGKILL'));
-    const prometheus = new Prometheus(dir, port, child);
+    process.once('exit', () => [child, gateway].map((one) => one.kill('SIGKILL')));
+    const prometheus = new Prometheus(dir, port, gatewayPort, [child, gateway]);
     for (let waitedMs = 0; ; waitedMs += 100) {
       const answer = await fetch(`${prometheus.url}/-/ready`).catch(() => undefined);
       if (answer?.ok) return prometheus;
@@ -80,8 +89,9 @@ export class Prometheus {
   }
 
   async stop(): Promise<void> {
-    if (this.#child.exitCode === null && this.#child.kill('SIGTERM')) {
-      await new Promise((resolve) => this.#child.once('exit', resolve));
+    for (const child of this.#children) {
+      if (child.exitCode !== null || !child.kill('SIGTERM')) continue;
+      await new Promise((resolve) => child.once('exit', resolve));
     }
     rmSync(this.#dir, { recursive: true, force: true });
   }
@@ -130,7 +140,7 @@ export class PrometheusApi {
   }
 }
 
-function configuration({ job, instance, port }: Scraped, everySeconds: number): string {
+function configuration({ job, instance, port }: Scraped, gatewayPort: number, everySeconds: number): string {
   return `global:
   scrape_interval: ${everySeconds}s
   evaluation_interval: ${everySeconds}s
@@ -142,5 +152,9 @@ scrape_configs:
     static_configs:
       - targets: ["127.0.0.1:${port}"]
         labels: { instance: "${instance}" }
+  - job_name: pushgateway
+    honor_labels: true
+    static_configs:
+      - targets: ["127.0.0.1:${gatewayPort}"]
 `;
 }
