@@ -179,6 +179,11 @@ export function createMetrics() {
       'When a backup was last verified without a fault, or a run over all backups last ended; Unix time.',
       ['task'],
     ),
+    maintenanceWaits: histogram(
+      'maintenance_wait_seconds',
+      'Time that a client waited until maintenance had given up its backup.',
+      LATENCY_BUCKETS,
+    ),
     maintenancePings: counter(
       'maintenance_pings_total',
       'Times that backup_ping_url was to be told of a success.',

@@ -47,7 +47,7 @@ export class Administration {
     this.#collect = collect;
     this.access = {
       refusal: (userid) => this.#pauses.refusal(userid),
-      makeRoom: (userid) => this.#maintenance?.makeRoom(userid),
+      makeRoom: (userid) => this.#makeRoom(userid),
       served: (userid) => this.#maintenance?.health.contacted(userid),
     };
     const { metrics } = server;
@@ -107,6 +107,15 @@ export class Administration {
   async worst(limit: number): Promise<Record<string, unknown> | undefined> {
     const worst = await this.#maintenance?.health.worst(limit);
     return worst && worstFacts(worst, Date.now());
+  }
+
+  #makeRoom(userid: string): Promise<void> | undefined {
+    const way = this.#maintenance?.makeRoom(userid);
+    if (way === undefined) return undefined;
+    const startedMs = performance.now();
+    return way.finally(() =>
+      this.#server.metrics.maintenanceWaits.observe((performance.now() - startedMs) / 1000),
+    );
   }
 
   sessionAdded(session: Session): void {
