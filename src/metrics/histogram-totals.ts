@@ -22,11 +22,12 @@ export class HistogramTotals {
     this.numbers = numbers;
   }
 
-  observe(value: number): void {
+  /** @param times how often */
+  observe(value: number, times = 1): void {
     const { bounds, numbers } = this;
     let bucket = 0;
     while (bucket < bounds.length && value > bounds[bucket]!) bucket++;
-    numbers[bucket]!++;
-    numbers[numbers.length - 1]! += value;
+    numbers[bucket]! += times;
+    numbers[numbers.length - 1]! += value * times;
   }
 }

@@ -87,7 +87,12 @@ export function createMetrics() {
       'thread',
     ]),
     threadCpu: counter('thread_cpu_seconds_total', 'CPU time of the thread.', ['thread']),
-    gcSeconds: totals('gc_seconds', 'Time of a garbage collection.', GC_BOUNDS, ['thread', 'kind']),
+    gcSeconds: totals(
+      'gc_seconds',
+      'Time of a garbage collection: one is looked at for a tenth of the time, and counts for ten.',
+      GC_BOUNDS,
+      ['thread', 'kind'],
+    ),
     heapBytes: gauge('heap_bytes', 'Memory of the thread that V8 knows of.', ['thread', 'area']),
     clientMemory: gauge(
       'client_memory_bytes',

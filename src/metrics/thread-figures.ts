@@ -3,7 +3,7 @@
  * collections. Threads write it into memory that all share, so that the one that answers a scrape need not ask
  * those that are busy.
  */
-import { constants, PerformanceObserver } from 'node:perf_hooks';
+import { constants, type PerformanceEntry, PerformanceObserver } from 'node:perf_hooks';
 import { threadId } from 'node:worker_threads';
 import { DELAY_BOUNDS, GC_BOUNDS } from './bounds.ts';
 import { HistogramTotals, histogramLength } from './histogram-totals.ts';
@@ -65,23 +65,16 @@ export function watchThread(memory: SharedArrayBuffer): () => void {
   const numbers = placeOf(memory, place);
   const figures = figuresOf(numbers);
   numbers[0] = threadId + 1;
-  const stopDelays = watchDelays(figures.delay);
-  const observer = new PerformanceObserver((list) => {
-    for (const entry of list.getEntries()) {
-      const { duration, detail } = entry as typeof entry & { detail?: { kind?: number } };
-      const kind = GC_KINDS[detail?.kind ?? 0];
-      if (kind !== undefined) figures.gc[kind].observe(duration / 1000);
-    }
-  });
-  observer.observe({ entryTypes: ['gc'] });
+  const sampler = new GcSampler(figures.gc);
+  const stopDelays = watchDelays(figures.delay, () => sampler.next());
   return () => {
     stopDelays();
-    observer.disconnect();
+    sampler.stop();
   };
 }
 
 /** A timer that comes late says how long anything else that became due had to wait. */
-function watchDelays(totals: HistogramTotals): () => void {
+function watchDelays(totals: HistogramTotals, onLook: () => void): () => void {
   let timer: NodeJS.Timeout | undefined;
   const look = () => {
     const dueMs = performance.now() + LOOK_MS;
@@ -92,11 +85,49 @@ function watchDelays(totals: HistogramTotals): () => void {
         delayMs -= LOOK_MS;
         totals.observe(delayMs / 1000);
       }
+      onLook();
       look();
     }, LOOK_MS).unref();
   };
   look();
   return () => clearTimeout(timer);
+}
+
+/**
+ * To be told of a collection costs 50 µs, a third of what a small one takes itself, and a busy thread has a hundred
+ * a second. So one is told for one period of so many, and each counts for that many.
+ */
+const GC_PERIODS = 10;
+
+class GcSampler {
+  readonly #gc: ThreadFigures['gc'];
+  readonly #observer: PerformanceObserver;
+  #period = 0;
+
+  constructor(gc: ThreadFigures['gc']) {
+    this.#gc = gc;
+    this.#observer = new PerformanceObserver((list) => this.#note(list.getEntries()));
+  }
+
+  /** A period has ended. */
+  next(): void {
+    const period = this.#period++ % GC_PERIODS;
+    if (period === 0) this.#observer.observe({ entryTypes: ['gc'] });
+    else if (period === 1) this.stop();
+  }
+
+  stop(): void {
+    this.#note(this.#observer.takeRecords());
+    this.#observer.disconnect();
+  }
+
+  #note(entries: PerformanceEntry[]): void {
+    for (const entry of entries) {
+      const { duration, detail } = entry as typeof entry & { detail?: { kind?: number } };
+      const kind = GC_KINDS[detail?.kind ?? 0];
+      if (kind !== undefined) this.#gc[kind].observe(duration / 1000, GC_PERIODS);
+    }
+  }
 }
 
 /** Of the thread with this number (threadId); undefined if it has not begun to keep any. */
