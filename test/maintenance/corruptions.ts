@@ -269,6 +269,11 @@ export const CORRUPTIONS: readonly Corruption[] = [
     expected: () => [{ code: 'MESSAGE_NOT_INDEXED', chunk: 2, lineOffset: 29, guid: guidOf(B) }],
   },
   {
+    name: 'an index with flags that were never sent',
+    apply: (backup) => backup.sql("UPDATE mailbox_message SET flags = '(\\Flagged)' WHERE message_id = 2"),
+    expected: () => [{ code: 'RECORD_MISSING', chunk: 2, mailbox: 'user.anne.Old', uid: 1, guid: guidOf(B) }],
+  },
+  {
     name: 'an index with a record that was never sent',
     apply: (backup) => backup.sql('UPDATE mailbox_message SET uid = 9 WHERE message_id = 2'),
     expected: () => [{ code: 'RECORD_MISSING', chunk: 2, mailbox: 'user.anne.Old', uid: 9, guid: guidOf(B) }],

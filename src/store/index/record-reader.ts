@@ -103,7 +103,7 @@ function textOrNone(text: DlistText): SqlText | undefined {
   return text.length === 0 ? undefined : text.text();
 }
 
-function isExpungedFlag(value: ScalarView): boolean {
+export function isExpungedFlag(value: ScalarView): boolean {
   if (value.size !== EXPUNGED.length || !value.held) return false;
   for (let at = 0; at < EXPUNGED.length; at++) {
     if (value.bytes[value.start + at] !== EXPUNGED[at]) return false;

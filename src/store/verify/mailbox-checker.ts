@@ -1,11 +1,13 @@
 /**
- * Compares MAILBOX lines with the index: the fields that Cyrus's verify compares (backup/lcb_verify.c). Each
+ * Compares MAILBOX lines with the index: the fields that Cyrus's verify compares (backup/lcb_verify.c), and flags. Each
  * RECORD is compared when it is complete, so a mailbox of any size takes the same memory.
  */
 import type { ScalarView } from '../../csync/dlist-sax.ts';
 import type { BackupIndex } from '../index/backup-index.ts';
+import { DlistText } from '../index/dlist-text.ts';
 import { type MailboxRow, mailboxByUniqueid } from '../index/queries.ts';
-import { unsignedDigits } from '../index/sql-text.ts';
+import { isExpungedFlag } from '../index/record-reader.ts';
+import { fromBlob, unsignedDigits } from '../index/sql-text.ts';
 import type { MarkSet } from './marks.ts';
 
 /** What a RENAME changes of a mailbox. */
@@ -62,6 +64,9 @@ export class MailboxChecker {
   #internaldate: number | undefined;
   #size: number | undefined;
   #guid: string | undefined;
+  /** As the column has them. */
+  readonly #flags = new DlistText();
+  #isInFlags = false;
 
   constructor(index: BackupIndex, chunkId: number, marks: MarkSet) {
     this.#index = index;
@@ -77,6 +82,7 @@ export class MailboxChecker {
     this.#lineOffset = lineOffset;
     this.#depth = this.#stateDepth = 0;
     this.#state = DONE;
+    this.#isInFlags = false;
     this.#header.clear();
     this.#row = undefined;
   }
@@ -86,6 +92,10 @@ export class MailboxChecker {
     if (this.#state === HEADER && this.#depth === 2 && this.#key === 'RECORD') {
       this.#enter(RECORDS);
       this.#findRow();
+    } else if (this.#state === RECORD && this.#depth === this.#stateDepth + 1 && this.#key === 'FLAGS') {
+      this.#isInFlags = true;
+      this.#flags.reset();
+      this.#flags.beginList();
     }
   }
 
@@ -97,6 +107,10 @@ export class MailboxChecker {
 
   end(): void {
     const closed = this.#depth--;
+    if (this.#isInFlags && closed === this.#stateDepth + 1) {
+      this.#isInFlags = false;
+      this.#flags.end();
+    }
     if (closed !== this.#stateDepth) return;
     if (this.#state === RECORD) this.#endRecord();
     this.#stateDepth = this.#depth;
@@ -108,6 +122,9 @@ export class MailboxChecker {
   }
 
   scalar(value: ScalarView): void {
+    if (this.#isInFlags && this.#depth === this.#stateDepth + 1) {
+      if (!isExpungedFlag(value)) this.#flags.scalar(value);
+    }
     if (this.#depth !== this.#stateDepth) return;
     if (this.#state === HEADER) {
       // Of a field that comes twice Cyrus takes the first.
@@ -170,6 +187,7 @@ export class MailboxChecker {
   #beginRecord(): void {
     this.#enter(RECORD);
     this.#uid = this.#modseq = this.#lastUpdated = this.#internaldate = this.#size = this.#guid = undefined;
+    this.#flags.reset();
   }
 
   #recordField(value: ScalarView): void {
@@ -197,24 +215,44 @@ export class MailboxChecker {
   #endRecord(): void {
     if (this.#row === undefined || this.#uid === undefined || this.#guid === undefined) return;
     const { id } = this.#row;
-    const main = this.#index.statement(SELECT_MAIN, 'raw').all(id, this.#uid) as RecordRow[];
-    for (const row of main) if (this.#recordFits(row)) this.#marks.set('mailbox_message', row[0]);
+    const flags = this.#flags.text();
+    const main = this.#index.statement(SELECT_MAIN, 'raw').all(flags, id, this.#uid) as RecordRow[];
+    for (const row of main) if (this.#recordFits(row, FLAGS_MAIN)) this.#marks.set('mailbox_message', row[0]);
     if (!this.#hasSideRecords) return;
-    const side = this.#index.statement(SELECT_SIDE, 'raw').all(id, this.#guid, this.#uid) as RecordRow[];
-    for (const row of side) if (this.#recordFits(row)) this.#marks.set('cb_record', row[0]);
+    const side = this.#index
+      .statement(SELECT_SIDE, 'raw')
+      .all(flags, id, this.#guid, this.#uid) as RecordRow[];
+    for (const row of side) if (this.#recordFits(row, FLAGS_SIDE)) this.#marks.set('cb_record', row[0]);
   }
 
-  #recordFits(row: RecordRow): boolean {
-    const [, chunkId, modseq, lastUpdated, internaldate, size, guid] = row;
+  #recordFits(row: RecordRow, selectFlags: string): boolean {
+    const [, chunkId, modseq, lastUpdated, internaldate, size, guid, hasFlags] = row;
     return (
       chunkId === this.#chunkId &&
       guid === this.#guid &&
       unsignedDigits(modseq ?? '0') === this.#modseq &&
       lastUpdated === this.#lastUpdated &&
       internaldate === this.#internaldate &&
-      (size === null || this.#size === undefined || size === this.#size)
+      (size === null || this.#size === undefined || size === this.#size) &&
+      (hasFlags === 1 || this.#hasSameFlags(row[0], selectFlags))
     );
   }
+
+  /** Cyrus's index has \Expunged among them. */
+  #hasSameFlags(rowId: number, selectFlags: string): boolean {
+    const text = fromBlob(this.#index.statement(selectFlags, 'pluck').get(rowId) as Buffer | null) ?? '';
+    return flagsIn(text) === flagsIn(this.#flags.latin1());
+  }
+}
+
+/** In an order of their own, whatever that of the text is. */
+function flagsIn(text: string): string {
+  return text
+    .replace(/^\(|\)$/g, '')
+    .split(' ')
+    .filter((flag) => flag !== '' && flag.toLowerCase() !== '\\expunged')
+    .sort()
+    .join(' ');
 }
 
 /** Whether the row says the same of where the mailbox is. */
@@ -234,11 +272,15 @@ type RecordRow = [
   internaldate: number,
   size: number | null,
   guid: string,
+  hasFlags: 0 | 1,
 ];
 
 const HAS_SIDE = 'SELECT EXISTS (SELECT 1 FROM cb_record WHERE mailbox_id = ?)';
 const SELECT_MAIN = `SELECT r.id, r.last_chunk_id, CAST(r.modseq AS TEXT), r.last_updated, r.internaldate, m.size,
-    m.guid
+    m.guid, r.flags IS CAST(? AS TEXT)
   FROM mailbox_message r JOIN message m ON m.id = r.message_id WHERE r.mailbox_id = ? AND r.uid = ?`;
-const SELECT_SIDE = `SELECT id, last_chunk_id, CAST(modseq AS TEXT), last_updated, internaldate, size, guid
+const SELECT_SIDE = `SELECT id, last_chunk_id, CAST(modseq AS TEXT), last_updated, internaldate, size, guid,
+    flags IS CAST(? AS TEXT)
   FROM cb_record WHERE mailbox_id = ? AND guid = ? AND uid = ?`;
+const FLAGS_MAIN = 'SELECT CAST(flags AS BLOB) FROM mailbox_message WHERE id = ?';
+const FLAGS_SIDE = 'SELECT CAST(flags AS BLOB) FROM cb_record WHERE id = ?';
