@@ -45,7 +45,7 @@ async function make(options: BaselineOptions): Promise<void> {
     );
   }
   writeBaseline({ size, at, commit: commit(), facts, results }, options.file, options.only !== undefined);
-  if (options.file === BASELINE_FILE)
+  if (options.file === BASELINE_FILE && options.only === undefined)
     appendHistory({ size, at, commit: commit(), facts, measurements: runs.at(-1)! });
 }
 

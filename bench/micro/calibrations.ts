@@ -17,6 +17,7 @@ export type CalibrationName =
   | 'fdatasync'
   | 'fdatasync1m'
   | 'javascript'
+  | 'objects'
   | 'sqlite';
 
 export interface Calibration {
@@ -31,6 +32,7 @@ const MAKE: Record<CalibrationName, () => Calibration> = {
   fdatasync: () => fdatasync(32 << 10),
   fdatasync1m: () => fdatasync(1 << 20),
   javascript,
+  objects,
   sqlite,
 };
 
@@ -109,6 +111,13 @@ function javascript(): Calibration {
       return seen.size;
     },
   };
+}
+
+/** 15,000 small objects made and thrown away: what it costs to allocate, and to collect garbage. */
+function objects(): Calibration {
+  const make = () =>
+    Array.from({ length: 5000 }, (_, at) => ({ at, name: `n${at}`, parts: [Buffer.from([at & 255])] }));
+  return { run: () => make().length };
 }
 
 /** A thousand rows into a table with an index in memory, read and removed again, in a transaction. */

@@ -97,7 +97,7 @@ export const PARSING: readonly Benchmark[] = [
   {
     name: 'dlist-tree',
     clock: 'thread',
-    calibrations: { javascript: 1 },
+    calibrations: { javascript: 1, objects: 3 },
     processes: PROCESSES,
     prepare: (size) => {
       const value = mailboxValue(mailboxCommand(bigMailbox(RECORDS[size])));
