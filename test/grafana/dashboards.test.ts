@@ -1,5 +1,8 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { dashboards } from '../../grafana/src/dashboards/index.ts';
+import { ROOT } from '../../grafana/src/outputs.ts';
 
 interface PanelModel {
   id: number;
@@ -65,6 +68,31 @@ describe.each(panels)('$where', ({ panel }) => {
       for (const label of named) expect(by.split(', ')).toContain(label);
     }
   });
+});
+
+test('options, commands and log lines that descriptions name exist', () => {
+  const read = (page: string): string => readFileSync(path.join(ROOT, 'docs', page), 'utf8');
+  const pages = {
+    options: read('configuration.md'),
+    commands: read('commands.md'),
+    operations: read('operations.md'),
+  };
+  const missing: string[] = [];
+  let count = 0;
+  const look = (words: string, isThere: boolean): void => {
+    count++;
+    if (!isThere) missing.push(words);
+  };
+  for (const { panel } of panels) {
+    for (const [option] of panel.description.matchAll(/backup_[a-z_]+/g))
+      look(option, pages.options.includes(`### ${option}\n`));
+    for (const [, command] of panel.description.matchAll(/csync-backup ([a-z]+)/g))
+      look(command!, new RegExp(`^### csync-backup ${command}\\b`, 'm').test(pages.commands));
+    for (const [, words] of panel.description.matchAll(/(?:search the log for|log\.) "([^"]+)"/gi))
+      look(words!, pages.operations.includes(`\`${words}\``));
+  }
+  expect(missing).toEqual([]);
+  expect(count).toBeGreaterThan(40);
 });
 
 test.each(all)('in $name panels lie beside each other, in the width there is', ({ dashboard }) => {

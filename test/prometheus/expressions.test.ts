@@ -4,7 +4,11 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { dashboards } from '../../grafana/src/dashboards/index.ts';
 import { type Expression, expressions, filled, selectors } from '../../grafana/src/expressions.ts';
+import { drawn } from '../../grafana/src/pictures/dashboard.ts';
+import type { DashboardModel } from '../../grafana/src/pictures/model.ts';
+import { escaped } from '../../grafana/src/pictures/svg.ts';
 import { JOB } from '../../grafana/src/rules/rule.ts';
 import { LoadedServer } from './harness/loaded-server.ts';
 import { Prometheus, PrometheusApi } from './harness/prometheus.ts';
@@ -97,6 +101,24 @@ test('each expression of an alert is answered, and those fire that something was
   ])
     expect(firing).not.toContain(`CsyncBackup${alert}`);
 });
+
+test('the servers to choose from are those that are scraped', async () => {
+  for (const [name, { templating }] of Object.entries(dashboards())) {
+    const definition = templating?.list?.find((variable) => variable.name === 'instance')?.definition ?? '';
+    const [, metric = '', label = ''] = /^label_values\((\w+), (\w+)\)$/.exec(definition) ?? [];
+    expect(await api.get(`label/${label}/values`, { 'match[]': metric }), name).toEqual([INSTANCE]);
+  }
+});
+
+test.each(Object.entries(dashboards()))(
+  'a picture of "%s" shows every panel, with its data',
+  async (_, dashboard) => {
+    const model = dashboard as unknown as DashboardModel;
+    const svg = await drawn(model, { api, range, variables: VARIABLES });
+    for (const { title } of model.panels) expect(svg).toContain(`>${escaped(title)}</text>`);
+    expect(svg).not.toMatch(/NaN|undefined|No data|Infinity/);
+  },
+);
 
 test('Prometheus evaluates all rules without an error', async () => {
   const { groups } = (await api.get('rules')) as {

@@ -21,7 +21,7 @@ export const overview = () =>
           figure({
             title: 'Alerts',
             description:
-              'Alerts of csync-backup that fire now; the list beside names them. "No rules" means that Prometheus has not loaded the rules of grafana/rules: nobody is woken then.',
+              'CsyncBackup alerts that fire now; the list beside names them. "No rules" means that Prometheus has not loaded the rules of grafana/rules: nobody is woken then.',
             unit: 'none',
             red: 1,
             noValue: 'No rules',
@@ -103,7 +103,7 @@ export const overview = () =>
           list({
             title: 'Alerts that fire',
             description:
-              'Each alert of csync-backup that fires or is about to. Its annotations say what to do, and the page docs/metrics.md has them all in one table.',
+              'Each alert of ours that fires or is about to. Its annotations say what to do, and the page docs/metrics.md has them all in one table.',
             unit: 'none',
             noValue: 'none',
             width: 12,
