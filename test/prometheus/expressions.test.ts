@@ -22,8 +22,8 @@ const AT_LEAST_S = 75;
 /** What has no data after a minute, and why. */
 const WITHOUT_DATA: Record<string, string> = {
   'capacity: Free, and as foreseen a week before B': 'needs data of a week ago',
-  'capacity: Busiest thread, at its peak B': 'needs two steps of 5 minutes',
-  'capacity: Processors, at the peak B': 'needs two steps of 5 minutes',
+  'capacity: Busiest thread, at its peak B': 'needs data of a day',
+  'capacity: Processors, at the peak B': 'needs data of a day',
 };
 
 let loaded: LoadedServer;

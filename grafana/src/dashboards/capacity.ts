@@ -212,7 +212,7 @@ export const capacity = () =>
           figure({
             title: 'Busiest thread, at its peak',
             description:
-              'The highest utilisation of any thread over five minutes in the last day, and for the same in a month by the forecast. At 100 % it is at its limit: main needs a faster processor or a second server, store more backup_shards, deflate more backup_workers.',
+              'The highest utilisation of any thread over five minutes in the last day, and the average in a month by the forecast, which takes a day of data. At 100 % it is at its limit: main needs a faster processor or a second server, store more backup_shards, deflate more backup_workers.',
             unit: 'percentunit',
             decimals: 0,
             yellow: 0.7,
@@ -224,7 +224,7 @@ export const capacity = () =>
                 legend: 'now',
               },
               {
-                expr: `max(predict_linear(rate(csync_backup_thread_active_seconds_total{${HERE}}[5m])[$learn:5m], ${30 * DAY_S}))`,
+                expr: `clamp(max(${inAMonth(`rate(csync_backup_thread_active_seconds_total{${HERE}}[5m])`)}), 0, 1)`,
                 legend: 'on average in a month',
               },
             ],
@@ -232,7 +232,7 @@ export const capacity = () =>
           figure({
             title: 'Processors, at the peak',
             description:
-              'Most processors in use over five minutes in the last day, and on average in a month by the forecast. Near the number that the machine has: add some, or a server.',
+              'Most processors in use over five minutes in the last day, and on average in a month by the forecast, which takes a day of data. Near the number that the machine has: add some, or a server.',
             unit: 'short',
             decimals: 1,
             width: 6,
@@ -242,7 +242,7 @@ export const capacity = () =>
                 legend: 'now',
               },
               {
-                expr: `predict_linear(sum(rate(csync_backup_cpu_seconds_total{${HERE}}[5m]))[$learn:5m], ${30 * DAY_S})`,
+                expr: `clamp_min(${inAMonth(`sum(rate(csync_backup_cpu_seconds_total{${HERE}}[5m]))`)}, 0)`,
                 legend: 'on average in a month',
               },
             ],
@@ -319,3 +319,9 @@ export const capacity = () =>
       },
     ],
   });
+
+/** A forecast of what is looked at every five minutes; none from less than a day, in which there are nights and days. */
+function inAMonth(expr: string): string {
+  const past = `${expr}[$learn:5m]`;
+  return `predict_linear(${past}, ${30 * DAY_S}) and count_over_time(${past}) >= 288`;
+}

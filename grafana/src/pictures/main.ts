@@ -20,7 +20,7 @@ import type { DashboardModel } from './model.ts';
 const INSTANCE = 'backup.example.com';
 const SCRAPE_S = 5;
 /** Points of a line, so that pictures stay small. */
-const POINTS = 100;
+const POINTS = 75;
 
 interface Options {
   minutes: string;
@@ -64,6 +64,8 @@ async function busy(loaded: LoadedServer, gatewayUrl: string, untilMs: number): 
   for (let round = 0; Date.now() < untilMs; round++) {
     await loaded.turns(1 + (round % 8));
     if (round % 20 === 10) await loaded.largeMessages();
+    if (round % 9 === 4) await loaded.mishaps();
+    if (round % 50 === 25) await loaded.freeze(4);
     if (round % 40 === 30) await loaded.maintain('verify');
     await sleep(500 + 1500 * (1 + Math.sin(round / 6)));
   }
