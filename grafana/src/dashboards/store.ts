@@ -284,6 +284,47 @@ export const store = () =>
               },
             ],
           }),
+          graph({
+            title: 'Clients that wait for maintenance',
+            description:
+              'How long clients wait until maintenance has given up their backup. From a second on they feel it: csync-backup maintenance says what runs; a slow disk makes giving up slow.',
+            unit: 's',
+            yellow: 1,
+            red: 10,
+            width: 12,
+            queries: quantiles('maintenance_wait_seconds'),
+          }),
+          bars({
+            title: 'Runs in the time shown',
+            description:
+              'Runs over all backups, by how they ended. faulty: see the damaged ones above, and the log. incomplete: not every backup could be dealt with; the log says which and why.',
+            unit: 'short',
+            decimals: 0,
+            redSeries: Object.fromEntries(
+              ['compact', 'drill', 'pull', 'verify'].flatMap((task) => [
+                [`${task}: faulty`, 1],
+                [`${task}: incomplete`, 1],
+              ]),
+            ),
+            noValue: 'none',
+            width: 6,
+            queries: [
+              {
+                expr: `sum by (task, result) (increase(csync_backup_maintenance_runs_total{${HERE}}[$__range]))`,
+                legend: '{{task}}: {{result}}',
+              },
+            ],
+          }),
+          bars({
+            title: 'Found in the time shown',
+            description:
+              'Faults that verification has found. Each costs something: csync-backup status names the backups, csync-backup verify -u USERID shows what, and the next sync brings it again.',
+            unit: 'short',
+            decimals: 0,
+            red: 1,
+            width: 6,
+            queries: [{ expr: increase('maintenance_faults_total'), legend: 'faults' }],
+          }),
         ],
       },
       {

@@ -65,6 +65,7 @@ async function busy(loaded: LoadedServer, gatewayUrl: string, untilMs: number): 
     await loaded.turns(1 + (round % 8));
     if (round % 20 === 10) await loaded.largeMessages();
     if (round % 9 === 4) await loaded.mishaps();
+    if (round % 30 === 20) await loaded.interruptMaintenance();
     if (round % 50 === 25) await loaded.freeze(4);
     if (round % 40 === 30) await loaded.maintain('verify');
     await sleep(500 + 1500 * (1 + Math.sin(round / 6)));

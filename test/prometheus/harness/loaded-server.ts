@@ -43,7 +43,6 @@ export class LoadedServer {
       backup_drill_messages: '10',
       backup_compact_at: '04:00',
       backup_retention: '0',
-      backup_maintenance_rate: '0',
     });
     return new LoadedServer(site, await site.start(), mounted);
   }
@@ -61,6 +60,7 @@ export class LoadedServer {
     await this.crash();
     await this.mishaps();
     for (const kind of ['verify', 'compact', 'drill']) await this.maintain(kind);
+    await this.interruptMaintenance();
     await this.freeze(2);
     await this.site.cli(['verify', '-A', '--quick', '--wait', '--push-gateway', gatewayUrl]);
     await this.damage('push0');
@@ -127,6 +127,20 @@ export class LoadedServer {
       await sleep(200);
       quiet = (await ask(this.site, 'maintenance')).running === null ? quiet + 1 : 0;
     }
+  }
+
+  /** A client that comes for a backup while it is verified. */
+  async interruptMaintenance(): Promise<void> {
+    const wire = await this.#server.connect();
+    await ask(this.site, 'run-maintenance', { kind: 'verify', userids: ['large'] });
+    const running = async () => (await ask(this.site, 'maintenance')).running as { userid: string } | null;
+    for (let waitedMs = 0; (await running())?.userid !== 'large'; waitedMs += 10) {
+      if (waitedMs > 30_000) throw new Error('the verification does not begin, or is over before it is seen');
+      await sleep(10);
+    }
+    await wire.ok('GET USER large');
+    await wire.ok('EXIT');
+    wire.destroy();
   }
 
   async freeze(seconds: number): Promise<void> {
