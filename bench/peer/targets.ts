@@ -1,4 +1,5 @@
-import type { Measured, Sizes } from './scenarios.ts';
+import { type DeflateEngine, loadDeflateEngine } from '../../src/platform/deflate.ts';
+import { type Measured, QUICK, type Sizes } from './scenarios.ts';
 
 /** Figures of one server by scenario; scenarios that have not run are absent. */
 export type Figures = Record<string, Measured['figures']>;
@@ -26,7 +27,11 @@ interface Target {
 const MAX_PEAK_MEGABYTES = 300;
 const MAX_ROLLING_PEAK_MEGABYTES = 400;
 const MAX_ROLLING_ACK_MS = 100;
-const MAX_UPDATE_MS = 10;
+const MAX_UPDATE_MS = 4;
+/** CPU seconds for a GB of first push, by what compresses. */
+const MAX_PUSH_CPU: Record<DeflateEngine['name'], number> = { isal: 9, zlib: 25 };
+/** Times better for users in turn, by connections. */
+const TURNS_TIMES: Record<number, number> = { 1: 5, 8: 8 };
 const MAX_UPDATE_GROWTH = 1.3;
 /** 20 kB chunks of 4 kB messages against 20 MB chunks of the same. */
 const MAX_CHUNKS_GROWTH = 1.5;
@@ -50,14 +55,17 @@ export function compare(sizes: Sizes, ours: Figures | undefined, peer: Figures |
   const memory = (scenario: string, name: string): Row =>
     row(`peak memory, ${name}`, 'MB', scenario, 'peakMegabytes', 'less', atMost(MAX_PEAK_MEGABYTES, 'MB'));
 
+  /** On a machine that does other things too, as where the quick sizes are used, time itself says nothing. */
+  const idle = (target: Target): Target | undefined => (sizes === QUICK ? undefined : target);
+  const pushCpu = MAX_PUSH_CPU[loadDeflateEngine('auto').name];
   const smallest = sizes.update.sizes[0]! / 1e6;
   const largest = sizes.update.sizes.at(-1)! / 1e6;
   const { users, connections } = sizes.turns;
   const rolling = `${sizes.rolling.connections} rolling connections`;
   return [
-    row('first push, 1 connection', 'MB/s', 'push-1', 'megabytesPerSecond', 'more', timesBetter(5)),
-    row('first push, 4 connections', 'MB/s', 'push-4', 'megabytesPerSecond', 'more', timesBetter(3)),
-    row('CPU, first push', 's/GB', 'push-1', 'cpuSecondsPerGigabyte', 'less', timesBetter(5)),
+    row('first push, 1 connection', 'MB/s', 'push-1', 'megabytesPerSecond', 'more', timesBetter(10)),
+    row('first push, 4 connections', 'MB/s', 'push-4', 'megabytesPerSecond', 'more', timesBetter(6)),
+    row('CPU, first push', 's/GB', 'push-1', 'cpuSecondsPerGigabyte', 'less', idle(atMost(pushCpu, 's/GB'))),
     row('CPU, first push, 4 connections', 's/GB', 'push-4', 'cpuSecondsPerGigabyte', 'less'),
     row(
       'TLS and COMPRESS, 1 connection',
@@ -78,7 +86,8 @@ export function compare(sizes: Sizes, ours: Figures | undefined, peer: Figures |
     row('CPU, TLS and COMPRESS', 's/GB', 'tls-compress-1', 'cpuSecondsPerGigabyte', 'less'),
     ...sizes.update.sizes.map((bytes) => {
       const size = bytes / 1e6;
-      const target = size === largest ? updateTarget(smallest, ours?.update) : undefined;
+      const fast = idle(atMost(MAX_UPDATE_MS, 'ms'));
+      const target = size === largest ? both(fast, growthTarget(smallest, ours?.update)) : fast;
       return row(`small update at ${size} MB`, 'ms', 'update', `updateAt${size}MegabytesMs`, 'less', target);
     }),
     row(`new users, 1 connection`, 'users/s', 'turns', 'newUsersPerSecond', 'more'),
@@ -89,14 +98,21 @@ export function compare(sizes: Sizes, ours: Figures | undefined, peer: Figures |
         'turns',
         `updatesPerSecondOn${count}`,
         'more',
-        count <= 4 ? timesBetter(3) : undefined,
+        count in TURNS_TIMES ? timesBetter(TURNS_TIMES[count]!) : undefined,
       ),
     ]),
     row('CPU, users in turn', 'ms/update', 'turns', 'cpuMsPerUpdateOn1', 'less'),
     row(`${sizes.crowd.connections} connections at once`, 'MB/s', 'crowd', 'megabytesPerSecond', 'more'),
     row(`${rolling}, updates`, 'updates/s', 'rolling', 'updatesPerSecond', 'more'),
     row(`${rolling}, median of an ack`, 'ms', 'rolling', 'ackMedianMs', 'less'),
-    row(`${rolling}, p99 of an ack`, 'ms', 'rolling', 'ackP99Ms', 'less', atMost(MAX_ROLLING_ACK_MS, 'ms')),
+    row(
+      `${rolling}, p99 of an ack`,
+      'ms',
+      'rolling',
+      'ackP99Ms',
+      'less',
+      idle(atMost(MAX_ROLLING_ACK_MS, 'ms')),
+    ),
     row(`CPU, ${rolling}`, 'ms/update', 'rolling', 'cpuMsPerUpdate', 'less'),
     row(`list of ${sizes.listing.users} users`, 'ms', 'listing', 'listMs', 'less', timesBetter(1)),
     row(`stat of ${sizes.listing.users} users`, 'ms', 'listing', 'statMs', 'less', timesBetter(1)),
@@ -188,15 +204,24 @@ function chunksTarget(fewest: number, figures: Measured['figures'] | undefined):
   };
 }
 
-/** At the largest backup: fast, and hardly slower than at the smallest. */
-function updateTarget(smallest: number, figures: Measured['figures'] | undefined): Target {
+/** At the largest backup hardly slower than at the smallest. */
+function growthTarget(smallest: number, figures: Measured['figures'] | undefined): Target {
   const atSmallest = figures?.[`updateAt${smallest}MegabytesMs`];
   return {
-    text: `<= ${MAX_UPDATE_MS} ms, <= ${MAX_UPDATE_GROWTH} x at ${smallest} MB`,
-    shortBy: (ours) =>
-      atSmallest === undefined
-        ? undefined
-        : Math.max(ours / MAX_UPDATE_MS, ours / (MAX_UPDATE_GROWTH * atSmallest)),
+    text: `<= ${MAX_UPDATE_GROWTH} x at ${smallest} MB`,
+    shortBy: (ours) => (atSmallest === undefined ? undefined : ours / (MAX_UPDATE_GROWTH * atSmallest)),
+  };
+}
+
+/** What is missed most counts. */
+function both(one: Target | undefined, other: Target): Target {
+  if (one === undefined) return other;
+  return {
+    text: `${one.text}, ${other.text}`,
+    shortBy: (...figures) => {
+      const short = [one.shortBy(...figures), other.shortBy(...figures)].filter((by) => by !== undefined);
+      return short.length === 0 ? undefined : Math.max(...short);
+    },
   };
 }
 
