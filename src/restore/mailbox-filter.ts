@@ -60,7 +60,6 @@ export function unknownMailbox(name: string, path: string): BackupError {
     tried: 'find',
     subject: name,
     reason: `no mailbox of ${path} is or was called so`,
-    remedy:
-      'See csync-backup show mailboxes --deleted for the names; INBOX is the inbox, Sent a folder of it',
+    remedy: 'See csync-backup show mailboxes for the names; INBOX is the inbox, Sent a folder of it',
   });
 }

@@ -7,11 +7,10 @@ const MOST_NAMES = 8;
 /** Longer names are not compared letter by letter. */
 const LONGEST = 100;
 
-/** As its user calls it: `INBOX`, `Sent/2025`; a mailbox of nobody, or a deleted one, as the administrator does. */
+/** As its user calls it, or did before it was deleted: `INBOX`, `Sent/2025`; a mailbox of nobody as the administrator does. */
 export function familiarName({ mboxname }: Pick<StoredMailbox, 'mboxname'>, rules: NameRules): string {
-  const { localpart, deletedSuffix, folders } = parseMailboxName(mboxname, rules);
-  if (localpart === undefined || deletedSuffix !== undefined)
-    return decodeMailboxName(toAdmin(mboxname, rules));
+  const { localpart, folders } = parseMailboxName(mboxname, rules);
+  if (localpart === undefined) return decodeMailboxName(toAdmin(mboxname, rules));
   return folders.length === 0 ? 'INBOX' : decodeMailboxName(folders.join('/'));
 }
 

@@ -79,10 +79,15 @@ function notThere(
   const moment = source.at === undefined ? '' : ` at ${new Date(source.at * 1000).toISOString()}`;
   const named = missing.slice(0, MAX_NAMED);
   const more = missing.length > named.length ? ` and ${missing.length - named.length} more` : '';
+  const isDeleted = named.some((object) => names.includes(Buffer.from(object, 'latin1').toString('utf8')));
   const near = named.flatMap((object) =>
     GUID.test(object) ? [] : nearNames(Buffer.from(object, 'latin1').toString('utf8'), names),
   );
-  const meant = near.length === 0 ? '' : `Did you mean ${[...new Set(near)].join(', ')}? `;
+  const meant = isDeleted
+    ? 'There was one, which is deleted: leave --identity out, or give --at with a moment before that. '
+    : near.length === 0
+      ? ''
+      : `Did you mean ${[...new Set(near)].join(', ')}? `;
   return new BackupError({
     code: 'NOT_FOUND',
     tried: 'find',

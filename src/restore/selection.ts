@@ -30,6 +30,8 @@ export interface SelectionOptions {
   deleted: boolean;
   /** Nothing but messages that are expunged. */
   onlyDeleted: boolean;
+  /** A name that no mailbox has now is that of those in the deleted namespace that had it; with `deleted` every name is. */
+  formerNames?: boolean;
 }
 
 const GUID = /^[0-9a-f]{40}$/i;
@@ -43,6 +45,8 @@ export class Selection {
   /** UIDs by unique id. */
   readonly #places = new Map<string, Set<number>>();
   readonly #matched = new Set<string>();
+  /** Names that stand for mailboxes in the deleted namespace as well. */
+  readonly #former: ReadonlySet<string> = new Set();
   readonly #source: BackupSource;
 
   constructor(source: BackupSource, options: SelectionOptions) {
@@ -54,6 +58,7 @@ export class Selection {
       else if (place !== null) this.#addPlace(place[1]!, Number(place[2]));
       else this.#mailboxes.push(object);
     }
+    if (options.formerNames && this.#mailboxes.length > 0) this.#former = this.#formerNames();
   }
 
   /** Whether single messages were named, so that mailboxes do not come back as they were. */
@@ -82,6 +87,16 @@ export class Selection {
     );
   }
 
+  #formerNames(): Set<string> {
+    const { deleted, rules } = this.#options;
+    const former = new Set(this.#mailboxes);
+    if (deleted) return former;
+    for (const mailbox of this.#source.mailboxes()) {
+      if (isLive(mailbox, rules)) for (const name of namesOf(mailbox, rules)) former.delete(name);
+    }
+    return former;
+  }
+
   #addPlace(uniqueid: string, uid: number): void {
     const uids = this.#places.get(uniqueid);
     if (uids === undefined) this.#places.set(uniqueid, new Set([uid]));
@@ -93,9 +108,12 @@ export class Selection {
   }
 
   #names(mailbox: StoredMailbox): boolean {
-    const names = namesOf(mailbox, this.#options.rules);
+    const { rules } = this.#options;
+    const own = namesOf(mailbox, rules);
+    const had = this.#former.size === 0 ? [] : formerNamesOf(mailbox, rules);
     let isNamed = false;
     for (const object of this.#mailboxes) {
+      const names = this.#former.has(object) ? [...own, ...had] : own;
       const isChild =
         this.#options.recursive &&
         names.some((name) => name.startsWith(`${object}/`) || name.startsWith(`${object}.`));
@@ -140,4 +158,16 @@ export function namesOf(
     names.push(...own, ...own.map(typed));
   }
   return names;
+}
+
+/** All that a person may have called it before it was put into the deleted namespace; none if it is not there. */
+function formerNamesOf({ mboxname, uniqueid }: StoredMailbox, rules: NameRules): string[] {
+  const former = formerName(mboxname, rules);
+  return former === mboxname ? [] : namesOf({ mboxname: former, uniqueid }, rules);
+}
+
+/** The internal name that it had before it was deleted. */
+export function formerName(mboxname: string, rules: NameRules): string {
+  const { deletedSuffix: _, ...parsed } = parseMailboxName(mboxname, rules);
+  return formatMailboxName(parsed, rules);
 }

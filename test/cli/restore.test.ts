@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { globSync, readFileSync, renameSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { mailboxLine, messageLine } from '../maintenance/backup-files.ts';
 import { SmallStore } from '../support/small-store.ts';
 
 describe('csync-backup restore', () => {
@@ -51,6 +52,39 @@ describe('csync-backup restore', () => {
     expect(store.run([...args, '--deleted']).stdout).toContain(
       'DELETED/user/anne/Old/6B04A1C0\tINBOX/Old-DELETED-20261123T202744\t',
     );
+  });
+
+  test('a folder that is deleted, by the name that it had', () => {
+    using store = new SmallStore();
+    const live = mailboxLine('user.anne.Old', [{ uid: 1, content: 'new' }], { uniqueid: 'live' });
+    const below = mailboxLine('DELETED.user.anne.Old.2025.6B04A1C1', [{ uid: 1, content: 'old' }]);
+    store.add('anne', { lines: [messageLine(['old']), below] });
+    const args = ['restore', '-u', 'anne', '--to', `eml:${store.folder}/out`, '--into', 'x', '-n'];
+    const old = store.run([...args, 'Old', '--recursive']);
+    expect(old.status).toBe(0);
+    expect(old.stdout.replaceAll(/^.*\t(.*)\t(\d+)\t\d+$/gm, '$1 $2')).toBe(
+      'INBOX/x/Old-DELETED-20261123T202744 0\nINBOX/x/Old/2025-DELETED-20261123T202745 1\n',
+    );
+    expect(old.stderr).toBe(
+      'csync-backup: user/anne/Old was deleted at 2026-11-23T20:27:44Z: it comes back as INBOX/x/Old-DELETED-20261123T202744\n' +
+        'csync-backup: user/anne/Old/2025 was deleted at 2026-11-23T20:27:45Z: it comes back as INBOX/x/Old/2025-DELETED-20261123T202745\n',
+    );
+    const identity = ['--in-place', '--identity', '--to', 'csync://x@127.0.0.1:1', 'Old'];
+    expect(store.run(['restore', '-u', 'anne', ...identity]).stderr).toMatch(
+      /deleted: leave --identity out, or give --at/,
+    );
+    expect(store.run([...args, 'old']).stderr).toMatch(/NOT_FOUND: .*Did you mean Old/);
+
+    // Of a name that there is now, that is meant, unless all that is deleted is wanted.
+    store.add('bob', {
+      lines: [messageLine(['new', 'old']), live.replaceAll('anne', 'bob'), below.replaceAll('anne', 'bob')],
+    });
+    const bob = args.map((arg) => (arg === 'anne' ? 'bob' : arg));
+    expect(store.run([...bob, 'Old'])).toMatchObject({
+      stdout: expect.stringMatching(/^user\/bob\/Old\t.*\n$/),
+      stderr: '',
+    });
+    expect(store.run([...bob, 'Old', '--deleted']).stdout.split('\n')).toHaveLength(3);
   });
 
   test('a message by its GUID, a mailbox that is not there', () => {

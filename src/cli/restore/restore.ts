@@ -1,12 +1,13 @@
 /** `csync-backup restore`: mail out of a backup, to wherever it is wanted. */
 import { Command } from 'commander';
 import { loadConfig } from '../../config/load.ts';
-import { mailboxOwner, type NameRules, toAdmin } from '../../csync/mailbox-name.ts';
+import { mailboxDeletedAt, mailboxOwner, type NameRules, toAdmin } from '../../csync/mailbox-name.ts';
 import { BackupError } from '../../platform/errors.ts';
+import { isoSeconds } from '../../restore/moments.ts';
 import { withSource } from '../../restore/open-source.ts';
 import { compactTime, type PlannedMailbox, planRestore, type RestorePlan } from '../../restore/plan.ts';
 import { RestoreReport } from '../../restore/report.ts';
-import { Selection } from '../../restore/selection.ts';
+import { formerName, Selection } from '../../restore/selection.ts';
 import type { BackupSource } from '../../restore/source.ts';
 import type { Conflict } from '../../restore/target.ts';
 import { noteSummary } from '../command-run.ts';
@@ -165,6 +166,8 @@ async function runRestore(named: string[], flags: RestoreFlags): Promise<void> {
       recursive: flags.recursive ?? false,
       deleted: flags.deleted ?? false,
       onlyDeleted: flags.onlyDeleted ?? false,
+      // As it was it would come back into the deleted namespace.
+      formerNames: !flags.identity,
     });
     if (flags.identity && selection.isPartial) throw notWhole();
     const plan = planRestore(source, {
@@ -175,6 +178,7 @@ async function runRestore(named: string[], flags: RestoreFlags): Promise<void> {
       into: flags.inPlace ? undefined : (flags.into ?? `RESTORED-${compactTime(Date.now() / 1000)}`),
       withSettings: flags.settings ?? (flags.inPlace === true && objects.length === 0),
     });
+    if (objects.length > 0 && !flags.deleted) remarkDeleted(plan, opening.remark);
     const target = await openTarget(flags.to, flags);
     if (target.usesStandardOutput && !flags.dryRun) out.useStandardError();
     try {
@@ -204,6 +208,17 @@ export function useridOf({ userid, path }: SelectedBackup, source: BackupSource,
   if (userid !== undefined) return userid;
   for (const { mboxname } of source.mailboxes({ deleted: true })) return mailboxOwner(mboxname, rules);
   return path;
+}
+
+/** Who names a folder may not know that it is deleted. */
+function remarkDeleted({ mailboxes, rules }: RestorePlan, remark: (text: string) => void): void {
+  for (const { mailbox, folders } of mailboxes) {
+    const time = mailboxDeletedAt(mailbox.mboxname, rules) ?? mailbox.deleted;
+    if (time === null) continue;
+    const name = printUserid(toAdmin(formerName(mailbox.mboxname, rules), rules));
+    const target = ['INBOX', ...folders].map(printUserid).join('/');
+    remark(`${name} was deleted at ${isoSeconds(time)}: it comes back as ${target}`);
+  }
 }
 
 /** @returns bytes of all messages */

@@ -133,6 +133,7 @@ async function runSearch(userid: string | undefined, flags: SearchFlags): Promis
         recursive: flags.recursive ?? false,
         deleted: flags.deleted ?? false,
         onlyDeleted: false,
+        formerNames: true,
       }),
       ...conditionsOf(flags),
       onTotal: (bytes) => {
