@@ -23,9 +23,15 @@ describe('csync-backup restore', () => {
     using store = new SmallStore();
     store.add('anne');
     const to = path.join(store.folder, 'out');
-    expect(store.run(['restore', '-u', 'anne', '--to', `eml:${to}`, 'INBOX']).status).toBe(0);
+    const args = ['restore', '-u', 'anne', '--to', `eml:${to}`, 'INBOX'];
+    const ran = store.run(args);
+    expect(ran.status).toBe(0);
     expect(globSync('INBOX/*/*', { cwd: to })).toHaveLength(3);
-    expect(globSync('INBOX/*', { cwd: to })[0]).toMatch(/^INBOX\/RESTORED-\d{8}T\d{6}$/);
+    const [folder] = globSync('INBOX/*', { cwd: to });
+    expect(folder).toMatch(/^INBOX\/RESTORED-\d{8}T\d{6}$/);
+    expect(ran.stdout).toBe(`restored to eml:${to}, in ${folder}: 3 messages (15 bytes) in 1 mailboxes\n`);
+    const json = JSON.parse(store.run([...args, '--into', 'Back again', '--json']).stdout) as object;
+    expect(json).toMatchObject({ type: 'summary', into: 'Back again' });
   });
 
   test('says what is in the way before it writes, and adds nothing twice', () => {

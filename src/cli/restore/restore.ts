@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { loadConfig } from '../../config/load.ts';
 import { mailboxDeletedAt, mailboxOwner, type NameRules, toAdmin } from '../../csync/mailbox-name.ts';
+import { decodeMailboxName } from '../../csync/modified-utf7.ts';
 import { BackupError } from '../../platform/errors.ts';
 import { isoSeconds } from '../../restore/moments.ts';
 import { withSource } from '../../restore/open-source.ts';
@@ -193,7 +194,7 @@ async function runRestore(named: string[], flags: RestoreFlags): Promise<void> {
         await target.restore(plan, report);
       } finally {
         progress.clear();
-        out.report(report, target.description);
+        out.report(report, target.description, plan.into);
       }
       if (report.damaged > 0) process.exitCode = 65;
       else if (report.refused > 0) process.exitCode = 69;
@@ -297,16 +298,19 @@ class Output {
     } else this.#stream.write(`${name}\t${target}\t${messages}\t${bytes}\n`);
   }
 
-  report(report: RestoreReport, target: string): void {
+  /** @param into of the plan */
+  report(report: RestoreReport, target: string, into: string | undefined): void {
+    const folder = into === undefined ? null : decodeMailboxName(into);
     noteSummary(summaryOf(report));
     printDetails(report, this.#json ? (object) => this.#write(object) : undefined);
     if (this.#json) {
-      this.#write({ type: 'summary', target, ...figuresOf(report) });
+      this.#write({ type: 'summary', target, into: folder, ...figuresOf(report) });
       return;
     }
     const { mailboxes, messages, bytes } = report;
     const parts = [`${messages} messages (${bytes} bytes) in ${mailboxes} mailboxes`, ...unusual(report)];
-    this.#stream.write(`restored to ${target}: ${parts.join(', ')}\n`);
+    const place = folder === null ? target : `${target}, in INBOX/${folder}`;
+    this.#stream.write(`restored to ${place}: ${parts.join(', ')}\n`);
   }
 
   #write(object: object): void {
