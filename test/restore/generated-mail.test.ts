@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { Player } from '../../bench/load/player.ts';
 import { firstPushFrame, messageSteps, smallUpdate } from '../../bench/load/session.ts';
 import { Workload } from '../../bench/load/workload.ts';
-import { QUICK } from '../../bench/peer/scenarios.ts';
+import { FULL, QUICK } from '../../bench/peer/scenarios.ts';
 import { compare } from '../../bench/peer/targets.ts';
 import { MailGenerator, SeededRandom } from '../../src/cli/generated-mail.ts';
 import { generateUser } from '../../src/cli/generated-user.ts';
@@ -134,13 +134,21 @@ describe('targets', () => {
   };
 
   test('are judged by ratio where both were measured', () => {
-    const rows = compare(QUICK, push(50, 10), push(10, 50));
+    const rows = compare(QUICK, push(100, 10), push(10, 50));
     expect(met(rows, 'first push, 1 connection')).toBe(true);
-    expect(met(rows, 'CPU, first push')).toBe(true);
     expect(met(rows, 'stored, first push')).toBe(true);
-    const missed = compare(QUICK, push(49, 10.1), push(10, 50));
+    const missed = compare(QUICK, push(99, 10), push(10, 50));
     expect(met(missed, 'first push, 1 connection')).toBe(false);
-    expect(met(missed, 'CPU, first push')).toBe(false);
+  });
+
+  test('of time itself are judged with the full sizes alone', () => {
+    for (const [seconds, isMet] of [
+      [8.9, true],
+      [25.1, false],
+    ] as const) {
+      expect(met(compare(FULL, push(100, seconds), push(10, 50)), 'CPU, first push')).toBe(isMet);
+      expect(met(compare(QUICK, push(100, seconds), push(10, 50)), 'CPU, first push')).toBeUndefined();
+    }
   });
 
   test('are not judged by what was not measured', () => {
@@ -151,14 +159,17 @@ describe('targets', () => {
   });
 
   test('of the small update hold it to its time and to its time at the smallest backup', () => {
-    const name = 'small update at 40 MB';
     const at = (small: number, large: number) =>
       met(
-        compare(QUICK, { update: { updateAt5MegabytesMs: small, updateAt40MegabytesMs: large } }, undefined),
-        name,
+        compare(
+          FULL,
+          { update: { updateAt10MegabytesMs: small, updateAt1000MegabytesMs: large } },
+          undefined,
+        ),
+        'small update at 1000 MB',
       );
-    expect(at(8, 10)).toBe(true);
-    expect(at(8, 10.1)).toBe(false);
-    expect(at(4, 5.3)).toBe(false);
+    expect(at(3.8, 4)).toBe(true);
+    expect(at(3.8, 4.1)).toBe(false);
+    expect(at(2, 3.9)).toBe(false);
   });
 });
