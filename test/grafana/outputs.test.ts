@@ -12,7 +12,7 @@ const COMMON_LABELS = ['instance', 'job', 'le'];
 const PUSHED_LABEL = 'task';
 const PROMETHEUS_OWN: Record<string, string[]> = {
   up: [],
-  ALERTS: ['alertname', 'alertstate'],
+  ALERTS: ['alertname', 'alertstate', 'severity'],
 };
 
 test.each([...outputs()])('%s is as "npm run grafana" writes it', (file, text) => {

@@ -23,15 +23,14 @@ export const overview = () =>
             description:
               'CsyncBackup alerts that fire now; the list beside names them. "No rules" means that Prometheus has not loaded the rules of grafana/rules: nobody is woken then.',
             unit: 'none',
-            red: 1,
+            yellow: 1,
+            redSeries: { critical: 1 },
             noValue: 'No rules',
             width: 4,
-            queries: [
-              {
-                expr: `count(ALERTS{alertname=~"CsyncBackup.+",alertstate="firing"}) or 0 * count(instance:csync_backup_stored_bytes:sum)`,
-                legend: 'firing',
-              },
-            ],
+            queries: ['critical', 'warning'].map((severity) => ({
+              expr: `count(ALERTS{alertname=~"CsyncBackup.+",alertstate="firing",severity="${severity}"}) or 0 * count(instance:csync_backup_stored_bytes:sum)`,
+              legend: severity,
+            })),
           }),
           figure({
             title: 'Servers',
@@ -167,13 +166,13 @@ export const overview = () =>
           graph({
             title: 'Answers within',
             description:
-              'In how much time half and 99 % of the commands are answered. From 100 ms on clients feel it, at 1 s look at the dashboard of ingest: disk, memory or threads.',
+              'In how much time half and 99 % of the commands are answered, but for logins. From 100 ms on clients feel it, at 1 s look at the dashboard of ingest: disk, memory or threads.',
             unit: 's',
             yellow: 0.1,
             red: 1,
             width: 8,
             queries: [0.5, 0.99].map((share) => ({
-              expr: `histogram_quantile(${share}, sum by (instance, le) (rate(csync_backup_ack_seconds_bucket{${HERE}}[$__rate_interval])))`,
+              expr: `histogram_quantile(${share}, sum by (instance, le) (rate(csync_backup_ack_seconds_bucket{${HERE},verb!="AUTHENTICATE"}[$__rate_interval])))`,
               legend: `{{instance}} ${share * 100} %`,
             })),
           }),

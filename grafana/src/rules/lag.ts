@@ -14,6 +14,7 @@ function slow(
   name: string,
   labels: Record<string, string>,
   rest: Pick<Alert, 'name' | 'expr' | 'summary' | 'description'>,
+  alike: Series = {},
 ): Alert {
   return {
     severity: 'warning',
@@ -21,7 +22,7 @@ function slow(
     runbook: 'docs/operations.md#it-is-slow',
     ...rest,
     fires: { at: '40m', series: observed(name, labels, true), labels: PLACE },
-    quiet: { at: '40m', series: observed(name, labels, false) },
+    quiet: { at: '40m', series: { ...observed(name, labels, false), ...alike } },
   };
 }
 
@@ -38,6 +39,8 @@ export const LAG: AlertGroup = {
         summary: 'One in a hundred commands waits longer than a second for its answer',
         description: 'The dashboard of ingest shows where the time goes: disk, memory or threads.',
       },
+      // Logins that fail are made to wait.
+      observed('csync_backup_ack_seconds', { verb: 'AUTHENTICATE' }, true),
     ),
     slow(
       'csync_backup_store_sync_seconds',
