@@ -13,7 +13,7 @@ function block(ms: number): void {
 
 test('a thread that is kept busy shows it in the delay of its event loop, whenever one would have looked', async () => {
   const memory = createThreadMemory();
-  const stop = watchThread(memory);
+  const stop = watchThread(memory, 100);
   await expect.poll(() => count(threadFigures(memory, threadId)!.delay.numbers)).toBeGreaterThan(0);
   block(1000);
   await expect.poll(() => threadFigures(memory, threadId)!.delay.numbers.at(-1)).toBeGreaterThan(3);
@@ -31,7 +31,7 @@ test('another thread writes its own, garbage collections too, and is found by it
   const source = `
     const { workerData, parentPort } = require('node:worker_threads');
     import(workerData.module).then(({ watchThread }) => {
-      watchThread(workerData.memory);
+      watchThread(workerData.memory, 100);
       setInterval(() => Array.from({ length: 100_000 }, (_, i) => ({ i })), 1);
     });`;
   const module = new URL('../../src/metrics/thread-figures.ts', import.meta.url).href;
