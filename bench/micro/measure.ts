@@ -31,7 +31,7 @@ const TURN_MS = 12;
 /** Threads compile for themselves, so what they do takes longer until it is as fast as it gets. */
 const WARM_UP_MS: Record<Clock, number> = { thread: 300, wall: 300, process: 900 };
 const CALIBRATION_WARM_UP_MS = 80;
-const MIN_ROUNDS = 8;
+const MIN_ROUNDS: Record<Size, number> = { small: 8, full: 3 };
 /** The fastest share of the runs: those that were disturbed least. By the clock on the wall these are few. */
 const BEST_SHARE: Record<Clock, number> = { thread: 0.25, process: 0.25, wall: 0.1 };
 /** What time shows takes more runs to see. */
@@ -74,7 +74,7 @@ export async function measure(
     let rounds = 0;
     for (
       const end = performance.now() + options.budgetMs * BUDGET_TIMES[clock];
-      performance.now() < end || rounds < MIN_ROUNDS;
+      performance.now() < end || rounds < MIN_ROUNDS[options.size];
       rounds++
     ) {
       await round(loops, now);
