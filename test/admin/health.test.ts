@@ -89,3 +89,18 @@ test('/worst names backups, with what was stored and asked since', async () => {
   expect(readFileSync(all.stale[1].path).length).toBe(all.stale[1].sizeBytes);
   for (const n of ['0', '1001', 'x', '-1']) expect(await get(`/worst?n=${n}`)).toMatch(/^n has to be/);
 });
+
+test('what a kill takes of it is found again at the next start', async () => {
+  await push('anne');
+  const wire = await server.connect();
+  await wire.ok(`APPLY MAILBOX ${mailboxValue('user.anne.New', [])}`);
+  await wire.ok('RESTART');
+  wire.destroy();
+  await server.kill();
+  server = await site.start();
+  await expect.poll(() => metric('backups{state="live"}'), { timeout: 20_000, interval: 100 }).toBe(2);
+  expect(await metric('partition_stored_bytes{partition="default"}')).toBe(storedBytes());
+  const { stale } = JSON.parse(await get('/worst'));
+  const anne = stale.find(({ userid }: { userid: string }) => userid === 'anne');
+  expect(anne.sizeBytes).toBe(statSync(anne.path).size);
+});
