@@ -1,8 +1,8 @@
 /** How the one ceiling on memory is shared out. */
 import { DEFLATED_BYTES, SLAB_BYTES } from '../pipeline/slabs.ts';
 
-/** Code, heaps of all threads, SQLite's caches, sockets: what a server needs before its first client. */
-const RESERVED_BYTES = 172 * 1024 * 1024;
+/** Code, heaps of all threads, SQLite's caches, metrics, sockets: what a server needs before its first client. */
+const RESERVED_BYTES = 186 * 1024 * 1024;
 const FEWEST_SLABS = 4;
 /** More would not make anything faster: two per thread are enough to keep all threads busy. */
 const MOST_SLABS = 512;
