@@ -17,6 +17,7 @@ export function startAtZero(m: Metrics): void {
   for (const result of ['ok', 'failed']) m.reloads.inc({ result }, 0);
   for (const task of TASKS) {
     for (const result of ['ok', 'faulty', 'failed']) m.maintenanceJobs.inc({ task, result }, 0);
+    for (const result of ['ok', 'faulty', 'incomplete']) m.maintenanceRuns.inc({ task, result }, 0);
     for (const result of ['ok', 'failed']) m.maintenancePings.inc({ task, result }, 0);
     m.maintenanceBytes.inc({ task }, 0);
     m.maintenanceFreed.inc({ task }, 0);

@@ -310,7 +310,7 @@ export const store = () =>
             width: 6,
             queries: [
               {
-                expr: `sum by (task, result) (increase(csync_backup_maintenance_runs_total{${HERE}}[$__range]))`,
+                expr: `sum by (task, result) (increase(csync_backup_maintenance_runs_total{${HERE}}[$__range])) > 0`,
                 legend: '{{task}}: {{result}}',
               },
             ],
