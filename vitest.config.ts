@@ -8,7 +8,7 @@ export default defineConfig({
     exclude: ['test/interop/**', 'test/prometheus/**'],
     pool: 'forks',
     // Much of it waits for processes and disks: with as few as vitest takes on two cores half the time would be idle.
-    maxWorkers: 2,
+    maxWorkers: 3,
     testTimeout: 30_000,
     // Hundreds of processes of ours are started: half of the CPU time of a short one is compiling.
     env: { NODE_COMPILE_CACHE: path.join(tmpdir(), `csync-backup-compiled-${process.getuid?.()}`) },
