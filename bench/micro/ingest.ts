@@ -107,6 +107,8 @@ const FACTS = ['deflate', 'sha1', 'cpuFlags'] as const;
 export const INGEST: readonly Benchmark[] = [
   {
     name: 'ingest-push',
+    // All threads of a server: beside other work their CPU time was 1.2 to 1.45 times that on an idle machine.
+    tolerance: 0.5,
     clock: 'process',
     calibrations: { zlib: 15, sha1: 15, memcpy: 5, javascript: 5, fdatasync1m: 6 },
     facts: FACTS,
@@ -114,6 +116,8 @@ export const INGEST: readonly Benchmark[] = [
   },
   {
     name: 'ingest-updates',
+    // All threads of a server: beside other work their CPU time was 1.2 to 1.45 times that on an idle machine.
+    tolerance: 0.5,
     clock: 'process',
     calibrations: { javascript: 20, sqlite: 8, memcpy: 1 },
     facts: FACTS,
