@@ -24,6 +24,9 @@ function text(seed: string, length: number): string {
 }
 
 /** Chunk i brings messages `i-0` to `i-2` into the mailbox user.anne.Fi. */
+/** 0xff behind it begins no block of DEFLATE, whichever engine made the chunk. */
+const MEMBER_HEADER_BYTES = 24;
+
 function chunksOf(count: number): (string | Uint8Array)[][] {
   return Array.from({ length: count }, (_, i) => {
     const contents = [0, 1, 2].map((n) => text(`${i}-${n}`, 6000));
@@ -74,7 +77,7 @@ describe('reindexBackup', () => {
       using backup = new SampleBackup(chunksOf(8));
       const { offset } = look(backup, (index) => index.chunks()[3]!);
       const bytes = backup.bytes();
-      bytes.fill(0xaa, offset + 100, offset + 3000);
+      bytes.fill(0xff, offset + MEMBER_HEADER_BYTES, offset + 3000);
       backup.write(bytes);
       const report = await reindex(backup, readers ? { readers } : {});
       expect(report).toMatchObject({ damagedChunks: 1, mailboxesToHeal: 7, mailboxes: 7 });
@@ -145,7 +148,7 @@ describe('reindexBackup', () => {
     using backup = new SampleBackup(chunksOf(4));
     const { offset } = look(backup, (index) => index.chunks()[1]!);
     const bytes = backup.bytes();
-    bytes.fill(0xaa, offset + 100, offset + 3000);
+    bytes.fill(0xff, offset + MEMBER_HEADER_BYTES, offset + 3000);
     backup.write(bytes);
     const before = fs.readFileSync(backup.indexPath);
     expect(await reindex(backup, { dryRun: true })).toMatchObject({

@@ -260,7 +260,10 @@ describe('search', () => {
     // Of random letters, so that segments are as long as what they hold.
     const random = new SeededRandom(1);
     const models = Array.from({ length: 60 }, () => random.letters(45_000));
-    const mails = models.map((text, number) => `Subject: number ${number}\r\n\r\n${text}${body(number)}`);
+    // Found at their ends only, so that each is read as a whole.
+    const mails = models.map(
+      (text, number) => `Subject: number ${number}\r\n\r\n${text}${body(number)}\r\nthe last line\r\n`,
+    );
     using sample = new SampleBackup([
       [
         messageLine(mails),
@@ -273,7 +276,9 @@ describe('search', () => {
     const bytes = sample.bytes();
     bytes.fill(0xff, bytes.length >> 1, (bytes.length >> 1) + 3000);
     sample.write(bytes);
-    const found = await search(sample.dataPath, { content: { ...NO_CONDITIONS.content, texts: ['number'] } });
+    const found = await search(sample.dataPath, {
+      content: { ...NO_CONDITIONS.content, texts: ['the last line'] },
+    });
     expect(uidsOf(found)).toEqual(mails.map((_, n) => n + 1));
     const unread = found.filter(({ type }) => type === 'unread');
     expect(unread.length).toBeGreaterThan(0);

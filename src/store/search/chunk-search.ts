@@ -1,4 +1,8 @@
-/** Looks at messages of one chunk after the other, in the order in which they lie there. */
+/**
+ * Looks at messages of one chunk after the other, in the order in which they lie there. One that was read to its end is
+ * checked against its GUID: what is damaged can inflate to something else without an error.
+ */
+import { createHash, type Hash } from 'node:crypto';
 import { type LineEvents, LineParser } from '../../csync/line-parser.ts';
 import { BackupError } from '../../platform/errors.ts';
 import { readContent } from '../chunk/reader.ts';
@@ -53,9 +57,9 @@ function* searchPlaced(
 ): Generator<SearchResult, void> {
   const cursor = new ContentCursor({ fd, path, offset, starts });
   try {
-    for (const [message, { contentOffset, size }] of messages.entries()) {
+    for (const [message, { guid, contentOffset, size }] of messages.entries()) {
       try {
-        const facts = searchPlace(cursor, contentOffset!, size, matcher);
+        const facts = searchPlace(cursor, { guid, contentOffset: contentOffset!, size }, matcher);
         if (facts !== undefined) yield { message, facts };
       } catch (error) {
         yield { message, reason: reasonOf(error) };
@@ -68,19 +72,21 @@ function* searchPlaced(
 
 function searchPlace(
   cursor: ContentCursor,
-  contentOffset: number,
-  size: number,
+  { guid, contentOffset, size }: { guid: string; contentOffset: number; size: number },
   matcher: ContentMatcher,
 ): MessageFacts | undefined {
   const search = new MessageSearch(matcher);
+  const sha1 = createHash('sha1');
   cursor.seek(contentOffset);
   for (let left = size; left > 0; ) {
     const piece = cursor.next();
     if (piece.length === 0) throw new Unread('the chunk ends inside it');
     const bytes = piece.subarray(0, left);
     left -= bytes.length;
-    if (!search.push(bytes)) break;
+    if (!search.push(bytes)) return search.finish();
+    sha1.update(bytes);
   }
+  if (sha1.digest('hex') !== guid) throw new Unread(NOT_ITSELF);
   return search.finish();
 }
 
@@ -94,7 +100,7 @@ function searchLines(
   const wanted = new Map(messages.map(({ guid }, message) => [guid, message]));
   const results: SearchResult[] = [];
   let reason = 'it is in no line of its chunk';
-  let current: { message: number; search: MessageSearch; goesOn: boolean } | undefined;
+  let current: { message: number; search: MessageSearch; sha1: Hash; goesOn: boolean } | undefined;
   const nothing = (): void => {};
   const events: LineEvents = {
     lineStart: nothing,
@@ -109,18 +115,24 @@ function searchLines(
     },
     file: ({ guid }) => {
       const message = wanted.get(guid);
-      if (message !== undefined) current = { message, search: new MessageSearch(matcher), goesOn: true };
+      if (message === undefined) return;
+      current = { message, search: new MessageSearch(matcher), sha1: createHash('sha1'), goesOn: true };
     },
     fileBytes: (bytes, start, end) => {
-      if (current?.goesOn) current.goesOn = current.search.push(bytes.subarray(start, end));
+      if (!current?.goesOn) return;
+      const piece = bytes.subarray(start, end);
+      current.goesOn = current.search.push(piece);
+      current.sha1.update(piece);
     },
     fileEnd: () => {
       if (current === undefined) return;
-      const { message, search } = current;
-      const facts = search.finish();
-      if (facts !== undefined) results.push({ message, facts });
-      wanted.delete(messages[message]!.guid);
+      const { message, search, sha1, goesOn } = current;
+      const { guid } = messages[message]!;
       current = undefined;
+      wanted.delete(guid);
+      const facts = search.finish();
+      if (goesOn && sha1.digest('hex') !== guid) results.push({ message, reason: NOT_ITSELF });
+      else if (facts !== undefined) results.push({ message, facts });
     },
   };
   const parser = new LineParser(events);
@@ -137,7 +149,9 @@ function searchLines(
   return results.sort((a, b) => a.message - b.message);
 }
 
-/** A message is not where the index says. */
+const NOT_ITSELF = 'its bytes are damaged: they are not those of its GUID';
+
+/** A message is not where the index says, or not itself. */
 class Unread extends Error {}
 
 function reasonOf(error: unknown): string {
