@@ -1,5 +1,5 @@
 /**
- * Tables of the index. The first seven and their indexes are those of Cyrus Backups (`backup/lcb_sqlconsts.c`,
+ * Tables of the index. The first seven are those of Cyrus Backups (`backup/lcb_sqlconsts.c`,
  * user_version 1 to 4), so that Cyrus's programs read and go on with our indexes and we with theirs. What they
  * cannot hold stands in tables of our own, all named `cb_`, which Cyrus ignores; all but `cb_heal` and the
  * file positions in `cb_state` follow from the data file's content.
@@ -28,7 +28,11 @@ export function isKnownVersion(userVersion: number): boolean {
   return userVersion >= 1 && userVersion <= UPGRADED_USER_VERSION;
 }
 
-/** Tables by the user_version since which Cyrus creates them. */
+/**
+ * Tables by the user_version since which Cyrus creates them, without those of its indexes that another one stands for, a
+ * seventh of an index of many messages: idx_msg_guid, idx_bmb_uid, idx_sub_mbx and idx_seen_unq are on columns that are UNIQUE and
+ * so have one, and what looks by UID names a mailbox too, for which there is our own. Cyrus's programs ask for none by name.
+ */
 const CYRUS_TABLES: readonly { since: number; sql: string }[] = [
   {
     since: 1,
@@ -37,36 +41,31 @@ const CYRUS_TABLES: readonly { since: number; sql: string }[] = [
         length INTEGER, file_sha1 TEXT, data_sha1 TEXT);
       CREATE TABLE message(id INTEGER PRIMARY KEY ASC, guid CHAR UNIQUE NOT NULL, partition CHAR,
         chunk_id INTEGER REFERENCES chunk(id), offset INTEGER, size INTEGER);
-      CREATE INDEX idx_msg_guid ON message(guid);
       CREATE TABLE mailbox(id INTEGER PRIMARY KEY ASC, last_chunk_id INTEGER NOT NULL REFERENCES chunk(id),
         uniqueid CHAR UNIQUE NOT NULL, mboxname CHAR NOT NULL, mboxtype CHAR, last_uid INTEGER,
         highestmodseq INTEGER, recentuid INTEGER, recenttime INTEGER, last_appenddate INTEGER,
         pop3_last_login INTEGER, pop3_show_after INTEGER, uidvalidity INTEGER, partition CHAR, acl CHAR,
         options CHAR, sync_crc INTEGER, sync_crc_annot INTEGER, quotaroot CHAR, xconvmodseq INTEGER,
         annotations CHAR, deleted INTEGER);
-      CREATE INDEX idx_bmb_uid ON mailbox(uniqueid);
       CREATE TABLE mailbox_message(id INTEGER PRIMARY KEY ASC,
         mailbox_id INTEGER NOT NULL REFERENCES mailbox(id), message_id INTEGER NOT NULL REFERENCES message(id),
         last_chunk_id INTEGER NOT NULL REFERENCES chunk(id), uid INTEGER NOT NULL, modseq INTEGER,
         last_updated INTEGER, flags CHAR, internaldate INTEGER, annotations CHAR, expunged INTEGER,
-        UNIQUE (mailbox_id, message_id));
-      CREATE INDEX idx_mbr_uid ON mailbox_message(uid);`,
+        UNIQUE (mailbox_id, message_id));`,
   },
   {
     since: 2,
     sql: `
       CREATE TABLE IF NOT EXISTS subscription(id INTEGER PRIMARY KEY ASC,
         last_chunk_id INTEGER NOT NULL REFERENCES chunk(id), mboxname CHAR UNIQUE NOT NULL,
-        unsubscribed INTEGER);
-      CREATE INDEX IF NOT EXISTS idx_sub_mbx ON subscription(mboxname);`,
+        unsubscribed INTEGER);`,
   },
   {
     since: 3,
     sql: `
       CREATE TABLE IF NOT EXISTS seen(id INTEGER PRIMARY KEY ASC,
         last_chunk_id INTEGER NOT NULL REFERENCES chunk(id), uniqueid CHAR UNIQUE NOT NULL, lastread INTEGER,
-        lastuid INTEGER, lastchange INTEGER, seenuids CHAR);
-      CREATE INDEX IF NOT EXISTS idx_seen_unq ON seen(uniqueid);`,
+        lastuid INTEGER, lastchange INTEGER, seenuids CHAR);`,
   },
   {
     // Cyrus creates this one in a fresh index of version 3 and in one that it upgrades to 4.

@@ -16,6 +16,9 @@ beforeEach(() => {
 });
 afterEach(() => rig.remove());
 
+/** Indexes of Cyrus that another one of a fresh index stands for. */
+const LEFT_OUT = ['idx_msg_guid', 'idx_bmb_uid', 'idx_mbr_uid', 'idx_sub_mbx', 'idx_seen_unq'];
+
 function schemaOf(file: string): Map<string, string> {
   const db = new Database(file, { readonly: true });
   const sql = "SELECT name, sql FROM sqlite_master WHERE name NOT GLOB 'cb_*' AND name NOT GLOB 'sqlite_*'";
@@ -43,7 +46,26 @@ function cyrusIndex(name: string): string {
 describe('a fresh index', () => {
   test('has the schema that Cyrus makes', () => {
     rig.reopen();
-    expect(schemaOf(rig.path)).toEqual(schemaOf(path.join(SAMPLE, 'carol_fQAmPe.index')));
+    const cyrus = schemaOf(path.join(SAMPLE, 'carol_fQAmPe.index'));
+    for (const name of LEFT_OUT) expect(cyrus.delete(name)).toBe(true);
+    expect(schemaOf(rig.path)).toEqual(cyrus);
+  });
+
+  test.each([
+    'SELECT * FROM message WHERE guid = ?',
+    'SELECT * FROM mailbox WHERE uniqueid = ?',
+    'UPDATE mailbox_message SET expunged = 1 WHERE mailbox_id = ? AND uid = ?',
+    'UPDATE mailbox_message SET uid = 1 WHERE mailbox_id = ? AND message_id = ?',
+    'UPDATE subscription SET unsubscribed = 1 WHERE mboxname = ?',
+    'UPDATE seen SET lastuid = 1 WHERE uniqueid = ?',
+    'UPDATE sieve SET deleted = 1 WHERE filename = ? AND deleted IS NULL',
+  ])('has an index for what Cyrus asks: %s', (sql) => {
+    rig.reopen();
+    const db = new Database(rig.path, { readonly: true });
+    const values = Array<null>(sql.split('?').length - 1).fill(null);
+    const [plan] = db.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(...values) as { detail: string }[];
+    db.close();
+    expect(plan!.detail).toMatch(/^SEARCH \w+ USING INDEX /);
   });
 
   test('is of version 3, small, and for its owner only', () => {
@@ -54,7 +76,7 @@ describe('a fresh index', () => {
     db.close();
     rig.startChunk();
     const { size, mode } = statSync(rig.path);
-    expect(size).toBeLessThan(48 * 1024);
+    expect(size).toBeLessThan(40 * 1024);
     expect(mode & 0o777).toBe(0o600);
   });
 
@@ -155,7 +177,10 @@ describe('an index that Cyrus wrote', () => {
     const after = new Database(file, { readonly: true });
     expect(after.pragma('user_version', { simple: true })).toBe(4);
     after.close();
-    expect(schemaOf(file)).toEqual(schemaOf(path.join(SAMPLE, 'erik_em7N7U.index')));
+    const upgraded = schemaOf(path.join(SAMPLE, 'erik_em7N7U.index'));
+    upgraded.delete('idx_seen_unq');
+    if (version === 1) upgraded.delete('idx_sub_mbx');
+    expect(schemaOf(file)).toEqual(upgraded);
     BackupIndex.open(file).close();
   });
 
