@@ -1,17 +1,44 @@
 /** Errors of SQLite and of the file system around an index, as errors that say what to do. */
+import fs from 'node:fs';
+import path from 'node:path';
 import Database from 'better-sqlite3';
 import { BackupError, type ErrorCode, hasErrno } from '../../platform/errors.ts';
 
 /**
- * INDEX_STALE for a damaged or missing index (rebuild it), NO_SPACE, LOCKED, PERMISSION_DENIED or IO_ERROR for
- * what the machine refuses, INTERNAL for the rest. A BackupError is returned as it is.
+ * INDEX_STALE for a damaged or missing index (rebuild it), NO_SPACE, LOCKED, PERMISSION_DENIED, LIMIT_EXCEEDED or
+ * IO_ERROR for what the machine refuses, INTERNAL for the rest. A BackupError is returned as it is.
  */
-export function indexError(error: unknown, tried: string, path: string): BackupError {
+export function indexError(error: unknown, tried: string, subject: string): BackupError {
   if (error instanceof BackupError) return error;
-  if (isCutOff(error)) return cutOff(error, tried, path);
-  const code = codeOf(error);
-  const reason = error instanceof Error ? error.message : String(error);
-  return new BackupError({ code, tried, subject: path, reason, remedy: REMEDIES[code] ?? '', cause: error });
+  if (isCutOff(error)) return cutOff(error, tried, subject);
+  const cause = isUnexplained(error) ? (refusalOf(subject) ?? error) : error;
+  const code = codeOf(cause);
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new BackupError({ code, tried, subject, reason, remedy: REMEDIES[code] ?? '', cause: error });
+}
+
+/** What SQLite says of a missing file, of a journal that it cannot make, and of a process without descriptors. */
+function isUnexplained(error: unknown): boolean {
+  return error instanceof Database.SqliteError && error.code.startsWith('SQLITE_CANTOPEN');
+}
+
+/**
+ * Asks the system why an index cannot be used, so that a whole one is not taken for damaged and made anew.
+ *
+ * @returns undefined when it is the index itself: it is missing, or is no file
+ */
+function refusalOf(file: string): Error | undefined {
+  const folder = path.dirname(file);
+  try {
+    fs.closeSync(fs.openSync(file, 'r'));
+    fs.accessSync(folder, fs.constants.W_OK);
+    const { files, ffree } = fs.statfsSync(folder);
+    if (files > 0 && ffree === 0)
+      return Object.assign(new Error('no inode is left for its journal (df -i)'), { code: 'ENOSPC', errno: -28 });
+  } catch (error) {
+    return hasErrno(error, 'ENOENT') || hasErrno(error, 'EISDIR') ? undefined : (error as Error);
+  }
+  return Object.assign(new Error('it is there, but it or its journal cannot be opened'), { errno: 0 });
 }
 
 /** Whether SQLite says it: then indexError() knows what to do about it. */
@@ -41,17 +68,14 @@ const REMEDIES: Partial<Record<ErrorCode, string>> = {
   NO_SPACE: 'Free space on the partition; clients try again by themselves.',
   LOCKED: 'Another program is using the index; clients try again by themselves.',
   PERMISSION_DENIED: 'Give the file and its folder to the user that runs the server.',
+  LIMIT_EXCEEDED: 'Raise the number of open files (LimitNOFILE in the unit, ulimit -n).',
   IO_ERROR: 'Look for errors of the disk in the kernel log.',
   INTERNAL: 'Please report this with the log around it.',
 };
 
 function codeOf(error: unknown): ErrorCode {
   if (error instanceof Database.SqliteError) {
-    if (/^SQLITE_(CORRUPT|NOTADB|FORMAT|SCHEMA|ERROR|CANTOPEN|CONSTRAINT)/.test(error.code)) {
-      return error.code === 'SQLITE_CANTOPEN' || !error.code.startsWith('SQLITE_CONSTRAINT')
-        ? 'INDEX_STALE'
-        : 'INTERNAL';
-    }
+    if (/^SQLITE_(CORRUPT|NOTADB|FORMAT|SCHEMA|ERROR|CANTOPEN)/.test(error.code)) return 'INDEX_STALE';
     if (error.code === 'SQLITE_FULL') return 'NO_SPACE';
     if (/^SQLITE_(BUSY|LOCKED)/.test(error.code)) return 'LOCKED';
     if (/^SQLITE_(READONLY|PERM|AUTH)/.test(error.code)) return 'PERMISSION_DENIED';
@@ -60,5 +84,6 @@ function codeOf(error: unknown): ErrorCode {
   if (hasErrno(error, 'ENOSPC') || hasErrno(error, 'EDQUOT')) return 'NO_SPACE';
   if (hasErrno(error, 'EACCES') || hasErrno(error, 'EPERM') || hasErrno(error, 'EROFS'))
     return 'PERMISSION_DENIED';
+  if (hasErrno(error, 'EMFILE') || hasErrno(error, 'ENFILE')) return 'LIMIT_EXCEEDED';
   return error instanceof Error && 'errno' in error ? 'IO_ERROR' : 'INTERNAL';
 }
