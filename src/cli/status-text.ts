@@ -95,12 +95,13 @@ function storeRows(status: Fields): Row[] {
   ];
 }
 
-function partitionRows(status: Fields): Row[] {
+export function partitionRows(status: Fields): Row[] {
   return (status.partitions as Fields[]).map(({ name, path, freeBytes, usedPercent, problem }) => [
-    'partition',
-    problem === undefined
-      ? `${name} ${path}: ${usedPercent}% used, ${size(freeBytes)} free`
-      : `${name} ${path}: ${problem}`,
+    problem === undefined ? 'partition' : 'PARTITION',
+    `${name} ${path}: ${[
+      ...(problem === undefined ? [] : [`NOT USABLE (${problem})`]),
+      ...(freeBytes === null ? [] : [`${usedPercent}% used`, `${size(freeBytes)} free`]),
+    ].join(', ')}`,
   ]);
 }
 

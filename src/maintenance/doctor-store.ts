@@ -31,6 +31,15 @@ export function* examineStore(config: Config): Generator<DoctorCheck, void> {
       yield error('partitions', 'folder', `partition ${name} (${folder}) does not exist`, remedy);
       continue;
     }
+    if (!isWritable(folder)) {
+      const text = `partition ${name} (${folder}) is mounted read-only`;
+      yield error(
+        'partitions',
+        'read-only',
+        text,
+        'See dmesg for why; check the disk, and mount it writable',
+      );
+    }
     yield* space(name, folder);
     if (owner !== undefined && stat.uid !== owner) {
       const text = `partition ${name} (${folder}) belongs to uid ${stat.uid}, configdirectory to uid ${owner}`;
@@ -53,6 +62,16 @@ export function* examineStore(config: Config): Generator<DoctorCheck, void> {
   for (const { name, path: folder } of config.partitions) yield* leftovers(name, folder);
 }
 
+/** The owner and mode are looked at by themselves: whoever runs this is hardly who runs the server. */
+function isWritable(folder: string): boolean {
+  try {
+    fs.accessSync(folder, fs.constants.W_OK);
+    return true;
+  } catch (cause) {
+    return !hasErrno(cause, 'EROFS');
+  }
+}
+
 function* space(name: string, folder: string): Generator<DoctorCheck, void> {
   const { bavail, blocks, bsize, ffree, files } = fs.statfsSync(folder);
   const text = `partition ${name} (${folder}) has ${bytesText(bavail * bsize)} of ${bytesText(blocks * bsize)} free`;
@@ -66,7 +85,7 @@ function* space(name: string, folder: string): Generator<DoctorCheck, void> {
       'partitions',
       'inodes',
       `partition ${name} has ${ffree} of ${files} inodes left`,
-      'Each backup takes two',
+      'Each backup takes two, and each change one for a moment',
     );
 }
 

@@ -34,11 +34,13 @@ export interface FilesystemSample {
   freeBytes: number | null;
   files: number | null;
   freeFiles: number | null;
+  /** Why nothing can be stored there. */
+  problem?: string;
 }
 
 /** Partitions whose filesystem cannot be asked lose their figures, so that nobody relies on old ones. */
 export function setFilesystems(m: Metrics, samples: readonly FilesystemSample[]): void {
-  for (const { name: partition, totalBytes, freeBytes, files, freeFiles } of samples) {
+  for (const { name: partition, totalBytes, freeBytes, files, freeFiles, problem } of samples) {
     const figures = [
       [m.partitionSize, totalBytes],
       [m.partitionFree, freeBytes],
@@ -49,6 +51,6 @@ export function setFilesystems(m: Metrics, samples: readonly FilesystemSample[])
       if (value === null) gauge.remove({ partition });
       else gauge.set({ partition }, value);
     }
-    m.partitionReadable.set({ partition }, totalBytes === null ? 0 : 1);
+    m.partitionReadable.set({ partition }, problem === undefined ? 1 : 0);
   }
 }

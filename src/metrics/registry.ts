@@ -133,9 +133,11 @@ export function createMetrics() {
       'health_last_success_timestamp_seconds',
       'When the figures of the health of the backups were last summed up, in Unix time.',
     ),
-    partitionReadable: gauge('partition_readable', "Whether the partition's filesystem answers: 1 or 0.", [
-      'partition',
-    ]),
+    partitionReadable: gauge(
+      'partition_readable',
+      "Whether the partition's filesystem answers, and lets the server write: 1 or 0.",
+      ['partition'],
+    ),
     partitionSize: gauge('partition_size_bytes', 'Size of its filesystem.', ['partition']),
     partitionFree: gauge('partition_free_bytes', 'Bytes free in it, without what is kept for root.', [
       'partition',

@@ -61,7 +61,7 @@ export const CAPACITY: AlertGroup = {
       summary: 'A partition has less than 5 % of its inodes left',
       shows: '{{ $labels.partition }}, {{ $value | humanizePercentage }}',
       description:
-        'Without inodes no new user can be backed up: each backup takes two files. Remove other files, or add a partition.',
+        'Without inodes nobody can be backed up: each change takes one for a moment, each backup two for good. Remove other files, or add a partition.',
       runbook: 'docs/operations.md#the-disk-is-full',
       fires: {
         at: '30m',
@@ -77,9 +77,10 @@ export const CAPACITY: AlertGroup = {
       severity: 'critical',
       expr: 'csync_backup_partition_readable == 0',
       for: '5m',
-      summary: 'The filesystem of a partition does not answer',
+      summary: 'The filesystem of a partition does not answer, or has become read-only',
       shows: '{{ $labels.partition }}',
-      description: 'Is it mounted? Its users are refused meanwhile. Mount it; there is nothing to restart.',
+      description:
+        'Is it mounted? Has the kernel made it read-only (dmesg)? Its users are refused meanwhile. Check it, mount it; there is nothing to restart.',
       runbook: 'docs/operations.md#a-partition-that-is-not-mounted',
       fires: {
         at: '10m',

@@ -1,10 +1,13 @@
 /** What `csync-backup status` tells of a server: read from its metrics and from the disk, never by a scan of the store. */
-import { statfs } from 'node:fs/promises';
+import { access, constants, statfs } from 'node:fs/promises';
 import type { Registry } from 'prom-client';
 import type { Config } from '../../config/config.ts';
 import { PREFIX } from '../../metrics/registry.ts';
 
-/** A partition of the configuration with the state of its filesystem; null where that cannot be read. */
+/**
+ * A partition of the configuration with the state of its filesystem; null where that cannot be read. `problem` is why
+ * the server cannot store anything there: a filesystem that does not answer, or that has become read-only.
+ */
 export interface PartitionStatus {
   name: string;
   path: string;
@@ -16,7 +19,10 @@ export interface PartitionStatus {
   problem?: string;
 }
 
-export async function partitionStatus(config: Config): Promise<PartitionStatus[]> {
+export async function partitionStatus(
+  config: Pick<Config, 'partitions'>,
+  mayWrite: (path: string) => Promise<void> = (path) => access(path, constants.W_OK),
+): Promise<PartitionStatus[]> {
   return await Promise.all(
     config.partitions.map(async ({ name, path }) => {
       try {
@@ -25,9 +31,11 @@ export async function partitionStatus(config: Config): Promise<PartitionStatus[]
         // As df counts: what is reserved for root is neither used nor free.
         const usedPercent = used + bavail === 0 ? 0 : Math.ceil((used * 100) / (used + bavail));
         const [totalBytes, freeBytes] = [blocks * bsize, bavail * bsize];
-        return { name, path, totalBytes, freeBytes, files, freeFiles, usedPercent };
+        const status = { name, path, totalBytes, freeBytes, files, freeFiles, usedPercent };
+        const problem = await mayWrite(path).then(() => undefined, messageOf);
+        return problem === undefined ? status : { ...status, problem };
       } catch (error) {
-        const problem = error instanceof Error ? error.message : String(error);
+        const problem = messageOf(error);
         const unknown = {
           totalBytes: null,
           freeBytes: null,
@@ -39,6 +47,10 @@ export async function partitionStatus(config: Config): Promise<PartitionStatus[]
       }
     }),
   );
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** Figures of the store since the server started, from the registry. */

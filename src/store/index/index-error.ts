@@ -34,7 +34,10 @@ function refusalOf(file: string): Error | undefined {
     fs.accessSync(folder, fs.constants.W_OK);
     const { files, ffree } = fs.statfsSync(folder);
     if (files > 0 && ffree === 0)
-      return Object.assign(new Error('no inode is left for its journal (df -i)'), { code: 'ENOSPC', errno: -28 });
+      return Object.assign(new Error('no inode is left for its journal (df -i)'), {
+        code: 'ENOSPC',
+        errno: -28,
+      });
   } catch (error) {
     return hasErrno(error, 'ENOENT') || hasErrno(error, 'EISDIR') ? undefined : (error as Error);
   }

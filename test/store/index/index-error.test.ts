@@ -57,7 +57,15 @@ test('nor is a process that has no descriptors left', () => {
     console.log(code);
   `;
   const module = path.resolve(import.meta.dirname, '../../../src/store/index/backup-index.ts');
-  const run = ['-c', 'ulimit -n 64 && exec "$@"', 'sh', process.execPath, '--input-type=module', '-e', script];
+  const run = [
+    '-c',
+    'ulimit -n 64 && exec "$@"',
+    'sh',
+    process.execPath,
+    '--input-type=module',
+    '-e',
+    script,
+  ];
   const { stdout, stderr } = spawnSync('sh', [...run, module, file], { encoding: 'utf8' });
   expect(stderr).toBe('');
   expect(stdout).toMatch(/^LIMIT_EXCEEDED .*LimitNOFILE/);
