@@ -7,6 +7,7 @@ import { fromAdmin, mailboxOwner } from '../csync/mailbox-name.ts';
 import { BackupError } from '../platform/errors.ts';
 import { Catalog } from '../store/catalog.ts';
 import { ownerOf } from '../store/former-users.ts';
+import { refuseVanishedCatalog } from '../store/lost-catalog.ts';
 import type { ConfigFlag } from './config-option.ts';
 import { useridOf } from './userid-text.ts';
 
@@ -122,13 +123,17 @@ function* fromCatalog(catalog: Catalog, config: Config, flags: SelectFlags): Gen
     for (const name of userids) {
       const userid = flags.user === undefined ? ownerOfMailbox(name, config) : useridOf(name);
       const file = catalog.get(userid);
-      if (file === undefined) throw unknownName(name, config.backupDbPath);
+      if (file === undefined) {
+        refuseVanishedCatalog(config);
+        throw unknownName(name, config.backupDbPath);
+      }
       yield { userid, path: file };
     }
     return;
   }
   const domains = flags.domain?.map(useridOf);
   const prefixes = flags.prefix?.map(useridOf);
+  refuseVanishedCatalog(config);
   for (const [userid, file] of catalog.entries()) {
     if (domains !== undefined && !domains.includes(domainOf(userid, config))) continue;
     if (prefixes !== undefined && !prefixes.some((prefix) => userid.startsWith(prefix))) continue;

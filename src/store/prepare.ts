@@ -6,9 +6,9 @@ import { SHARED_USERID } from '../pipeline/messages.ts';
 import { BackupError, hasErrno } from '../platform/errors.ts';
 import { ioError } from '../platform/io-error.ts';
 import { Catalog } from './catalog.ts';
-import { splitCompanion } from './companions.ts';
 import { STAGING_FOLDER } from './data-file.ts';
-import { hashFolder, useridOfDataFile } from './partition.ts';
+import { refuseLostCatalog } from './lost-catalog.ts';
+import { hashFolder } from './partition.ts';
 import { sweepStaging } from './sweep-staging.ts';
 
 export interface PreparedStore {
@@ -35,7 +35,7 @@ export function prepareStore(config: Config): PreparedStore {
     // The header and a way through the skip list: better found damaged now than by the first client. All records are
     // checked by doctor, since that takes a minute for millions of users.
     catalog.get(SHARED_USERID);
-    refuseLostCatalog(catalog, config);
+    refuseLostCatalog(config);
     for (const partition of config.partitions) {
       const swept = usingFolder(path.join(partition.path, STAGING_FOLDER), () =>
         sweepStaging(partition.path, (userid) => hashFolder(userid, config.fullDirHash), catalog),
@@ -72,36 +72,6 @@ function usingFolder<T>(folder: string, work: () => T): T {
   } catch (error) {
     throw ioError(error, 'use the staging folder', folder);
   }
-}
-
-/** Nor must the empty directory under an unmounted disk, or a lost catalog: everybody would get a second backup. */
-function refuseLostCatalog(catalog: Catalog, config: Config): void {
-  if (catalog.entries().next().done !== true) return;
-  const backup = firstBackup(config);
-  if (backup === undefined) return;
-  throw new BackupError({
-    code: 'CATALOG_CORRUPT',
-    tried: 'use the catalog',
-    subject: config.backupDbPath,
-    reason: `it names no backups, but ${backup} is one`,
-    remedy: 'Mount its disk if that is missing. If it was lost, csync-backup reconstruct makes it anew',
-  });
-}
-
-/** A data file on any partition, with something in it. */
-function firstBackup({ partitions }: Config): string | undefined {
-  for (const partition of partitions) {
-    for (const folder of fs.readdirSync(partition.path, { withFileTypes: true })) {
-      if (!folder.isDirectory() || folder.name === STAGING_FOLDER) continue;
-      const place = path.join(partition.path, folder.name);
-      // The index of a new backup stands in its place before the data file does.
-      const name = fs
-        .readdirSync(place)
-        .find((one) => splitCompanion(one) === undefined && useridOfDataFile(one) !== undefined);
-      if (name !== undefined && fs.statSync(path.join(place, name)).size > 0) return path.join(place, name);
-    }
-  }
-  return undefined;
 }
 
 /** An unmounted disk must not look like a server that knows no backups yet. */

@@ -39,6 +39,7 @@ test('list --json prints an object a line, only for the users that are named', a
 
 test('list of a store without backups is empty and creates nothing', async () => {
   using store = new BackupStore();
+  for (const file of [store.carol, store.erik]) fs.rmSync(file);
   expect(await run(['list', '-C', store.configFile])).toEqual({ status: 0, stdout: '', stderr: '' });
   expect(fs.existsSync(store.databasePath)).toBe(false);
 });

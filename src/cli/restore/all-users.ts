@@ -20,6 +20,7 @@ import {
   type UserToRestore,
 } from '../../restore/whole-server.ts';
 import { Catalog } from '../../store/catalog.ts';
+import { refuseVanishedCatalog } from '../../store/lost-catalog.ts';
 import type { Moment } from '../../store/past-index.ts';
 import { noteSummary } from '../command-run.ts';
 import { momentOf } from '../moment-options.ts';
@@ -264,6 +265,7 @@ interface CatalogUsers {
 
 /** Everybody in the catalog who is not deleted. */
 function usersOf(config: Config): CatalogUsers {
+  refuseVanishedCatalog(config);
   const catalog = new Catalog(config.backupDbPath);
   try {
     const users: UserToRestore[] = [];

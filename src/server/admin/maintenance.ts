@@ -1,5 +1,6 @@
 /** The scheduler of maintenance in the server: what it works on, its metrics, and its admin commands. */
 import path from 'node:path';
+import type { Config } from '../../config/config.ts';
 import { BackupHealth } from '../../maintenance/health.ts';
 import type { Job, JobKind, JobOutcome, JobResult } from '../../maintenance/job.ts';
 import { JobProcess } from '../../maintenance/job-process.ts';
@@ -11,6 +12,7 @@ import { BackupError } from '../../platform/errors.ts';
 import { ioError } from '../../platform/io-error.ts';
 import { removeAbandonedScratch } from '../../restore/drill/scratch.ts';
 import { Catalog } from '../../store/catalog.ts';
+import { refuseVanishedCatalog } from '../../store/lost-catalog.ts';
 import type { ServerContext } from '../context.ts';
 import type { AdminCommand } from './commands.ts';
 import { MaintenancePings } from './maintenance-pings.ts';
@@ -166,7 +168,7 @@ function startScheduler(
     config: () => server.config,
     state,
     runner: new JobProcess({ drill: DRILL_JOB }),
-    entries: () => entriesOf(server.config.backupDbPath),
+    entries: () => entriesOf(server.config),
     isInUse: o.isInUse,
     verifies: o.verifies,
     runs: o.runs,
@@ -207,8 +209,10 @@ function setIntervals({ config, metrics }: Server): void {
   for (const [task, interval] of Object.entries(seconds)) metrics.maintenanceInterval.set({ task }, interval);
 }
 
-function* entriesOf(dbPath: string): Generator<[userid: string, path: string]> {
-  const catalog = new Catalog(dbPath);
+/** @throws BackupError CATALOG_CORRUPT if backups.db has gone: nothing known of the backups is forgotten for that */
+function* entriesOf(config: Config): Generator<[userid: string, path: string]> {
+  refuseVanishedCatalog(config);
+  const catalog = new Catalog(config.backupDbPath);
   try {
     yield* catalog.entries();
   } finally {

@@ -57,9 +57,12 @@ export function createEmpty(file: TwoskipFile): void {
   file.sync();
 }
 
+/** Longer ones have entries, or had some. */
+export const EMPTY_CATALOG_BYTES = HEADER_BYTES + DUMMY_BYTES;
+
 /** Whether nothing was ever committed to this file: it is empty, or its creation was cut off. */
 export function neverCreated(file: TwoskipFile): boolean {
-  if (file.size() > HEADER_BYTES + DUMMY_BYTES) return false;
+  if (file.size() > EMPTY_CATALOG_BYTES) return false;
   return file.read(0, HEADER_BYTES).every((byte) => byte === 0);
 }
 

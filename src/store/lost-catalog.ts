@@ -1,0 +1,63 @@
+/** backups.db is gone, but backups are there: everybody would get a second one, and the first would be forgotten. */
+import fs from 'node:fs';
+import path from 'node:path';
+import type { Config } from '../config/config.ts';
+import { BackupError } from '../platform/errors.ts';
+import { Catalog } from './catalog.ts';
+import { splitCompanion } from './companions.ts';
+import { STAGING_FOLDER } from './data-file.ts';
+import { useridOfDataFile } from './partition.ts';
+import { EMPTY_CATALOG_BYTES } from './twoskip/transaction.ts';
+
+type Store = Pick<Config, 'backupDbPath' | 'partitions'>;
+
+/**
+ * For whoever has found no entry, or is about to make the first one. Also of an empty directory under a disk that is
+ * not mounted.
+ *
+ * @throws BackupError CATALOG_CORRUPT
+ */
+export function refuseLostCatalog(config: Store): void {
+  if (hasEntries(config.backupDbPath)) return;
+  const backup = firstBackup(config);
+  if (backup === undefined) return;
+  const there = fs.existsSync(config.backupDbPath);
+  throw new BackupError({
+    code: 'CATALOG_CORRUPT',
+    tried: 'use the catalog',
+    subject: config.backupDbPath,
+    reason: `${there ? 'it names no backups' : 'it does not exist'}, but ${backup} is one`,
+    remedy: 'Mount its disk if that is missing. If it was lost, csync-backup reconstruct makes it anew',
+  });
+}
+
+/** The same where it has to cost next to nothing: one that is longer than an empty one is taken to have entries. */
+export function refuseVanishedCatalog(config: Store): void {
+  const size = fs.statSync(config.backupDbPath, { throwIfNoEntry: false })?.size ?? 0;
+  if (size <= EMPTY_CATALOG_BYTES) refuseLostCatalog(config);
+}
+
+function hasEntries(file: string): boolean {
+  const catalog = new Catalog(file);
+  try {
+    return catalog.entries().next().done !== true;
+  } finally {
+    catalog.close();
+  }
+}
+
+/** A data file on any partition, with something in it. */
+function firstBackup({ partitions }: Store): string | undefined {
+  for (const partition of partitions) {
+    for (const folder of fs.readdirSync(partition.path, { withFileTypes: true })) {
+      if (!folder.isDirectory() || folder.name === STAGING_FOLDER) continue;
+      const place = path.join(partition.path, folder.name);
+      // The index of a new backup stands in its place before the data file does.
+      const name = fs
+        .readdirSync(place)
+        .find((one) => splitCompanion(one) === undefined && useridOfDataFile(one) !== undefined);
+      if (name !== undefined && fs.statSync(path.join(place, name)).size > 0) return path.join(place, name);
+    }
+  }
+  return undefined;
+}
