@@ -91,6 +91,7 @@ export async function removeBackup(options: DeleteOptions): Promise<number> {
     const staged = stagedPathOf(dataPath);
     fs.mkdirSync(path.dirname(staged), { recursive: true, mode: 0o700 });
     giveToOwner(path.dirname(staged));
+    file.keepLocked(staged);
     fs.renameSync(dataPath, staged);
     syncDirectorySync(path.dirname(staged));
     syncDirectorySync(path.dirname(dataPath));

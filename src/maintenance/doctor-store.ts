@@ -4,6 +4,7 @@ import path from 'node:path';
 import type { Config } from '../config/config.ts';
 import { BackupError, hasErrno } from '../platform/errors.ts';
 import { tryLock, unlock } from '../platform/file-lock.ts';
+import { isHeldLockFile, isLockFile } from '../platform/file-lock-file.ts';
 import { Catalog } from '../store/catalog.ts';
 import { splitCompanion } from '../store/companions.ts';
 import { STAGING_FOLDER } from '../store/data-file.ts';
@@ -192,7 +193,7 @@ const PILES: Record<string, [what: string, remedy: string]> = {
   ],
   index: ['indexes without a data file', 'Find the data file; if it is gone for good, remove them'],
   staged: ['staged files that nobody has locked', 'The next start of the server clears them up'],
-  lock: ['.lock files', 'Remove them if no program of ours runs: record locks are in use now'],
+  lock: ['lock files of processes that are no more (.lock)', 'Remove them: they keep nobody out'],
   unknown: ['files that are not ours', 'Move them somewhere else'],
 };
 
@@ -210,14 +211,20 @@ function* leftovers(name: string, partition: string): Generator<DoctorCheck, voi
   for (const entry of list(partition)) {
     const folder = path.join(partition, entry.name);
     if (entry.name === STAGING_FOLDER) {
-      for (const staged of list(folder))
-        if (isAbandoned(path.join(folder, staged.name))) add('staged', path.join(folder, staged.name));
+      for (const staged of list(folder)) {
+        const file = path.join(folder, staged.name);
+        if (isLockFile(staged.name)) {
+          if (!isHeldLockFile(file)) add('lock', file);
+        } else if (isAbandoned(file)) add('staged', file);
+      }
     } else if (entry.isDirectory() && !entry.name.startsWith('.')) {
       const names = list(folder).map((each) => each.name);
       const all = new Set(names);
       for (const each of names) {
+        const file = path.join(folder, each);
+        if (isLockFile(each) && isHeldLockFile(file)) continue;
         const kind = kindOf(each, all);
-        if (kind !== undefined) add(kind, path.join(folder, each));
+        if (kind !== undefined) add(kind, file);
       }
     }
   }
@@ -243,7 +250,7 @@ function kindOf(name: string, all: ReadonlySet<string>): string | undefined {
     if (suffix.startsWith('.index.corrupt.')) return 'corrupt';
     return /\.\d+$/.test(suffix) ? 'previous' : 'unfinished';
   }
-  if (name.endsWith('.lock')) return 'lock';
+  if (isLockFile(name)) return 'lock';
   return useridOfDataFile(name) === undefined ? 'unknown' : undefined;
 }
 

@@ -4,7 +4,7 @@ import path from 'node:path';
 import type { Config } from '../config/config.ts';
 import { syncDirectorySync } from '../platform/durable.ts';
 import { BackupError, hasErrno } from '../platform/errors.ts';
-import { tryLock } from '../platform/file-lock.ts';
+import { tryLock, unlock } from '../platform/file-lock.ts';
 import { ioError } from '../platform/io-error.ts';
 import { Catalog, entryExists } from '../store/catalog.ts';
 import { chooseDataFile } from '../store/create-data-file.ts';
@@ -51,6 +51,7 @@ export async function holdNewFile(dataPath: string, wait: boolean): Promise<Held
     const fd = create(dataPath);
     tryLock(fd, 'exclusive');
     return finish(fd, dataPath, () => {
+      unlock(fd);
       fs.closeSync(fd);
       leave();
     });

@@ -29,7 +29,7 @@ export async function openLocked(path: string, wait: boolean): Promise<LockedFil
         return { fd, sizeBytes: fs.fstatSync(fd).size, close: () => close(fd) };
       }
     } catch (error) {
-      fs.closeSync(fd);
+      close(fd);
       throw error;
     }
     close(fd); // replaced by another program while we waited

@@ -117,6 +117,7 @@ async function moveLocked(file: DataFile, options: MoveOptions): Promise<MoveRep
     fs.mkdirSync(path.dirname(second), { recursive: true, mode: 0o700 });
     giveToOwner(path.dirname(second));
     fs.rmSync(second, { force: true }); // of a move that was cut off
+    file.keepLocked(second);
     fs.linkSync(dataPath, second);
     syncDirectorySync(path.dirname(second));
     crashPoint('move-marked');

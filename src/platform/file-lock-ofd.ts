@@ -76,6 +76,7 @@ export function koffiLocks(): LockBackend | undefined {
       if (errno === EAGAIN || errno === EACCES) return false;
       throw failed('lock', fd, errno);
     },
+    lockName: () => true, // it is on the file, whatever that is called
     unlock(fd) {
       if (call(fd, F_OFD_SETLK, wholeFile(F_UNLCK)) !== 0) throw failed('unlock', fd, koffi.errno());
     },

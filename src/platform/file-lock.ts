@@ -18,6 +18,8 @@ export interface LockBackend {
   readonly kind: LockKind;
   /** False when somebody else holds a lock that excludes this one. Converts a lock that `fd` holds already. */
   tryLock(fd: number, mode: LockMode): boolean;
+  /** See lockName(). */
+  lockName(fd: number, path: string): boolean;
   /** Does nothing when `fd` holds no lock. Call it before closing `fd`. */
   unlock(fd: number): void;
   /** Process id of a holder that excludes a lock of this mode; 0 if that cannot be told; undefined if nobody does. */
@@ -66,6 +68,14 @@ export function useLockKind(kind: LockKind | 'auto'): void {
 /** Takes a lock of the whole file, or says false at once when another holder excludes it. */
 export function tryLock(fd: number, mode: LockMode): boolean {
   return current().tryLock(fd, mode);
+}
+
+/**
+ * Has the lock that `fd` holds hold under `path` too, a name that the file is about to get: a lock file goes by the
+ * name. False if somebody else has that name locked. unlock() gives all of them back.
+ */
+export function lockName(fd: number, path: string): boolean {
+  return current().lockName(fd, path);
 }
 
 /** Gives the lock back. Call it before closing `fd`. */

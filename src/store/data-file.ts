@@ -11,7 +11,7 @@ import path from 'node:path';
 import { crashPoint } from '../platform/crash-points.ts';
 import { makeDirectorySync, syncDirectorySync } from '../platform/durable.ts';
 import { BackupError, hasErrno } from '../platform/errors.ts';
-import { tryLock, unlock } from '../platform/file-lock.ts';
+import { lockName, tryLock, unlock } from '../platform/file-lock.ts';
 import type { Catalog } from './catalog.ts';
 
 export const STAGING_FOLDER = '.staging';
@@ -98,6 +98,22 @@ export class DataFile {
     unlock(this.fd);
   }
 
+  /**
+   * Has the lock hold under a name that the file is about to get.
+   *
+   * @throws BackupError LOCKED
+   */
+  keepLocked(newPath: string): void {
+    if (lockName(this.fd, newPath)) return;
+    throw new BackupError({
+      code: 'LOCKED',
+      tried: 'lock',
+      subject: newPath,
+      reason: 'another process has a lock file of that name',
+      remedy: `Try again when it has ended; ${newPath}.lock says which it is`,
+    });
+  }
+
   /** Whether the path still names this very file: another program may have replaced it. */
   isCurrent(): boolean {
     try {
@@ -117,14 +133,20 @@ export class DataFile {
   /**
    * Makes a staged file, whose content must have been synced, the backup of `userid`; durable on return.
    *
-   * @throws BackupError EXISTS with `add` if the user has got another meanwhile.
+   * @throws BackupError EXISTS with `add` if the user has got another meanwhile, LOCKED if somebody has its place.
    */
   publish(userid: string, catalog: Catalog, how: 'put' | 'add' = 'put'): void {
     if (this.#stagedPath === undefined) return;
     syncDirectorySync(path.dirname(this.#stagedPath));
+    this.keepLocked(this.path);
     catalog[how](userid, this.path);
     crashPoint('catalog-written');
-    fs.renameSync(this.#stagedPath, this.path);
+    try {
+      fs.renameSync(this.#stagedPath, this.path);
+    } catch (error) {
+      // Whoever found it in the catalog meanwhile may have finished this for us: open().
+      if (!hasErrno(error, 'ENOENT') || fs.statSync(this.path).ino !== this.inode) throw error;
+    }
     this.#stagedPath = undefined;
     syncDirectorySync(path.dirname(this.path));
     crashPoint('staging-renamed');
@@ -135,13 +157,14 @@ export class DataFile {
     this.#onClose = release;
   }
 
-  /** Closes the descriptor, which also unlocks. A file that was never published is removed. */
+  /** Unlocks and closes the descriptor. A file that was never published is removed. */
   close(): void {
     if (this.#stagedPath !== undefined) {
       fs.rmSync(this.#stagedPath, { force: true });
       fs.rmSync(this.indexPath, { force: true });
       this.#stagedPath = undefined;
     }
+    this.unlock();
     fs.closeSync(this.fd);
     this.#onClose();
     this.#onClose = () => {};

@@ -6,9 +6,9 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { BackupError, hasErrno } from '../platform/errors.ts';
-import { type LockMode, lockAsync, tryLock, unlock } from '../platform/file-lock.ts';
+import { type LockMode, lockAsync, lockHolder, lockKind, tryLock, unlock } from '../platform/file-lock.ts';
 import { ioError } from '../platform/io-error.ts';
-import { lockingProcesses } from '../platform/lock-holders.ts';
+import { commandOf, type LockingProcess, lockingProcesses } from '../platform/lock-holders.ts';
 
 const NAME = '.freeze';
 const FILE_MODE = 0o600;
@@ -44,10 +44,22 @@ export async function lockPartitions(partitions: readonly string[], withinMs: nu
   return release;
 }
 
+function whoHas(marker: string): LockingProcess[] {
+  const found = lockingProcesses(fs.statSync(marker));
+  if (found.length > 0 || lockKind() === 'ofd') return found;
+  const fd = open(marker, 'r');
+  try {
+    const pid = lockHolder(fd, 'exclusive');
+    return pid ? [{ pid, command: commandOf(pid), files: [] }] : [];
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
 /** Says who, and on what: a forgotten csync-backup lock may last for ever. */
 function stillWorking(partition: string, withinMs: number): BackupError {
   const marker = path.join(partition, NAME);
-  const holders = lockingProcesses(fs.statSync(marker));
+  const holders = whoHas(marker);
   const who = holders.map(({ pid, command, files }) => {
     const backups = files.filter((file) => file !== marker && file.startsWith(`${partition}/`));
     return `process ${pid} (${command}) has ${backups.join(' and ') || 'a backup in it'} locked`;
@@ -109,7 +121,11 @@ function frozen(dataPath: string): BackupError {
     code: 'LOCKED',
     tried: 'change the backup',
     subject: dataPath,
-    reason: 'the backups are frozen for a snapshot',
+    reason:
+      lockKind() === 'ofd'
+        ? 'the backups are frozen for a snapshot'
+        : // A lock file cannot be shared.
+          'the backups are frozen for a snapshot, or another program works on one of that partition',
     remedy: 'Try again when that has ended (csync-backup status), or give --wait',
   });
 }

@@ -17,7 +17,8 @@ import path from 'node:path';
 import { crashPoint } from '../platform/crash-points.ts';
 import { syncDirectorySync } from '../platform/durable.ts';
 import { hasErrno } from '../platform/errors.ts';
-import { tryLock } from '../platform/file-lock.ts';
+import { lockKind, tryLock, unlock } from '../platform/file-lock.ts';
+import { removeDeadLockFile } from '../platform/file-lock-file.ts';
 import { indexPathOf } from './data-file.ts';
 
 /** Names of what compaction works on. */
@@ -89,6 +90,7 @@ export function settleSwap(dataPath: string): void {
     fs.rmSync(work.aside, { force: true });
   }
   if (fs.existsSync(work.data)) removeAbandoned(work);
+  else if (lockKind() === 'lockfile') removeDeadLockFile(`${work.data}.lock`);
 }
 
 /** Removes the work of a compaction that is not under way any more. */
@@ -103,6 +105,7 @@ function removeAbandoned(work: WorkPaths): void {
   try {
     if (tryLock(fd, 'exclusive')) removeWork(work);
   } finally {
+    unlock(fd);
     fs.closeSync(fd);
   }
 }

@@ -6,13 +6,15 @@
  * - a second name of a data file that is being moved away from here (src/maintenance/move.ts): while the catalog names
  *   the file only the second name goes, else the file with all that belongs to it;
  * - the data file of a backup that was being removed (src/maintenance/delete.ts): put back while the catalog names it,
- *   else removed.
+ *   else removed;
+ * - lock files, where there are no record locks: those of processes that are no more go.
  */
 import fs from 'node:fs';
 import path from 'node:path';
 import { syncDirectorySync } from '../platform/durable.ts';
 import { hasErrno } from '../platform/errors.ts';
 import { tryLock, unlock } from '../platform/file-lock.ts';
+import { isLockFile, removeDeadLockFile } from '../platform/file-lock-file.ts';
 import type { Catalog } from './catalog.ts';
 import { removeCompanions } from './companions.ts';
 import { DataFile, STAGING_FOLDER, stagedPathOf } from './data-file.ts';
@@ -32,7 +34,12 @@ export function sweepStaging(
 ): { published: number; removed: number } {
   const result = { published: 0, removed: 0 };
   const folder = path.join(partitionPath, STAGING_FOLDER);
-  const names = namesIn(folder);
+  const found = namesIn(folder);
+  const names = found.filter((name) => !isLockFile(name));
+  for (const name of found) {
+    const file = path.join(folder, name);
+    if (isLockFile(name) && !(olderThanMs > 0 && isYounger(file, olderThanMs))) removeDeadLockFile(file);
+  }
   if (names.length === 0) return result;
   const { named, stems } = lookUp(partitionPath, names, catalog);
   for (const name of names) {
@@ -121,6 +128,7 @@ function removeAbandoned(staged: string, places: readonly string[], isReplaced: 
       if (!fs.existsSync(folder)) continue;
       fs.rmSync(place, { force: true });
       removeCompanions(place);
+      removeDeadLockFile(`${place}.lock`);
       syncDirectorySync(folder);
     }
     fs.rmSync(staged, { force: true });

@@ -5,8 +5,9 @@ import { examineBackup } from '../../src/maintenance/doctor-backup.ts';
 import type { DoctorCheck } from '../../src/maintenance/doctor-check.ts';
 import { examineStore } from '../../src/maintenance/doctor-store.ts';
 import { examineSystem } from '../../src/maintenance/doctor-system.ts';
+import { useLockKind } from '../../src/platform/file-lock.ts';
 import { makeKeys, updateCredentials } from '../../src/sasl/credential-file.ts';
-import { DataFile } from '../../src/store/data-file.ts';
+import { DataFile, stagedPathOf } from '../../src/store/data-file.ts';
 import { SmallStore } from '../support/small-store.ts';
 
 /** `status group/check` of what is not ok. */
@@ -68,6 +69,27 @@ describe('doctor, the store', () => {
     ]);
   });
 
+  test('a lock file that somebody has is none of that', () => {
+    using store = new SmallStore();
+    const file = DataFile.open(store.add('anne'));
+    const staged = DataFile.create(path.join(path.dirname(file.path), 'anne_A1b2C3'));
+    const old = new Date(Date.now() - 86_400_000);
+    useLockKind('lockfile');
+    try {
+      file.lock();
+      staged.lock();
+      for (const name of fs.readdirSync(path.dirname(stagedPathOf(file.path))))
+        fs.utimesSync(path.join(path.dirname(stagedPathOf(file.path)), name), old, old);
+      expect(fs.existsSync(`${file.path}.lock`)).toBe(true);
+      expect(ofStore(store)).toEqual([]);
+    } finally {
+      staged.close();
+      file.close();
+      useLockKind('auto');
+    }
+    expect(fs.existsSync(`${file.path}.lock`)).toBe(false);
+  });
+
   test('a partition that is gone is an error of its own', () => {
     using store = new SmallStore();
     fs.rmSync(`${store.folder}/two`, { recursive: true });
@@ -84,7 +106,9 @@ describe('doctor, the store', () => {
 
 describe('doctor, the system', () => {
   const ofSystem = (store: SmallStore): string[] =>
-    complaints(examineSystem(store.config)).filter((line) => !/system\/(descriptors|compression)/.test(line));
+    complaints(examineSystem(store.config)).filter(
+      (line) => !/system\/(descriptors|compression|locks)/.test(line),
+    );
 
   test('nobody can log in, and nobody may push', () => {
     using store = new SmallStore();

@@ -9,16 +9,19 @@ import {
   lockAsync,
   lockHolder,
   lockKind,
+  lockName,
   lockSync,
   tryLock,
   unlock,
   useLockKind,
 } from '../../src/platform/file-lock.ts';
+import { isHeldLockFile, isLockFile, removeDeadLockFile } from '../../src/platform/file-lock-file.ts';
 import { koffiLocks } from '../../src/platform/file-lock-ofd.ts';
+import { HAS_FFI } from '../support/ffi.ts';
 
 const SOURCES = path.resolve(import.meta.dirname, '../../src/platform');
 // koffi has binaries for every platform that the program supports; npm installs it.
-const kinds: LockKind[] = ['ofd', 'lockfile'];
+const kinds: LockKind[] = HAS_FFI ? ['ofd', 'lockfile'] : ['lockfile'];
 let dir: string;
 let file: string;
 const open: number[] = [];
@@ -115,6 +118,22 @@ describe.each(kinds)('%s locks', (kind) => {
     unlock(a);
   });
 
+  test('hold under a new name that was told before, in the place of another file too, until unlocked', () => {
+    const fd = descriptor();
+    const renamed = path.join(dir, 'renamed');
+    expect(tryLock(fd, 'exclusive')).toBe(true);
+    expect(lockName(fd, renamed)).toBe(true);
+    fs.renameSync(file, renamed);
+    const other = fs.openSync(renamed, 'r+');
+    open.push(other);
+    expect(tryLock(fd, 'exclusive')).toBe(true);
+    expect(tryLock(other, 'exclusive')).toBe(false);
+    unlock(fd);
+    expect(tryLock(other, 'exclusive')).toBe(true);
+    unlock(other);
+    expect(fs.readdirSync(dir)).toEqual(['renamed']);
+  });
+
   test('can be waited for', async () => {
     const [a, b] = [descriptor(), descriptor()];
     tryLock(a, 'exclusive');
@@ -145,7 +164,7 @@ describe.each(kinds)('%s locks', (kind) => {
   });
 });
 
-describe('ofd locks', () => {
+describe.runIf(HAS_FFI)('ofd locks', () => {
   beforeEach(() => useLockKind('ofd'));
 
   test('are what is used where koffi loads', () => {
@@ -228,6 +247,62 @@ describe('lock files', () => {
     expect(fs.readdirSync(dir)).toEqual(['data']);
   });
 
+  test('of a file whose place another one has taken are those of the place', () => {
+    const fd = descriptor();
+    fs.writeFileSync(path.join(dir, 'new'), 'other content');
+    fs.renameSync(path.join(dir, 'new'), file);
+    const successor = descriptor();
+    expect(tryLock(fd, 'exclusive')).toBe(true);
+    expect(fs.readdirSync(dir).sort()).toEqual(['data', 'data.lock']);
+    expect(tryLock(successor, 'exclusive')).toBe(false);
+    unlock(fd);
+    expect(fs.readdirSync(dir)).toEqual(['data']);
+  });
+
+  test('that somebody has are not taken as a further name', () => {
+    const [fd, other] = [descriptor(), fs.openSync(path.join(dir, 'other'), 'w')];
+    open.push(other);
+    tryLock(fd, 'exclusive');
+    tryLock(other, 'exclusive');
+    expect(lockName(fd, path.join(dir, 'other'))).toBe(false);
+    unlock(fd);
+    expect(fs.readdirSync(dir).sort()).toEqual(['data', 'other', 'other.lock']);
+    unlock(other);
+  });
+
+  test('do not outlive a descriptor whose number another file has got', () => {
+    const fd = descriptor();
+    tryLock(fd, 'exclusive');
+    close(fd);
+    const next = fs.openSync(path.join(dir, 'next'), 'w');
+    open.push(next);
+    expect(next).toBe(fd);
+    expect(tryLock(next, 'exclusive')).toBe(true);
+    expect(fs.readdirSync(dir).sort()).toEqual(['data', 'next', 'next.lock']);
+    unlock(next);
+  });
+
+  test('are known by their names, those of dead processes are cleared away', () => {
+    const fd = descriptor();
+    tryLock(fd, 'exclusive');
+    fs.writeFileSync(path.join(dir, 'gone.lock'), '4194305 1 0123456789abcdef 0011223344556677');
+    for (const name of ['data.lock', 'gone.lock']) removeDeadLockFile(path.join(dir, name));
+    removeDeadLockFile(path.join(dir, 'never-there.lock'));
+    expect(fs.readdirSync(dir).sort()).toEqual(['data', 'data.lock']);
+    expect(isHeldLockFile(path.join(dir, 'data.lock'))).toBe(true);
+    const nonce = '0011223344556677';
+    const names = [
+      'x.lock',
+      `x.lock.${nonce}`,
+      `x.lock.${nonce}.${nonce}`,
+      'x.lock.001122334455',
+      'x.lock.unknown',
+    ];
+    expect(names.filter(isLockFile)).toEqual(names);
+    expect(['x', 'x.lock_a1B2c3', 'x_a1B2c3', 'x.lock.1', 'lock'].filter(isLockFile)).toEqual([]);
+    unlock(fd);
+  });
+
   test('of a process that is no more, of an earlier boot, and of a pid given to another are taken over', () => {
     const fd = descriptor();
     tryLock(fd, 'exclusive');
@@ -247,6 +322,28 @@ describe('lock files', () => {
     }
     fs.writeFileSync(`${file}.lock`, `${pid} ${start} ${boot} ${nonce}`);
     expect(tryLock(fd, 'exclusive')).toBe(false);
+  });
+
+  test('of a process that has ended, and whose parent has not asked yet, are taken over', async () => {
+    const fd = descriptor();
+    const source = `
+      import fs from 'node:fs';
+      import { tryLock, useLockKind } from '${SOURCES}/file-lock.ts';
+      useLockKind('lockfile');
+      tryLock(fs.openSync(process.argv[1], 'r+'), 'exclusive');`;
+    // The shell has become something that waits for nobody.
+    const parent = spawn(
+      'sh',
+      ['-c', '"$@" & exec sleep 60', 'sh', process.execPath, '--input-type=module', '-e', source, file],
+      { stdio: 'ignore' },
+    );
+    children.push(parent);
+    const owner = (): string | undefined =>
+      fs.existsSync(`${file}.lock`) ? fs.readFileSync(`${file}.lock`, 'latin1').split(' ')[0] : undefined;
+    await expect.poll(owner, { timeout: 20_000 }).toBeDefined();
+    await expect.poll(() => fs.readFileSync(`/proc/${owner()}/stat`, 'latin1')).toContain(') Z ');
+    expect(tryLock(fd, 'exclusive')).toBe(true);
+    unlock(fd);
   });
 
   test('a taker-over that died on the way does not block for ever', () => {

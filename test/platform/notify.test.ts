@@ -4,6 +4,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { notifySystemd, unixAddress } from '../../src/platform/notify.ts';
 import { DatagramSocket } from '../support/datagram-socket.ts';
+import { HAS_FFI } from '../support/ffi.ts';
 
 let dir: string;
 beforeEach(() => {
@@ -11,7 +12,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true }));
 
-describe('notifySystemd', () => {
+describe.runIf(HAS_FFI)('notifySystemd', () => {
   test('sends one datagram to the socket', () => {
     const file = path.join(dir, 'notify');
     using socket = new DatagramSocket(file);

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { BackupServer, BackupSite, ROOT } from '../support/backup-server.ts';
 import { DatagramSocket } from '../support/datagram-socket.ts';
+import { HAS_FFI } from '../support/ffi.ts';
 import { CsyncWire } from '../support/wire.ts';
 import { eventually, TLS_FIXTURES } from './harness.ts';
 
@@ -20,7 +21,7 @@ function logged(server: BackupServer, msg: string): Record<string, unknown> | un
   return line === undefined ? undefined : (JSON.parse(line) as Record<string, unknown>);
 }
 
-test('is told by signals to reload and to stop, and tells systemd', async () => {
+test.runIf(HAS_FFI)('is told by signals to reload and to stop, and tells systemd', async () => {
   site = await BackupSite.create();
   const certificate = {
     tls_server_cert: path.join(site.dir, 'cert.pem'),

@@ -5,7 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { tryLock } from '../../src/platform/file-lock.ts';
+import { tryLock, unlock } from '../../src/platform/file-lock.ts';
 import { Catalog } from '../../src/store/catalog.ts';
 
 let dir: string;
@@ -258,6 +258,7 @@ describe('several processes', () => {
     await new Promise((resolve) => setTimeout(resolve, 100));
     expect(fs.readFileSync(file)).toEqual(before);
     const stopped = last();
+    unlock(fd);
     fs.closeSync(fd);
     while (last() <= stopped + 1) await new Promise((resolve) => setTimeout(resolve, 5));
     child.kill('SIGKILL');

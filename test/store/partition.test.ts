@@ -260,7 +260,9 @@ describe('names of data files', () => {
     const catalog = new Catalog(path.join(root, 'backups.db'));
     const userid = Buffer.from('łüx').toString('latin1');
     const file = dataFilePath(root, userid, true);
-    fs.closeSync(DataFile.create(file).fd);
+    const made = DataFile.create(file);
+    made.unlock(); // as the end of a process does
+    fs.closeSync(made.fd);
     catalog.put(userid, file);
     fs.writeFileSync(path.join(root, '.staging', '_AAAAAA'), '');
     // The catalog names one of the two staged files.

@@ -37,6 +37,7 @@ export class WorkFiles {
         });
       }
       if (!isCurrent(fd, paths.data)) {
+        unlock(fd);
         fs.closeSync(fd); // cleared away before we had it locked
         continue;
       }
