@@ -49,6 +49,53 @@ function isIncompressible(block: Uint8Array): boolean {
   return Math.log2(sampled) - sum / sampled >= INCOMPRESSIBLE_SHARE * Math.log2(symbols);
 }
 
+/** By byte, 1: base64 or a line end. */
+const IS_BASE64 = new Uint8Array(256);
+for (const byte of Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/\r\n')) {
+  IS_BASE64[byte] = 1;
+}
+/** Base64 is looked for in so many bytes at each step; other text has a space or a full stop among them. */
+const LOOK_BYTES = 32;
+const STEP_BYTES = 512;
+
+function isBase64(raw: Uint8Array, start: number, end: number): boolean {
+  for (let at = start; at < end; at++) if (IS_BASE64[raw[at]!] === 0) return false;
+  return true;
+}
+
+/** Where the base64 before `high`, which is base64, begins; undefined if it is not above `low`. */
+function base64Start(raw: Uint8Array, low: number, high: number): number | undefined {
+  let at = high;
+  while (at - STEP_BYTES > low && isBase64(raw, at - STEP_BYTES, at - STEP_BYTES + LOOK_BYTES)) at -= STEP_BYTES;
+  while (at > low && IS_BASE64[raw[at - 1]!] === 1) at--;
+  return at > low ? at : undefined;
+}
+
+/** Where the base64 behind `low` ends; undefined if it is not below `high`. */
+function base64End(raw: Uint8Array, low: number, high: number): number | undefined {
+  let at = low;
+  while (at + STEP_BYTES < high && isBase64(raw, at + STEP_BYTES - LOOK_BYTES, at + STEP_BYTES)) at += STEP_BYTES;
+  while (at < high && IS_BASE64[raw[at]!] === 1) at++;
+  return at < high ? at : undefined;
+}
+
+/** Moves the borders of runs of base64 from those of blocks to where base64 begins and ends. */
+function sharpen(raw: Uint8Array, runs: readonly Run[]): void {
+  for (let i = 1; i < runs.length; i++) {
+    const [before, after] = [runs[i - 1]!, runs[i]!];
+    const border = after.start;
+    const low = Math.max(border - BLOCK_BYTES, before.start);
+    const high = Math.min(border + BLOCK_BYTES, after.end - LOOK_BYTES);
+    const from = Math.max(border - BLOCK_BYTES, before.start + LOOK_BYTES);
+    if (after.incompressible) {
+      if (isBase64(raw, high, high + LOOK_BYTES)) after.start = base64Start(raw, low, high) ?? border;
+    } else if (isBase64(raw, from - LOOK_BYTES, from)) {
+      after.start = base64End(raw, from, Math.min(border + BLOCK_BYTES, after.end)) ?? border;
+    }
+    before.end = after.start;
+  }
+}
+
 /** Divides bytes into runs to be compressed each in the way that suits it, in order and without gaps. */
 export function splitByEntropy(raw: Uint8Array): Run[] {
   const runs: Run[] = [];
@@ -69,5 +116,6 @@ export function splitByEntropy(raw: Uint8Array): Run[] {
     if (last?.incompressible === run.incompressible) last.end = run.end;
     else merged.push(run);
   }
+  sharpen(raw, merged);
   return merged;
 }

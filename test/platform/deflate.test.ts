@@ -8,7 +8,7 @@ import {
   maxDeflatedLength,
 } from '../../src/platform/deflate.ts';
 import { findStreamEnd } from '../../src/platform/deflate-blocks.ts';
-import { splitByEntropy } from '../../src/platform/entropy.ts';
+import { type Run, splitByEntropy } from '../../src/platform/entropy.ts';
 import { endWithFlush, loadLibdeflate } from '../../src/platform/libdeflate.ts';
 import { samples } from './samples.ts';
 
@@ -126,13 +126,25 @@ describe('splitByEntropy', () => {
     expect(quick.sort()).toEqual(['alphabet', 'attachment', 'mail']);
   });
 
-  test('finds the attachment in a mail to within a block on each side', () => {
+  test.each([0, 1, 5000])('finds the attachment in a mail to within a word on each side, %i bytes on', (shift) => {
     const third = Math.floor(200_000 / 3);
-    const runs = splitByEntropy(kinds.mail!);
+    const runs = splitByEntropy(kinds.mail!.subarray(shift));
     expect(runs.map((run) => run.incompressible)).toEqual([false, true, false]);
-    expect(runs[1]!.start - third).toBeLessThanOrEqual(16_384);
-    expect(runs[1]!.start).toBeGreaterThanOrEqual(third - 2048);
-    expect(2 * third - runs[1]!.end).toBeLessThanOrEqual(16_384);
+    // Letters that the words before and behind it end and begin with may belong to it.
+    expect(third - shift - runs[1]!.start).toBeGreaterThanOrEqual(0);
+    expect(third - shift - runs[1]!.start).toBeLessThan(12);
+    expect(runs[1]!.end - (2 * third - shift)).toBeGreaterThanOrEqual(0);
+    expect(runs[1]!.end - (2 * third - shift)).toBeLessThan(12);
+  });
+
+  test('leaves compressible base64 beside incompressible base64 to the strong compressor', () => {
+    const half = 98_304; // whole blocks
+    const documents = kinds['compressible attachment']!.subarray(0, half);
+    const pictures = kinds.attachment!.subarray(0, half);
+    const incompressible = (run: Run): boolean => run.incompressible;
+    const [first, second] = [Buffer.concat([documents, pictures]), Buffer.concat([pictures, documents])];
+    expect(splitByEntropy(first).find(incompressible)).toMatchObject({ start: half, end: 2 * half });
+    expect(splitByEntropy(second).find(incompressible)).toMatchObject({ start: 0, end: half });
   });
 
   test('covers everything in order, alternating', () => {
