@@ -66,7 +66,8 @@ function isBase64(raw: Uint8Array, start: number, end: number): boolean {
 /** Where the base64 before `high`, which is base64, begins; undefined if it is not above `low`. */
 function base64Start(raw: Uint8Array, low: number, high: number): number | undefined {
   let at = high;
-  while (at - STEP_BYTES > low && isBase64(raw, at - STEP_BYTES, at - STEP_BYTES + LOOK_BYTES)) at -= STEP_BYTES;
+  while (at - STEP_BYTES > low && isBase64(raw, at - STEP_BYTES, at - STEP_BYTES + LOOK_BYTES))
+    at -= STEP_BYTES;
   while (at > low && IS_BASE64[raw[at - 1]!] === 1) at--;
   return at > low ? at : undefined;
 }
@@ -74,7 +75,8 @@ function base64Start(raw: Uint8Array, low: number, high: number): number | undef
 /** Where the base64 behind `low` ends; undefined if it is not below `high`. */
 function base64End(raw: Uint8Array, low: number, high: number): number | undefined {
   let at = low;
-  while (at + STEP_BYTES < high && isBase64(raw, at + STEP_BYTES - LOOK_BYTES, at + STEP_BYTES)) at += STEP_BYTES;
+  while (at + STEP_BYTES < high && isBase64(raw, at + STEP_BYTES - LOOK_BYTES, at + STEP_BYTES))
+    at += STEP_BYTES;
   while (at < high && IS_BASE64[raw[at]!] === 1) at++;
   return at < high ? at : undefined;
 }

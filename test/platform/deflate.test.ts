@@ -126,16 +126,19 @@ describe('splitByEntropy', () => {
     expect(quick.sort()).toEqual(['alphabet', 'attachment', 'mail']);
   });
 
-  test.each([0, 1, 5000])('finds the attachment in a mail to within a word on each side, %i bytes on', (shift) => {
-    const third = Math.floor(200_000 / 3);
-    const runs = splitByEntropy(kinds.mail!.subarray(shift));
-    expect(runs.map((run) => run.incompressible)).toEqual([false, true, false]);
-    // Letters that the words before and behind it end and begin with may belong to it.
-    expect(third - shift - runs[1]!.start).toBeGreaterThanOrEqual(0);
-    expect(third - shift - runs[1]!.start).toBeLessThan(12);
-    expect(runs[1]!.end - (2 * third - shift)).toBeGreaterThanOrEqual(0);
-    expect(runs[1]!.end - (2 * third - shift)).toBeLessThan(12);
-  });
+  test.each([0, 1, 5000])(
+    'finds the attachment in a mail to within a word on each side, %i bytes on',
+    (shift) => {
+      const third = Math.floor(200_000 / 3);
+      const runs = splitByEntropy(kinds.mail!.subarray(shift));
+      expect(runs.map((run) => run.incompressible)).toEqual([false, true, false]);
+      // Letters that the words before and behind it end and begin with may belong to it.
+      expect(third - shift - runs[1]!.start).toBeGreaterThanOrEqual(0);
+      expect(third - shift - runs[1]!.start).toBeLessThan(12);
+      expect(runs[1]!.end - (2 * third - shift)).toBeGreaterThanOrEqual(0);
+      expect(runs[1]!.end - (2 * third - shift)).toBeLessThan(12);
+    },
+  );
 
   test('leaves compressible base64 beside incompressible base64 to the strong compressor', () => {
     const half = 98_304; // whole blocks
