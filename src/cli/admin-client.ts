@@ -9,6 +9,9 @@ import { printUserid } from './userid-text.ts';
 
 /** A server that answers nothing for so long is taken for hung; freezing may take its time. */
 const SILENCE_MS = 15 * 60_000;
+/** Questions that wait for nothing. */
+const AT_ONCE = new Set(['status', 'sessions', 'maintenance', 'thaw', 'resume']);
+const AT_ONCE_SILENCE_MS = 30_000;
 const MAX_LINE_BYTES = 16 << 20;
 
 /** Fields of an answer; which there are says its type. */
@@ -19,17 +22,18 @@ export type Fields = Record<string, unknown>;
  *
  * @param onAnswer gets the lines before the last
  * @returns the last line
- * @throws BackupError UNAVAILABLE when no server runs, PERMISSION_DENIED, or what the server says
+ * @throws BackupError UNAVAILABLE when no server runs, TIMED_OUT, PERMISSION_DENIED, or what the server says
  */
 export async function askServer(
   flags: ConfigFlag,
   request: AdminRequest,
   onAnswer: (answer: Fields) => void = () => {},
+  silenceMs = AT_ONCE.has(request.command) ? AT_ONCE_SILENCE_MS : SILENCE_MS,
 ): Promise<Fields> {
   const { adminSocket, file } = loadConfig({ file: flags.config });
   if (adminSocket === undefined) throw unavailable(file, 'backup_admin_socket is off', 'Set it and restart');
   const socket = await connect(adminSocket);
-  socket.setTimeout(SILENCE_MS, () => socket.destroy(new Error('the server does not answer')));
+  socket.setTimeout(silenceMs, () => socket.destroy(timedOut(adminSocket, silenceMs)));
   socket.write(`${JSON.stringify(request)}\n`);
   try {
     for await (const answer of answers(socket)) {
@@ -111,6 +115,17 @@ async function connect(socketPath: string): Promise<net.Socket> {
   } finally {
     if (fd !== undefined) fs.closeSync(fd);
   }
+}
+
+function timedOut(subject: string, silenceMs: number): BackupError {
+  return new BackupError({
+    code: 'TIMED_OUT',
+    tried: 'ask the server through',
+    subject,
+    reason: `it has not answered for ${silenceMs / 1000} seconds`,
+    remedy:
+      'It hangs, was stopped, or waits for a disk: look at its state (ps, dmesg). Restarting it loses nothing that was acknowledged',
+  });
 }
 
 function unavailable(subject: string, reason: string, remedy: string): BackupError {
