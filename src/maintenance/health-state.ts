@@ -85,8 +85,14 @@ export class HealthState {
     ) as Surveyed[];
   }
 
-  /** Notes what stands in the files. One that could not be read keeps what was known, and is looked at again with all. */
-  surveyed(found: readonly { userid: string; path: string; stat: BackupStat }[]): void {
+  /**
+   * Notes what stands in the files. A time that lies ahead, since the clock was ahead once, counts as now: nobody is
+   * up to date for a year for that. One that could not be read keeps what was known, and is looked at again with all.
+   */
+  surveyed(
+    found: readonly { userid: string; path: string; stat: BackupStat }[],
+    nowMs: number = Date.now(),
+  ): void {
     const where = 'WHERE userid = ? AND path = ?';
     const read = this.#statement(`UPDATE backup SET size = ?, content = ?, updated = ? ${where}`);
     const unreadable = this.#statement(`UPDATE backup SET size = ? ${where}`);
@@ -94,9 +100,17 @@ export class HealthState {
       for (const { userid, path, stat } of found) {
         const size = stat.sizeBytes ?? 0;
         if (stat.problem !== undefined) unreadable.run(size, userid, path);
-        else read.run(size, stat.contentBytes, (stat.lastEnd ?? 0) * 1000, userid, path);
+        else read.run(size, stat.contentBytes, Math.min((stat.lastEnd ?? 0) * 1000, nowMs), userid, path);
       }
     });
+  }
+
+  /** The clock has gone back: what is said to be later than now was before now. */
+  clampTimes(nowMs: number): void {
+    this.#statement(
+      `UPDATE backup SET updated = min(updated, @now), contacted = min(contacted, @now)
+       WHERE updated > @now OR contacted > @now`,
+    ).run({ now: nowMs });
   }
 
   /** The files of this backup were rewritten. */
@@ -122,7 +136,7 @@ export class HealthState {
     );
     const rows = [...unpackChanges(changes)].map(([userid, change]) => {
       const { path, fromBytes: from, toBytes: to, contentBytes: content, lastTime } = change;
-      return { userid, path, from, to, content, updated: lastTime * 1000 };
+      return { userid, path, from, to, content, updated: Math.min(lastTime * 1000, nowMs) };
     });
     const unknown: typeof rows = [];
     for (let at = 0; at < rows.length; at += BATCH) {

@@ -106,11 +106,11 @@ export class BackupHealth {
   async #round(): Promise<void> {
     await this.#o.fetchChanges();
     await this.#note();
-    if (Date.now() < this.#nextSumUpMs || this.#stopping) return;
+    if (performance.now() < this.#nextSumUpMs || this.#stopping) return;
     await this.#survey();
     if (this.#stopping) return;
     const { figures, ms } = await this.#ask({ op: 'sum-up', partitions: this.#o.config().partitions });
-    this.#nextSumUpMs = Date.now() + Math.max(this.#o.everyMs ?? SUM_UP_EVERY_MS, ms * SHARE);
+    this.#nextSumUpMs = performance.now() + Math.max(this.#o.everyMs ?? SUM_UP_EVERY_MS, ms * SHARE);
     if (figures !== undefined) this.#o.onFigures(figures);
   }
 
@@ -126,7 +126,7 @@ export class BackupHealth {
 
   /** Those that are known to need it, and once an hour all. What clients do meanwhile is noted between its parts. */
   async #survey(): Promise<void> {
-    const isFull = Date.now() >= this.#nextSurveyMs;
+    const isFull = performance.now() >= this.#nextSurveyMs;
     let after: string | undefined = isFull ? '' : undefined;
     let tookMs = 0;
     do {
@@ -136,7 +136,7 @@ export class BackupHealth {
       await this.#note();
     } while (after !== undefined && !this.#stopping);
     if (isFull && !this.#stopping)
-      this.#nextSurveyMs = Date.now() + Math.max(SURVEY_EVERY_MS, tookMs * SURVEY_SHARE);
+      this.#nextSurveyMs = performance.now() + Math.max(SURVEY_EVERY_MS, tookMs * SURVEY_SHARE);
   }
 
   async #ask(task: HealthTask): Promise<HealthAnswer> {

@@ -222,6 +222,24 @@ export class MaintenanceState {
     ) as string[];
   }
 
+  /**
+   * The clock has gone back, perhaps while no server ran: what is said to be later than now was before now. Otherwise
+   * nothing would be due, and nobody stale, until the wrong time has come.
+   */
+  clampTimes(nowMs: number, longestRetryMs: number): void {
+    this.#transaction(() => {
+      this.#statement(
+        `UPDATE backup SET first_seen = min(first_seen, @now), verified = min(verified, @now), done = min(done, @now),
+           retry = min(retry, @retry) WHERE first_seen > @now OR verified > @now OR done > @now OR retry > @retry`,
+      ).run({ now: nowMs, retry: nowMs + longestRetryMs });
+      this.#statement(
+        `UPDATE note SET value = @now
+         WHERE (name = 'last-verify' OR name LIKE 'run-%' OR name LIKE 'success-%') AND value > @now`,
+      ).run({ now: nowMs });
+      this.health.clampTimes(nowMs);
+    });
+  }
+
   /** When a verification was last begun; undefined if never. */
   get lastVerifyMs(): number | undefined {
     return this.#number('last-verify');

@@ -73,8 +73,10 @@ const JOBS: Partial<Record<JobKind, JobWork>> = {
 
   async pull({ userid, path, config, doneMs, isForced }) {
     const isNobodys = userid.startsWith('%') && userid !== SHARED_USERID;
-    const lastMs = Math.max(doneMs, lastChangeMs(path));
-    const isFresh = !isForced && Date.now() - lastMs < config.pullOlderThanMs;
+    const now = Date.now();
+    // A line from when the clock was ahead says nothing of how old the backup is.
+    const lastMs = Math.max(...[doneMs, lastChangeMs(path)].filter((ms) => ms <= now), 0);
+    const isFresh = !isForced && now - lastMs < config.pullOlderThanMs;
     if (isNobodys || isFresh) return emptyResult('unneeded');
     const result = await pullerOf(config).pull(userid, path);
     if (result.ok) return emptyResult('ok');

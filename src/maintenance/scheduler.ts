@@ -21,6 +21,8 @@ const SWEEP_BATCH = 64;
 /** Counting takes 10 ms for 100,000 backups: not after each of many jobs. */
 const COUNT_EVERY_MS = 10_000;
 const LONGEST_SLEEP_MS = 60_000;
+/** The clock may be corrected by so much without a word. */
+const CLOCK_SLACK_MS = 60_000;
 /** A compaction has this long to end by itself before a freeze. */
 const HOLD_WAIT_MS = 5000;
 const MAX_FAULTY_SHOWN = 20;
@@ -55,6 +57,8 @@ export interface SchedulerOptions {
   onResult(job: Job, result: JobResult, seconds: number): void;
   onCounts(counts: VerifyCounts): void;
   onRunDone(kind: JobKind, seconds: number, result: RunResult): void;
+  /** The clock has gone back: times that were told lie ahead. */
+  onClockBack(): void;
   log: Logger;
 }
 
@@ -81,6 +85,8 @@ export class Scheduler {
   #runDue = new Map<JobKind, number | undefined>();
   #sweptMs = 0;
   #countedMs = 0;
+  /** As of the last turn. */
+  #clockMs = 0;
   #areCountsOld = false;
   /** Of the state, by tools that are run by hand. */
   #changes = 0;
@@ -95,6 +101,8 @@ export class Scheduler {
 
   start(): void {
     const { state } = this.#o;
+    this.#clockMs = Date.now();
+    state.clampTimes(this.#clockMs, FAILED_RETRY_MS);
     this.#planRuns(Date.now());
     state.lastVerifyMs ??= Date.now();
     const place = state.run;
@@ -203,6 +211,7 @@ export class Scheduler {
   async #work(): Promise<void> {
     while (!this.#stopping) {
       try {
+        this.#watchClock(Date.now());
         if (this.#o.verifies && Date.now() - this.#sweptMs >= SWEEP_EVERY_MS) await this.#sweep(Date.now());
         const job = this.#holds > 0 ? undefined : await this.#nextJob(Date.now());
         this.#count(Date.now(), job === undefined ? 0 : COUNT_EVERY_MS);
@@ -213,6 +222,19 @@ export class Scheduler {
         await this.#sleep(LONGEST_SLEEP_MS);
       }
     }
+  }
+
+  /** Otherwise nothing would be due until the wrong time has come again. */
+  #watchClock(nowMs: number): void {
+    const backMs = this.#clockMs - nowMs;
+    this.#clockMs = nowMs;
+    if (backMs <= 0) return;
+    this.#o.state.clampTimes(nowMs, FAILED_RETRY_MS);
+    this.#sweptMs = Math.min(this.#sweptMs, nowMs);
+    this.#countedMs = 0;
+    this.#areCountsOld = true;
+    this.#o.onClockBack();
+    if (backMs > CLOCK_SLACK_MS) this.#o.log.warn({ seconds: backMs / 1000 }, 'the clock has gone back');
   }
 
   async #nextJob(nowMs: number): Promise<Job | undefined> {

@@ -84,7 +84,7 @@ test('chunks that go on where the file was known to end add up, others are left 
     ['anne', joinChanges(change('/p/anne', 100, 150, 90, 60), change('/p/anne', 150, 170, 10, 70))],
     ['bob', joinChanges(change('/p/bob', 100, 150, 90, 60), change('/p/bob', 160, 170, 10, 70))],
   ]);
-  state.health.changed(packChanges(changes), () => true, 0);
+  state.health.changed(packChanges(changes), () => true, Date.now());
   expect(known('anne')).toMatchObject({ sizeBytes: 170, contentBytes: 400, updatedMs: 70_000 });
   expect(known('bob')).toMatchObject({ updatedMs: 70_000 });
   expect(state.health.unsurveyed(9)).toEqual([{ userid: 'bob', path: '/p/bob', sizeBytes: -1 }]);
@@ -98,7 +98,7 @@ test('more than is written at a time is written', () => {
     user,
     change(`/p/${user}`, 0, 9, 9, 2000 + i),
   ]);
-  state.health.changed(packChanges(new Map(changes)), () => true, 0);
+  state.health.changed(packChanges(new Map(changes)), () => true, Date.now());
   for (const i of [0, 127, 128, 299])
     expect(known(`user${i}`), String(i)).toMatchObject({
       contactedMs: 1000 + i,
@@ -109,7 +109,7 @@ test('more than is written at a time is written', () => {
 test('somebody new counts at once, and while backups.db is being looked through', () => {
   const insert = (user: string, from: number, isThere = true) => {
     const changes = packChanges(new Map([[user, change(`/p/${user}`, from, 9, 30, 70)]]));
-    state.health.changed(changes, () => isThere, 5000);
+    state.health.changed(changes, () => isThere, 100_000);
   };
   insert('anne', 0);
   insert('gone', 0, false); // deleted or renamed before this was told
@@ -287,4 +287,34 @@ test('a thread that cannot read its file is an error in the log, and is tried ag
   health.start();
   await expect.poll(() => errors.length, { timeout: 20_000 }).toBeGreaterThan(1);
   await health.stop();
+});
+
+test('nobody is up to date for a year since the clock was a year ahead', () => {
+  const now = Date.now();
+  const ahead = now + 365 * DAY;
+  sweep(
+    [
+      ['anne', '/p/anne'],
+      ['bob', '/p/bob'],
+    ],
+    ahead,
+  );
+  survey('anne', stat(100, 200, ahead / 1000));
+  state.health.changed(
+    packChanges(new Map([['anne', change('/p/anne', 100, 150, 10, ahead / 1000)]])),
+    () => true,
+    ahead,
+  );
+  state.health.contacted({ userids: ['anne', 'bob'], times: Float64Array.of(ahead, ahead) });
+  expect(sumUpHealth(state.health, [], now + 3 * DAY).stale['2d']).toBe(0);
+  state.clampTimes(now, DAY);
+  // What comes then has the time of the last line: times in a backup never go back.
+  state.health.changed(
+    packChanges(new Map([['anne', change('/p/anne', 150, 160, 1, ahead / 1000)]])),
+    () => true,
+    now,
+  );
+  survey('bob', stat(100, 200, ahead / 1000));
+  expect(sumUpHealth(state.health, [], now + DAY / 2).stale['1d']).toBe(0);
+  expect(sumUpHealth(state.health, [], now + 3 * DAY).stale['2d']).toBe(2);
 });

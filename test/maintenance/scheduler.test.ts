@@ -48,6 +48,7 @@ let interval: number | undefined;
 let drillInterval: number | undefined;
 let taken: string[];
 let ended: string[];
+let clockBacks: number;
 
 beforeEach(() => {
   vi.useFakeTimers({ now: new Date(2026, 10, 25, 3, 0) });
@@ -60,6 +61,7 @@ beforeEach(() => {
   drillInterval = undefined;
   taken = ['bob'];
   ended = [];
+  clockBacks = 0;
   config = {
     verifyEveryMs: 0,
     maintenanceRateBytes: 1000,
@@ -99,6 +101,7 @@ function start(): void {
     ],
     onResult: () => {},
     onCounts: () => {},
+    onClockBack: () => clockBacks++,
     onRunDone: (kind, _seconds, result) => ended.push(`${kind} ${result}`),
     log: pino({ level: 'silent' }),
   });
@@ -273,4 +276,40 @@ describe('verification', () => {
     await pass(2 * 60 * MINUTE);
     expect(scheduler.status().verify.backups).toBe(2);
   });
+});
+
+test('a clock that was a year ahead holds nothing up when it has gone back', async () => {
+  config.verifyEveryMs = DAY / 4;
+  compactAt = [];
+  drillInterval = DAY / 24;
+  const right = Date.now();
+  vi.setSystemTime(right + 365 * DAY);
+  start();
+  await pass(DAY / 2);
+  const count = (kind: string) => runner.jobs.filter((job) => job.startsWith(kind)).length;
+  expect([count('drill') > 10, count('verify') > 3]).toEqual([true, true]);
+  runner.jobs.length = 0;
+  users.push('new');
+  vi.setSystemTime(right);
+  await pass(DAY / 3);
+  expect(count('drill')).toBeGreaterThan(6);
+  expect(new Set(runner.jobs.filter((job) => job.startsWith('verify'))).size).toBe(4);
+  expect(clockBacks).toBe(1);
+  expect(scheduler.status().verify).toMatchObject({ backups: 4, neverVerified: 0, overdue: 0 });
+  expect(Date.parse(scheduler.status().verify.lastSuccess!)).toBeLessThan(Date.now());
+});
+
+test('nor does one that went back while no server ran', async () => {
+  config.verifyEveryMs = DAY / 4;
+  compactAt = [];
+  const right = Date.now();
+  vi.setSystemTime(right + 365 * DAY);
+  start();
+  await pass(DAY / 3);
+  await scheduler.stop();
+  runner.jobs.length = 0;
+  vi.setSystemTime(right);
+  start();
+  await pass(DAY / 3);
+  expect(new Set(runner.jobs).size).toBe(3);
 });

@@ -160,10 +160,12 @@ function startScheduler(
   const { metrics, log } = server;
   const { state } = o;
   setIntervals(server);
-  for (const kind of KINDS) {
-    const lastMs = state.lastSuccessMs(kind);
-    if (lastMs !== undefined) metrics.maintenanceLastSuccess.set({ task: kind }, lastMs / 1000);
-  }
+  const setLastSuccess = () => {
+    for (const kind of KINDS) {
+      const lastMs = state.lastSuccessMs(kind);
+      if (lastMs !== undefined) metrics.maintenanceLastSuccess.set({ task: kind }, lastMs / 1000);
+    }
+  };
   const scheduler = new Scheduler({
     config: () => server.config,
     state,
@@ -175,7 +177,7 @@ function startScheduler(
     log,
     onResult: (job, result, seconds) => {
       count(server, job, result, seconds);
-      if (job.kind === 'verify' && result.outcome === 'ok') o.pings.verified(Date.now());
+      if (job.kind === 'verify' && result.outcome === 'ok') o.pings.verified(performance.now());
       if (result.freedBytes !== 0) state.health.resurvey(job.userid);
     },
     onCounts: ({ backups, neverVerified, overdue, faulty }) => {
@@ -193,8 +195,10 @@ function startScheduler(
       metrics.maintenanceLastSuccess.set({ task: kind }, Date.now() / 1000);
       o.pings.succeeded(kind);
     },
+    onClockBack: setLastSuccess,
   });
   scheduler.start();
+  setLastSuccess();
   return scheduler;
 }
 
