@@ -111,7 +111,7 @@ export class BackupShelf {
       file.close();
       throw error;
     }
-    backup.session = session;
+    backup.begin(session);
     this.#open.set(userid, backup);
     this.#env.figures.count('cache_misses_total');
     return backup;

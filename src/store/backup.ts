@@ -13,6 +13,7 @@ import { ownerOf } from './former-users.ts';
 import { noteLosses } from './heal.ts';
 
 import type { BackupIndex } from './index/backup-index.ts';
+import { changeCounter } from './index/change-counter.ts';
 import { OpenChunk } from './open-chunk.ts';
 import type { StoreEnvironment } from './store-environment.ts';
 import { readMessage } from './stored-message.ts';
@@ -43,6 +44,8 @@ export class Backup {
   #fileSha1: ResumableSha1;
   readonly #indexFd: number;
   readonly #indexInode: number;
+  /** Of the index when the backup was released. */
+  #indexChanges: number | undefined;
   #fileEnd: number;
   #lastTime: number;
   #chunk: OpenChunk | undefined;
@@ -165,8 +168,10 @@ export class Backup {
    */
   async release(): Promise<void> {
     await this.endChunk();
+    this.index.letGo();
     if (this.#unreadable.size > 0) await this.#noteUnreadable();
     this.reserved.clear();
+    this.#indexChanges = changeCounter(this.#indexFd);
     this.file.unlock();
     this.session = undefined;
     crashPoint('released');
@@ -201,6 +206,12 @@ export class Backup {
     );
   }
 
+  /** The session has the lock. */
+  begin(session: number): void {
+    this.session = session;
+    this.index.hold();
+  }
+
   /**
    * Takes the lock of a cached backup again.
    *
@@ -210,8 +221,9 @@ export class Backup {
     if (!this.file.lock()) return 'busy';
     if (!this.file.isCurrent() || this.file.size() !== this.#fileEnd || !this.#indexIsCurrent())
       return 'stale';
-    this.index.forgetCached();
-    this.session = session;
+    if (this.#indexChanges === undefined || changeCounter(this.#indexFd) !== this.#indexChanges)
+      this.index.forgetCached();
+    this.begin(session);
     return 'locked';
   }
 

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { gunzipSync } from 'node:zlib';
+import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BackupIndex } from '../../src/store/index/backup-index.ts';
 import { guidOf, mailboxValue, messageValue, StoreRig } from './support/store-rig.ts';
@@ -308,3 +309,43 @@ describe('what changes nothing', () => {
 function mailboxText(name: string, contents: readonly string[]): string {
   return `MAILBOX ${mailboxValue(name, contents)}\r\n`;
 }
+
+describe('the index of a backup that stays open', () => {
+  const activate = () => rig.apply(2, 'anne', 'ACTIVATE_SIEVE', '%(USERID anne FILENAME main.bc)');
+
+  beforeEach(async () => {
+    await rig.mailbox(1, 'anne', 'user.anne', []);
+    await rig.apply(1, 'anne', 'ACTIVATE_SIEVE', '%(USERID anne FILENAME main.bc)');
+    await rig.release(1);
+  });
+
+  test('is read again if another connection has written to it', async () => {
+    const other = BackupIndex.open(`${rig.dataPath('anne')}.index`);
+    other.begin();
+    other.setActiveSieve(undefined);
+    other.commit();
+    other.close();
+    await activate();
+    await rig.release(2);
+    expect(content('anne').match(/ACTIVATE_SIEVE/g)).toHaveLength(2);
+  });
+
+  test('is not if nobody has, and a session that changes nothing leaves its bytes alone', async () => {
+    const index = `${rig.dataPath('anne')}.index`;
+    const before = fs.readFileSync(index);
+    await activate();
+    await rig.release(2);
+    expect(content('anne').match(/ACTIVATE_SIEVE/g)).toHaveLength(1);
+    expect(fs.readFileSync(index).equals(before)).toBe(true);
+  });
+
+  test('can be written to by others as soon as the session has released it, not before', async () => {
+    await rig.read(2, 'anne', { what: 'USER' });
+    const other = new Database(`${rig.dataPath('anne')}.index`, { timeout: 0 });
+    const write = () => other.exec('UPDATE cb_state SET value = value');
+    expect(write).toThrow('locked');
+    await rig.release(2);
+    expect(write).not.toThrow();
+    other.close();
+  });
+});
