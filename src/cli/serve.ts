@@ -57,6 +57,7 @@ export async function runServe(options: ServeOptions): Promise<void> {
 
   const { sockets } = options;
   const server = new CsyncServer({ config, log, version: programVersion(), engine, sockets });
+  reportInflating(server.compression.inflates, engine, log);
   handleSignals(server, options, log);
   const { metricsAddress } = await server.start();
   log.info(
@@ -67,6 +68,7 @@ export async function runServe(options: ServeOptions): Promise<void> {
       version: server.version,
       pid: process.pid,
       engine,
+      inflates: server.compression.inflates,
       shards: config.shards,
       workers: config.workers,
       slabs: server.slabs.count,
@@ -115,6 +117,19 @@ function reportEngines(config: Config, log: Logger): string {
   if (isEmbedded(config))
     log.warn({ remedy: 'Pass -C FILE for anything but a trial' }, 'serving with the embedded configuration');
   return name;
+}
+
+/** Says what compressed connections have to do without, where that is not said of the DEFLATE engine already. */
+function reportInflating(inflates: string | undefined, engine: string, log: Logger): void {
+  const remedy = 'Run with the Node that comes along, and report this with the versions of Node and libisal2';
+  if (inflates === undefined) {
+    log.warn(
+      { node: process.version, remedy },
+      'COMPRESS is not offered: nothing here can inflate a connection',
+    );
+  } else if (inflates !== engine) {
+    log.warn({ inflates, engine, remedy }, 'compressed connections are inflated by the zlib of Node');
+  }
 }
 
 function read({ config: file, adjust = (config) => config }: ServeOptions): Config {

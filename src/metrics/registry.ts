@@ -73,6 +73,11 @@ export function createMetrics() {
     deflatedOut: counter('deflated_bytes_total', 'Bytes that this gave.'),
     threadDeaths: counter('thread_deaths_total', 'Worker threads that ended unasked.', ['pool']),
     engine: gauge('deflate_engine_info', 'The DEFLATE engine in use: 1.', ['engine']),
+    inflateEngine: gauge(
+      'inflate_engine_info',
+      'What inflates compressed connections, `none` where compression cannot be offered: 1.',
+      ['engine'],
+    ),
     receiveBufferShared: gauge(
       'receive_buffer_shared',
       '1: connections are read through one buffer. 0: this Node cannot do so, which costs CPU time.',

@@ -7,6 +7,7 @@ import type { DeflateResult, DeflateTask } from '../pipeline/deflate-task.ts';
 import type { Shards } from '../pipeline/shard-pools.ts';
 import type { SlabPool } from '../pipeline/slab-pool.ts';
 import type { SaslServerMechanism } from '../sasl/mechanism.ts';
+import type { ConnectionCompression } from './compression.ts';
 import type { GuidBudget } from './guid-map.ts';
 import type { UserAccess } from './user-access.ts';
 
@@ -19,6 +20,7 @@ export interface ServerContext {
   readonly shards: Shards;
   readonly slabs: SlabPool;
   readonly deflate: { run(task: DeflateTask): Promise<DeflateResult> };
+  readonly compression: ConnectionCompression;
   readonly guidBudget: GuidBudget;
   readonly access: UserAccess;
   readonly metrics: Metrics;

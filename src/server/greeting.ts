@@ -16,7 +16,7 @@ export function greeting(session: Session): string {
   const mechanisms = offeredMechanisms(server.config, transport.isTls);
   if (mechanisms.length > 0) lines.push(`* SASL ${mechanisms.join(' ')}`);
   if (server.secureContext !== undefined && !transport.isTls) lines.push('* STARTTLS');
-  lines.push('* COMPRESS DEFLATE');
+  if (server.compression.inflates !== undefined) lines.push('* COMPRESS DEFLATE');
   lines.push(greetingOk(server));
   return `${lines.join('\r\n')}\r\n`;
 }

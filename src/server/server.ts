@@ -16,6 +16,7 @@ import { createMechanism, type SaslServerMechanism } from '../sasl/mechanism.ts'
 import { SaslauthdClient } from '../sasl/saslauthd.ts';
 import { Administration } from './admin/administration.ts';
 import { partitionStatus } from './admin/status.ts';
+import { ConnectionCompression } from './compression.ts';
 import type { ServerContext } from './context.ts';
 import { GuidBudget } from './guid-map.ts';
 import { type Inherited, type Listener, openListeners } from './listeners.ts';
@@ -51,6 +52,7 @@ export class CsyncServer implements ServerContext {
   readonly shards: ShardPools;
   readonly slabs: SlabPool;
   readonly deflate: DeflatePool;
+  readonly compression: ConnectionCompression;
   readonly guidBudget: GuidBudget;
   #config: Config;
   #secureContext: SecureContext | undefined;
@@ -99,7 +101,9 @@ export class CsyncServer implements ServerContext {
       onThrown: (shard, request, error) =>
         this.log.error({ err: error, shard, op: request.op, code: 'INTERNAL' }, 'a store thread threw'),
     });
+    this.compression = new ConnectionCompression(o.config.deflateEngine);
     this.metrics.engine.set({ engine: o.engine }, 1);
+    this.metrics.inflateEngine.set({ engine: this.compression.inflates ?? 'none' }, 1);
     this.metrics.build.set({ version: o.version, node: process.version }, 1);
     this.#processMetrics = new ProcessMetrics({
       metrics: this.metrics,

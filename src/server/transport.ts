@@ -4,8 +4,9 @@
  */
 import type net from 'node:net';
 import tls from 'node:tls';
-import zlib from 'node:zlib';
 import { shareReceiveBuffer } from '../platform/shared-receive.ts';
+import { CompressedInput } from './compressed-input.ts';
+import type { ConnectionCompression } from './compression.ts';
 
 export interface TransportEvents {
   /**
@@ -22,8 +23,8 @@ export interface TransportEvents {
 /** A peer that does not close after we did is cut off after this. */
 const LINGER_MS = 5000;
 
-/** Answers are short: a small window keeps a compressed connection at 20 kB instead of 270 kB. */
-const DEFLATE_OPTIONS = { windowBits: 12, memLevel: 5, level: 6 };
+/** More than this is deflated and sent without being asked to. */
+const MOST_UNSENT_BYTES = 64 * 1024;
 
 export class Transport {
   readonly remoteAddress: string;
@@ -34,17 +35,22 @@ export class Transport {
   readonly #events: TransportEvents;
   readonly #socket: net.Socket;
   #stream: net.Socket | tls.TLSSocket;
-  #inflate: zlib.InflateRaw | undefined;
-  #deflate: zlib.DeflateRaw | undefined;
+  /** Behind COMPRESS. */
+  #compression: ConnectionCompression | undefined;
+  #input: CompressedInput | undefined;
+  /** Behind COMPRESS: answers that wait for flush(). */
+  #unsent: Uint8Array[] = [];
+  #unsentBytes = 0;
   #isClosed = false;
   #isHandshaking = false;
   #waitingForDrain: (() => void)[] = [];
   #lingerTimer: NodeJS.Timeout | undefined;
   #detach: () => void = () => {};
-  /** Takes what the plain socket receives. */
+  /** Takes what a stream receives that shares the buffer. */
   #receive: (bytes: Uint8Array) => void = () => {};
-  /** The plain socket emits no 'data' but calls #receive. */
-  readonly sharesReceiveBuffer: boolean;
+  /** The streams that emit no 'data' but call #receive. */
+  readonly #sharing = new WeakSet<net.Socket>();
+  readonly #isTight: () => boolean;
 
   /** @param isTight whether memory is short: then little is read at a time */
   constructor(socket: net.Socket, events: TransportEvents, isTight: () => boolean) {
@@ -54,8 +60,14 @@ export class Transport {
     this.remoteAddress = socket.remoteAddress ?? 'unknown';
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 60_000);
-    this.sharesReceiveBuffer = shareReceiveBuffer(socket, (bytes) => this.#receive(bytes), isTight);
+    this.#isTight = isTight;
+    this.#share(socket);
     this.#listen(socket);
+  }
+
+  /** What comes now is read through the buffer that all connections share. */
+  get sharesReceiveBuffer(): boolean {
+    return this.#sharing.has(this.#stream);
   }
 
   get isTls(): boolean {
@@ -63,7 +75,7 @@ export class Transport {
   }
 
   get isCompressed(): boolean {
-    return this.#inflate !== undefined;
+    return this.#compression !== undefined;
   }
 
   /** TLS was begun and is not up yet. */
@@ -77,15 +89,15 @@ export class Transport {
 
   /** The client does not take what was written to it. */
   get isClogged(): boolean {
-    return this.#stream.writableNeedDrain || this.#deflate?.writableNeedDrain === true;
+    return this.#stream.writableNeedDrain;
   }
 
   pause(): void {
-    (this.#inflate ?? this.#stream).pause();
+    (this.#input ?? this.#stream).pause();
   }
 
   resume(): void {
-    (this.#inflate ?? this.#stream).resume();
+    (this.#input ?? this.#stream).resume();
   }
 
   /** Nothing is sent before flush(), unless it is much. */
@@ -93,8 +105,10 @@ export class Transport {
     if (this.#isClosed) return;
     const bytes = typeof data === 'string' ? Buffer.from(data, 'latin1') : data;
     this.bytesOut += bytes.byteLength;
-    if (this.#deflate !== undefined) {
-      this.#deflate.write(bytes);
+    if (this.#compression !== undefined) {
+      this.#unsent.push(bytes);
+      this.#unsentBytes += bytes.byteLength;
+      if (this.#unsentBytes >= MOST_UNSENT_BYTES) this.flush();
     } else {
       if (!this.#stream.writableCorked) this.#stream.cork();
       this.#stream.write(bytes);
@@ -104,8 +118,14 @@ export class Transport {
   /** Sends what was written. */
   flush(): void {
     if (this.#isClosed) return;
-    if (this.#deflate !== undefined) this.#deflate.flush(zlib.constants.Z_SYNC_FLUSH);
-    else if (this.#stream.writableCorked) this.#stream.uncork();
+    if (this.#compression !== undefined) {
+      const [first, ...others] = this.#unsent;
+      if (first === undefined) return;
+      this.#unsent = [];
+      this.#unsentBytes = 0;
+      const answers = others.length === 0 ? first : Buffer.concat([first, ...others]);
+      for (const bytes of this.#compression.deflate(answers)) this.#stream.write(bytes);
+    } else if (this.#stream.writableCorked) this.#stream.uncork();
   }
 
   /** Resolves when the client has taken enough of what was written, or is gone. */
@@ -143,6 +163,7 @@ export class Transport {
         this.#isHandshaking = false;
         stream.off('error', failed);
         stream.off('close', failed);
+        this.#share(stream);
         this.#listen(stream);
         resolve();
       });
@@ -150,46 +171,35 @@ export class Transport {
   }
 
   /** From the next byte on both directions are raw deflate. `early`: what the client has sent of that already. */
-  startCompression(early: Uint8Array): void {
+  startCompression(compression: ConnectionCompression, early: Uint8Array): void {
+    this.flush();
     const stream = this.#stream;
-    const inflate = zlib.createInflateRaw();
-    const deflate = zlib.createDeflateRaw(DEFLATE_OPTIONS);
     this.#detach();
-    inflate.on('data', (bytes: Uint8Array) => this.#events.data(bytes));
-    inflate.on('drain', () => stream.resume());
-    for (const side of [inflate, deflate]) side.on('error', (error) => this.destroy(error));
-    deflate.on('data', (bytes: Uint8Array) => {
-      if (!stream.write(bytes)) deflate.pause();
+    const input = new CompressedInput(compression, {
+      data: (bytes) => this.#events.data(bytes),
+      ended: () => this.#events.ended(),
+      failed: (error) => this.destroy(error),
+      wanted: (isWanted) => (isWanted ? stream.resume() : stream.pause()),
+      isTight: this.#isTight,
     });
-    deflate.on('drain', () => this.#drained());
-    this.#listen(stream, {
-      data: (bytes) => {
-        // It is inflated later, in another thread, when the buffer may hold something else.
-        if (!inflate.write(Buffer.from(bytes))) stream.pause();
-      },
-      // A client that closes does not end its deflate stream: that is an end, and no error.
-      end: () => inflate.flush(zlib.constants.Z_SYNC_FLUSH, () => this.#events.ended()),
-      drain: () => deflate.resume(),
-    });
-    this.#inflate = inflate;
-    this.#deflate = deflate;
-    if (early.byteLength > 0) inflate.write(early);
+    this.#compression = compression;
+    this.#input = input;
+    this.#listen(stream, { data: (bytes) => input.push(bytes), end: () => input.end() });
+    input.push(early);
     stream.resume();
   }
 
   /** Sends what was written and closes. */
   end(): void {
     if (this.#isClosed || this.#lingerTimer !== undefined) return;
-    if (this.#deflate !== undefined) {
-      this.#deflate.flush(zlib.constants.Z_SYNC_FLUSH, () => this.#stream.end());
-    } else {
-      this.flush();
-      this.#stream.end();
-    }
+    this.flush();
+    this.#stream.end();
     // Reads and drops what still comes: closing with unread bytes would reset the connection and could cost
     // the client our last answer.
     this.#detach();
-    this.#listen(this.#stream, { data: () => {}, end: () => {}, drain: () => this.#deflate?.resume() });
+    this.#input?.close();
+    this.#input = undefined;
+    this.#listen(this.#stream, { data: () => {}, end: () => {} });
     this.#stream.resume();
     this.#lingerTimer = setTimeout(() => this.destroy(), LINGER_MS);
     this.#lingerTimer.unref();
@@ -201,9 +211,13 @@ export class Transport {
     this.#closed(error);
   }
 
+  #share(stream: net.Socket): void {
+    if (shareReceiveBuffer(stream, (bytes) => this.#receive(bytes), this.#isTight)) this.#sharing.add(stream);
+  }
+
   #listen(
     stream: net.Socket,
-    to: { data: (bytes: Uint8Array) => void; end: () => void; drain?: () => void } = {
+    to: { data: (bytes: Uint8Array) => void; end: () => void } = {
       data: (bytes) => this.#events.data(bytes),
       end: () => this.#events.ended(),
     },
@@ -213,20 +227,14 @@ export class Transport {
       this.lastProgressMs = performance.now();
       to.data(bytes);
     };
-    const isShared = this.sharesReceiveBuffer && stream === this.#socket;
+    const isShared = this.#sharing.has(stream);
     this.#receive = isShared ? received : () => {};
     const listeners: [string, (value: never) => void][] = [
       ...(isShared ? [] : ([['data', received]] as [string, (value: never) => void][])),
       ['end', to.end],
       ['error', (error: Error) => this.destroy(error)],
       ['close', () => this.#closed()],
-      [
-        'drain',
-        () => {
-          to.drain?.();
-          this.#drained();
-        },
-      ],
+      ['drain', () => this.#drained()],
     ];
     for (const [event, listener] of listeners) stream.on(event, listener as (...values: unknown[]) => void);
     // A listener for 'data' would have begun this.
@@ -249,8 +257,8 @@ export class Transport {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearTimeout(this.#lingerTimer);
-    this.#inflate?.destroy();
-    this.#deflate?.destroy();
+    this.#input?.close();
+    this.#input = undefined;
     const waiting = this.#waitingForDrain;
     this.#waitingForDrain = [];
     for (const resolve of waiting) resolve();

@@ -35,6 +35,17 @@ function inflate(
   }
 }
 
+/** One deflate stream in pieces, flushed after each of these lengths of its content. */
+function flushedAfter(raw: Buffer, lengths: readonly number[]): Buffer[] {
+  let at = 0;
+  return lengths.map((length) => {
+    const [before, piece] = [raw.subarray(0, at), raw.subarray(at, at + length)];
+    at += length;
+    const dictionary = before.length === 0 ? {} : { dictionary: before.subarray(-32768) };
+    return deflateRawSync(piece, { finishFlush: constants.Z_SYNC_FLUSH, ...dictionary });
+  });
+}
+
 test('the fastest of this machine is used', () => {
   expect(newInflateStream()!.name).toBe(streams[0]!.name);
 });
@@ -76,6 +87,45 @@ describe.each(streams)('a stream of $name', (stream) => {
       expect(state).toBe('input');
       expect(content.equals(raw.subarray(0, content.length))).toBe(true);
     }
+  });
+
+  test('goes on from its history at each flush, if it has one, and has none in between', () => {
+    const other = streams.find(({ name }) => name === stream.name)!;
+    const content = samples(360_000);
+    const output = new Uint8Array(1 << 20);
+    fc.assert(
+      fc.property(
+        fc.array(fc.integer({ min: 1, max: 60_000 }), { minLength: 1, maxLength: 6 }),
+        fc.constantFrom('mail', 'text', 'noise'),
+        fc.integer({ min: 40, max: 5000 }),
+        (lengths, kind, pieceBytes) => {
+          const total = lengths.reduce((sum, length) => sum + length, 0);
+          const raw = content[kind]!.subarray(0, total);
+          const deflated = flushedAfter(raw, lengths);
+          const parts: Buffer[] = [];
+          stream.reset();
+          for (const part of deflated) {
+            for (let at = 0; at < part.length; at += pieceBytes) {
+              const { state, produced } = stream.run(part.subarray(at, at + pieceBytes), output);
+              expect(state).toBe('input');
+              parts.push(Buffer.from(output.subarray(0, produced)));
+              if (at + pieceBytes === part.length - 1) expect(stream.history()).toBeUndefined();
+            }
+            const history = stream.history()?.slice();
+            expect(history === undefined).toBe(stream.name === 'zlib');
+            if (history === undefined) continue;
+            const given = Buffer.concat(parts);
+            expect(given.subarray(-32768).equals(history)).toBe(true);
+            // Somebody else has it meanwhile.
+            other.reset();
+            other.run(deflateRawSync(Buffer.alloc(50_000, 'else')), output);
+            stream.reset(history);
+          }
+          expect(Buffer.concat(parts).equals(raw)).toBe(true);
+        },
+      ),
+      { numRuns: 25 },
+    );
   });
 
   test('arbitrary bytes are damaged, end or go on, and nothing else happens', () => {

@@ -1,8 +1,12 @@
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import net from 'node:net';
+import path from 'node:path';
+import tls from 'node:tls';
 import { afterEach, expect, test } from 'vitest';
 import { shareReceiveBuffer } from '../../src/platform/shared-receive.ts';
 
+const TLS_FOLDER = path.join(import.meta.dirname, '..', 'fixtures', 'tls');
 const servers: net.Server[] = [];
 afterEach(() => {
   for (const server of servers.splice(0)) server.close();
@@ -96,6 +100,62 @@ test('brings little at first, and while memory is tight', async () => {
   await expect.poll(received).toBe(100_000);
   expect(Math.max(...lengths)).toBe(4096);
   accepted.destroy();
+});
+
+test('TLS is read through it as well: what was decrypted comes in spite of a pause, and then no more', async () => {
+  const server = net.createServer({ allowHalfOpen: true });
+  servers.push(server);
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as net.AddressInfo;
+  const client = tls.connect({ port, host: '127.0.0.1', rejectUnauthorized: false });
+  const [socket] = (await once(server, 'connection')) as [net.Socket];
+  shareReceiveBuffer(
+    socket,
+    () => {
+      throw new Error('came past TLS');
+    },
+    () => false,
+  );
+  const [cert, key] = ['cert.pem', 'key.pem'].map((name) => readFileSync(path.join(TLS_FOLDER, name)));
+  const secured = new tls.TLSSocket(socket, {
+    isServer: true,
+    secureContext: tls.createSecureContext({ cert: cert!, key: key! }),
+  });
+  const parts: Buffer[] = [];
+  const received = (): number => parts.reduce((sum, { length }) => sum + length, 0);
+  const sent = Buffer.alloc(2_000_000);
+  for (let at = 0; at < sent.length; at += 4) sent.writeUInt32BE(at, at);
+  // TLS 1.3: the client's first bytes can come together with the end of its handshake.
+  client.on('secureConnect', () => client.end(sent));
+  await once(secured, 'secure');
+  const take = (bytes: Uint8Array): void => {
+    parts.push(Buffer.from(bytes));
+    secured.pause();
+  };
+  expect(shareReceiveBuffer(secured, take, () => false)).toBe(true);
+  secured.on('data', () => {
+    throw new Error('data was emitted');
+  });
+  const ended = once(secured, 'end');
+  secured.resume();
+  let pauses = 0;
+  while (received() < sent.length) {
+    const before = received();
+    await expect.poll(received, { interval: 2 }).toBeGreaterThan(before);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    const stopped = received();
+    // What was read from the socket at once, 64 kB, and the record whose beginning had come before.
+    expect(stopped - before).toBeLessThanOrEqual(5 * 16_384);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    expect(received()).toBe(stopped);
+    pauses++;
+    secured.resume();
+  }
+  await ended;
+  expect(Buffer.concat(parts).equals(sent)).toBe(true);
+  expect(pauses).toBeGreaterThan(15);
+  secured.destroy();
 });
 
 test('a socket without a handle is left as it is', () => {

@@ -14,6 +14,7 @@ import { type DeflateTask, runDeflateTask } from '../../src/pipeline/deflate-tas
 import { SlabPool } from '../../src/pipeline/slab-pool.ts';
 import { loadDeflateEngine } from '../../src/platform/deflate.ts';
 import type { SaslServerMechanism } from '../../src/sasl/mechanism.ts';
+import { ConnectionCompression } from '../../src/server/compression.ts';
 import type { ServerContext } from '../../src/server/context.ts';
 import { GuidBudget } from '../../src/server/guid-map.ts';
 import { Session } from '../../src/server/session.ts';
@@ -85,6 +86,7 @@ export class Harness implements ServerContext {
       return runDeflateTask(task, this.slabs.memory, loadDeflateEngine('zlib'));
     },
   };
+  readonly compression = new ConnectionCompression('auto');
   readonly guidBudget = new GuidBudget(1 << 20);
   access: UserAccess = FREE_ACCESS;
   readonly metrics = createMetrics();

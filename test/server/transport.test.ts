@@ -1,10 +1,12 @@
 /** STARTTLS, TLS from the first byte and COMPRESS, as sessions see and use them. */
+import { createHash } from 'node:crypto';
 import { copyFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import tls from 'node:tls';
 import zlib from 'node:zlib';
 import { afterEach, describe, expect, test } from 'vitest';
+import { SLAB_BYTES } from '../../src/pipeline/slabs.ts';
 import { loadSecureContext } from '../../src/server/tls-context.ts';
 import type { CsyncWire } from '../support/wire.ts';
 import { eventually, Harness, TLS_FIXTURES, testConfig } from './harness.ts';
@@ -80,6 +82,29 @@ describe('TLS', () => {
     await wire.ok('EXIT');
     await harness.sessions[0]!.ended;
     expect(harness.logLines.at(-1)).toMatchObject({ tls: true, compressed: true });
+  });
+
+  test('a push of some MB through few slabs, compressed in TLS', async () => {
+    harness = await new Harness({ options: TLS_OPTIONS, slabs: 2 }).listen();
+    const wire = await harness.connect();
+    await wire.startTls();
+    await wire.login();
+    await wire.compress();
+    await wire.ok('GET USER anne');
+    expect(harness.sessions[0]!.transport.sharesReceiveBuffer).toBe(true);
+    const content = Buffer.alloc(3 * SLAB_BYTES);
+    for (let at = 0; at < content.length; at += 4) content.writeUInt32BE(Math.imul(at, 0x9e3779b1) >>> 0, at);
+    const guid = createHash('sha1').update(content).digest('hex');
+    for (let round = 0; round < 2; round++) {
+      await wire.ok(`APPLY MESSAGE (%{default ${guid} ${content.length}}\r\n`, content, ')');
+      const { offset, size } = harness.shards.stored.at(-1)!.messages![0]!;
+      const stored = harness.shards.stored.at(-1)!.text.subarray(offset, offset + size);
+      expect(stored.equals(content)).toBe(true);
+    }
+    await wire.ok('EXIT');
+    await harness.sessions[0]!.ended;
+    expect(harness.slabs.freeCount).toBe(2);
+    expect(harness.compression.lent).toBe(0);
   });
 
   test('required: no mechanism is offered or taken before it', async () => {
@@ -198,6 +223,28 @@ describe('COMPRESS', () => {
       finishFlush: zlib.constants.Z_SYNC_FLUSH,
     });
     expect(inflated.toString()).toBe('OK Noop completed\r\nOK Finished\r\n');
+  });
+
+  test('a client that goes away is gone when what it sent is carried out', async () => {
+    const wire = await start();
+    await wire.login();
+    await wire.ok('COMPRESS DEFLATE');
+    const commands = 'APPLY UNUSER bob\r\n'.repeat(50);
+    wire.socket.end(zlib.deflateRawSync(commands, { finishFlush: zlib.constants.Z_SYNC_FLUSH }));
+    await harness.sessions[0]!.ended;
+    expect(harness.logLines.at(-1)).toMatchObject({ reason: 'closed by the client', compressed: true });
+    expect(harness.shards.texts('bob')).toHaveLength(50);
+    expect(harness.compression.lent).toBe(0);
+  });
+
+  test('is neither offered nor taken where nothing inflates', async () => {
+    await start();
+    Object.defineProperty(harness.compression, 'inflates', { value: undefined });
+    const wire = await harness.connect();
+    expect(wire.greeting.lines).not.toContain('* COMPRESS DEFLATE');
+    await wire.login();
+    expect((await wire.command('COMPRESS DEFLATE')).final).toBe('NO Compression is not available here');
+    expect((await wire.command('NOOP')).final).toBe('OK Noop completed');
   });
 
   test('what cannot be inflated ends the connection', async () => {

@@ -11,8 +11,10 @@ export const compress: Command = {
     const algorithm = oneLine(args[0]!);
     if (session.transport.isCompressed) return `NO Compression already active: ${algorithm}`;
     if (algorithm.toUpperCase() !== 'DEFLATE') return `NO Unknown compression algorithm: ${algorithm}`;
+    const { compression } = session.server;
+    if (compression.inflates === undefined) return 'NO Compression is not available here';
     session.writeLine('OK DEFLATE active');
-    session.transport.startCompression(session.takeRest());
+    session.transport.startCompression(compression, session.takeRest());
     return undefined;
   },
 };
