@@ -8,7 +8,7 @@ import { reindexBackup } from '../../src/maintenance/reindex.ts';
 import { bootTag } from '../../src/platform/boot.ts';
 import { loadDeflateEngine } from '../../src/platform/deflate.ts';
 import { ResumableSha1 } from '../../src/platform/sha1.ts';
-import { hashRange } from '../../src/store/chunk/scan.ts';
+import { hashRange } from '../../src/store/chunk/hash-range.ts';
 import { ChunkWriter } from '../../src/store/chunk/writer.ts';
 import { mailboxStep, messageSteps } from '../load/session.ts';
 

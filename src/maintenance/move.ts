@@ -22,7 +22,7 @@ import { BackupError, hasErrno } from '../platform/errors.ts';
 import { ioError } from '../platform/io-error.ts';
 import { ResumableSha1 } from '../platform/sha1.ts';
 import type { Catalog } from '../store/catalog.ts';
-import { hashRange } from '../store/chunk/scan.ts';
+import { hashRange } from '../store/chunk/hash-range.ts';
 import { companions, removeCompanions } from '../store/companions.ts';
 import { DataFile, indexPathOf, stagedPathOf } from '../store/data-file.ts';
 import { ownerOf } from '../store/former-users.ts';

@@ -5,7 +5,8 @@
 import fs from 'node:fs';
 import { fdatasync, writeAllSync } from '../platform/durable.ts';
 import { ResumableSha1 } from '../platform/sha1.ts';
-import { hashRange, type ScannedMember } from './chunk/scan.ts';
+import { hashRange } from './chunk/hash-range.ts';
+import type { ScannedMember } from './chunk/scan.ts';
 import { ChunkWriter } from './chunk/writer.ts';
 import type { DataFile } from './data-file.ts';
 import type { BackupIndex, IndexState } from './index/backup-index.ts';
@@ -64,7 +65,7 @@ export async function applyMembers(
   const size = file.size();
   for await (const { member, condensed } of members) {
     if (member.end === size && isTorn(file.fd, member)) {
-      const finished = finishLast(file, index, member, known, state, damage, env);
+      const finished = finishLast(file, index, { member, condensed }, known, state, damage, env);
       needsTrailer = finished !== undefined;
       state = finished ?? afterMembers(member.offset, member.fileSha1State, state.lastTime);
       latest = undefined;
@@ -202,13 +203,13 @@ export function enterChunk(
 function finishLast(
   file: DataFile,
   index: BackupIndex,
-  member: ScannedMember,
+  { member, condensed }: ReadMember,
   known: ReadonlyMap<number, number>,
   before: IndexState,
   damage: Damage,
   env: RecoveryEnvironment,
 ): IndexState | undefined {
-  const lines = measureMember(file.fd, member, member.contentLength);
+  const lines = measureMember(file.fd, member, member.contentLength, condensed);
   const wanted = member.bootTag === undefined ? lines.lineEnd : lines.stateEnd;
   const cut = member.cuts.findLast((place) => place.contentOffset <= wanted);
   env.log.warn(
@@ -237,7 +238,7 @@ function finishLast(
     cut,
   );
   const id = enterChunk(index, member, known, cut.contentOffset);
-  const damaged = replayMember(file.fd, member, cut.contentOffset, index, id);
+  const damaged = replayMember(file.fd, member, cut.contentOffset, index, id, { condensed });
   if (damaged.length > 0) noteDamage(file, member, damaged, damage, env);
   const chunk = writer.finish();
   const lastTime = Math.max(before.lastTime, lines.lastTime);

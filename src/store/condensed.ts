@@ -92,16 +92,32 @@ export class Condenser {
   }
 }
 
-/** Pushes condensed content into a parser whose `fileEnd` events ask for the verdicts in the same order. */
-export function pushCondensed(parser: LineParser, { text, skips }: CondensedContent): void {
+/**
+ * Pushes condensed content into a parser whose `fileEnd` events ask for the verdicts in the same order.
+ *
+ * @param limit bytes of the content; what is behind is left out. Not inside a message.
+ */
+export function pushCondensed(parser: LineParser, { text, skips }: CondensedContent, limit: number): void {
   let at = 0;
-  for (let i = 0; i < skips.length; i += 2) {
-    const position = skips[i]!;
-    parser.push(text, at, position);
+  let left = limit;
+  const push = (end: number): void => {
+    const to = Math.min(end, at + left);
+    parser.push(text, at, to);
+    left -= to - at;
+    at = to;
+  };
+  for (let i = 0; i < skips.length && left > 0; i += 2) {
+    push(skips[i]!);
+    if (left <= 0) return;
     parser.skipFile(skips[i + 1]!);
-    at = position;
+    left -= skips[i + 1]!;
   }
-  parser.push(text, at, text.length);
+  push(text.length);
+}
+
+/** How much memory it takes. */
+export function condensedBytes({ text, skips, verdicts }: CondensedContent): number {
+  return text.byteLength + skips.byteLength + verdicts.byteLength;
 }
 
 class GrowingBytes {

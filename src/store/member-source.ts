@@ -4,8 +4,9 @@
  * begin at what looks like one, and what was begun at a wrong place is thrown away.
  */
 import { ResumableSha1 } from '../platform/sha1.ts';
+import { hashRange } from './chunk/hash-range.ts';
 import { findMemberHeader } from './chunk/member-decoder.ts';
-import { hashRange, type ScannedMember, scanMembers } from './chunk/scan.ts';
+import { type ScannedMember, scanMembers } from './chunk/scan.ts';
 import { type CondensedContent, Condenser } from './condensed.ts';
 
 export interface ReadMember {
@@ -75,7 +76,8 @@ export async function* readMembers(
   }
 }
 
-function* readHere(
+/** The same in this thread at once. */
+export function* readHere(
   fd: number,
   from: number,
   size: number,
@@ -86,7 +88,7 @@ function* readHere(
   const content = (bytes: Uint8Array): void => condenser.push(bytes);
   const restart = (): void => condenser.reset();
   for (const member of scanMembers(fd, from, size, { fileSha1, content, restart })) {
-    const condensed = member.state === 'complete' ? condenser.finish(member.contentLength) : undefined;
+    const condensed = member.state === 'corrupt' ? undefined : condenser.finish(member.contentLength);
     yield { member, condensed };
     condenser.reset();
   }

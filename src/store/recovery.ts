@@ -11,11 +11,15 @@ import { applyMembers, type RecoveryEnvironment, writeTrailer } from './apply-me
 import type { TrustedFiles } from './backup.ts';
 import { decodeMemberHeader, MAX_HEADER_BYTES } from './chunk/member.ts';
 import { readContent } from './chunk/reader.ts';
-import { scanMembers } from './chunk/scan.ts';
+import { condensedBytes } from './condensed.ts';
 import type { DataFile } from './data-file.ts';
 import { BackupIndex, type IndexState } from './index/backup-index.ts';
+import { type ReadMember, readHere } from './member-source.ts';
 import { rebuildIndex, removeIndex, syncPath } from './rebuild.ts';
 import { settleSwap } from './swap.ts';
+
+/** Of the tail of a file, while it is not known yet whether its index can be trusted. */
+const MAX_CONDENSED_BYTES = 16 << 20;
 
 /** What opening needs of its surroundings. */
 export type OpenEnvironment = RecoveryEnvironment & { config: Pick<Config, 'backupKeepPrevious'> };
@@ -141,6 +145,19 @@ function isOfThisBoot(tag: Uint8Array | undefined, env: OpenEnvironment): boolea
   return tag !== undefined && Buffer.compare(tag, env.bootTag) === 0;
 }
 
+/** What lies behind the committed end. What does not fit into memory is read again when it is applied. */
+function readTail(file: DataFile, { committedEnd, fileSha1State }: IndexState): ReadMember[] {
+  const members: ReadMember[] = [];
+  let heldBytes = 0;
+  for (const read of readHere(file.fd, committedEnd, file.size(), ResumableSha1.load(fileSha1State))) {
+    const bytes = read.condensed === undefined ? 0 : condensedBytes(read.condensed);
+    const isHeld = heldBytes + bytes <= MAX_CONDENSED_BYTES;
+    if (isHeld) heldBytes += bytes;
+    members.push(isHeld ? read : { member: read.member, condensed: undefined });
+  }
+  return members;
+}
+
 /**
  * The file goes on behind what the index knows. Undefined if the index may be torn: the unfinished last member
  * was begun under another boot, so it was a power failure that ended it.
@@ -152,17 +169,12 @@ async function mendTail(
   userid: string,
   env: OpenEnvironment,
 ): Promise<TrustedFiles | undefined> {
-  const scanned = [
-    ...scanMembers(file.fd, state.committedEnd, file.size(), {
-      fileSha1: ResumableSha1.load(state.fileSha1State),
-    }),
-  ];
-  const last = scanned.at(-1)!;
+  const members = readTail(file, state);
+  const last = members.at(-1)!.member;
   if (last.state !== 'complete' && !isOfThisBoot(last.bootTag, env)) return undefined;
   const known = new Map(index.chunks().map((chunk) => [chunk.offset, chunk.id]));
   index.setFullSync(true);
   index.begin();
-  const members = scanned.map((member) => ({ member, condensed: undefined }));
   const tail = await applyMembers(file, index, members, known, state, env);
   index.commit();
   await syncPath(index.path);

@@ -10,8 +10,9 @@ import { crc32 } from '../../src/platform/crc32.ts';
 import { loadDeflateEngine } from '../../src/platform/deflate.ts';
 import { ResumableSha1 } from '../../src/platform/sha1.ts';
 import { LineReplay } from '../../src/store/apply-line.ts';
+import { hashRange } from '../../src/store/chunk/hash-range.ts';
 import { readContent } from '../../src/store/chunk/reader.ts';
-import { hashRange, scanMembers } from '../../src/store/chunk/scan.ts';
+import { scanMembers } from '../../src/store/chunk/scan.ts';
 import { ChunkWriter } from '../../src/store/chunk/writer.ts';
 import { BackupIndex } from '../../src/store/index/backup-index.ts';
 

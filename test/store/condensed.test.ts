@@ -46,7 +46,8 @@ describe('condensed content', () => {
         fc.array(line, { maxLength: 6 }),
         fc.array(fc.nat(400), { minLength: 1, maxLength: 30 }),
         fc.nat(3),
-        (lines, sizes, cut) => {
+        fc.nat(),
+        (lines, sizes, cut, upTo) => {
           const whole = Buffer.concat(lines);
           const content = whole.subarray(0, Math.max(whole.length - cut, 0)); // the end may be torn
           const condenser = new Condenser();
@@ -60,10 +61,19 @@ describe('condensed content', () => {
           const [direct, indirect] = [recorder(), recorder()];
           direct.parser.push(content);
           direct.parser.end();
-          pushCondensed(indirect.parser, condensed!);
+          pushCondensed(indirect.parser, condensed!, content.length);
           indirect.parser.end();
           expect(indirect.events).toEqual(direct.events);
           expect(indirect.parser.offset).toBe(content.length);
+
+          const kept = Buffer.concat(lines.slice(0, upTo % (lines.length + 1)));
+          if (kept.length > content.length) return;
+          const [first, firstOfAll] = [recorder(), recorder()];
+          first.parser.push(kept);
+          first.parser.end();
+          pushCondensed(firstOfAll.parser, condensed!, kept.length);
+          firstOfAll.parser.end();
+          expect(firstOfAll.events).toEqual(first.events);
         },
       ),
       { numRuns: 300 },

@@ -29,10 +29,10 @@ const MAX_OVERHEAD_BYTES = 16 * 1024;
 const WINDOW_BYTES = 2 * MAX_SEGMENT_BYTES;
 const FLUSH_END = Buffer.from([0x00, 0x00, 0xff, 0xff]);
 /**
- * Put behind what may be a segment: a stored block with two bytes, and the empty final block. Only if a block ends
- * where the segment does they are taken for that, and come out at the end.
+ * Put in place of what may be the lengths of the empty stored block at the end of a segment: those of one with two
+ * bytes, these, and the empty final block. Only if such a block stands there they come out at the end.
  */
-const PROOF = [0x00, 0x02, 0x00, 0xfd, 0xff, 0xc5, 0x3a, 0x03, 0x00] as const;
+const PROOF = [0x02, 0x00, 0xfd, 0xff, 0xc5, 0x3a, 0x03, 0x00] as const;
 const PROOF_CONTENT = [0xc5, 0x3a] as const;
 /** Ends that are tried for one segment. A hostile message may hold any number of bytes that look like one. */
 const MAX_TRIES = 4;
@@ -49,6 +49,15 @@ export interface FastMember {
   /** File offset behind the member. */
   end: number;
   contentLength: number;
+}
+
+/** Where the bytes run out in a member that consists of segments, and no further one is complete. */
+export interface FastStart {
+  /** File offset behind the last complete segment. */
+  segmentEnd: number;
+  /** Of the complete segments. */
+  contentLength: number;
+  crc32: number;
 }
 
 /** Buffers and engines for one member after the other, best of one file: what was read ahead is not read again. */
@@ -90,6 +99,21 @@ export function readFastMember(
   events: FastMemberEvents,
   tools: FastTools,
 ): FastMember | undefined {
+  const read = readFastStart(fd, offset, limit, events, tools);
+  return read !== undefined && 'end' in read ? read : undefined;
+}
+
+/**
+ * The same, and of a member of ours that was never finished its complete segments: exactly their content was handed
+ * over then, and what follows up to `limit` is less than a segment.
+ */
+export function readFastStart(
+  fd: number,
+  offset: number,
+  limit: number,
+  events: FastMemberEvents,
+  tools: FastTools,
+): FastMember | FastStart | undefined {
   return new FastReader(fd, offset, limit, tools, events).run();
 }
 
@@ -100,6 +124,8 @@ class FastReader {
   readonly #events: FastMemberEvents;
   #contentLength = 0;
   #crc32 = 0;
+  /** No segment ends between here and the limit. */
+  #isLast = false;
 
   constructor(fd: number, offset: number, limit: number, tools: FastTools, events: FastMemberEvents) {
     this.#fd = fd;
@@ -108,7 +134,7 @@ class FastReader {
     this.#window = tools.windowAt(fd, offset, limit);
   }
 
-  run(): FastMember | undefined {
+  run(): FastMember | FastStart | undefined {
     const window = this.#window;
     window.fill(MAX_HEADER_BYTES);
     const header = decodeMemberHeader(window.bytes.subarray(window.start, window.end));
@@ -116,8 +142,13 @@ class FastReader {
     window.start += header.length;
     this.#events.header?.(header);
     while (this.#segment()) this.#events.segmentStart?.(this.#place());
+    if (this.#isLast && header.bootTag !== undefined) return this.#start();
     const streamEnd = this.#finalBlock() ?? this.#streamed();
     return streamEnd === undefined ? undefined : this.#footer(streamEnd);
+  }
+
+  #start(): FastStart {
+    return { segmentEnd: this.#window.offset, contentLength: this.#contentLength, crc32: this.#crc32 };
   }
 
   #place(): SegmentStart {
@@ -134,6 +165,7 @@ class FastReader {
     let from = window.start;
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const at = bytes.indexOf(FLUSH_END, from);
+      if (at === -1 && window.atEnd) this.#isLast = true;
       if (at === -1 || at > last) return false;
       const inflated = this.#tryWhole(window.start, at + FLUSH_END.length);
       if (typeof inflated === 'number') {
@@ -153,13 +185,14 @@ class FastReader {
    */
   #tryWhole(from: number, to: number): number | 'ends elsewhere' | 'no segment' {
     const { memory, output, engine } = this.#tools;
-    const behind = memory.slice(to, to + PROOF.length);
-    memory.set(PROOF, to);
-    const result = engine.run(memory.subarray(from, to + PROOF.length), output);
-    memory.set(behind, to);
+    const at = to - FLUSH_END.length;
+    const covered = memory.slice(at, at + PROOF.length);
+    memory.set(PROOF, at);
+    const result = engine.run(memory.subarray(from, at + PROOF.length), output);
+    memory.set(covered, at);
     if ('reason' in result) return result.isTooLong ? 'no segment' : 'ends elsewhere';
     const { consumed, produced } = result;
-    if (consumed !== to + PROOF.length - from) return 'no segment';
+    if (consumed !== at + PROOF.length - from) return 'no segment';
     const length = produced - PROOF_CONTENT.length;
     const isProven = PROOF_CONTENT.every((byte, i) => output[length + i] === byte);
     return isProven ? length : 'ends elsewhere';

@@ -3,7 +3,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { readSync } from 'node:fs';
 import { LineParser, type LineStart } from '../../csync/line-parser.ts';
 import { crc32 } from '../../platform/crc32.ts';
-import { FastTools, readFastMember } from './fast-member.ts';
+import { type FastMember, type FastStart, FastTools, readFastStart } from './fast-member.ts';
 import { Inflater } from './inflater.ts';
 import {
   CHUNK_START,
@@ -129,14 +129,35 @@ export class MemberDecoder {
     this.#window = new FileWindow(fd, offset, size, buffers.window);
     this.#lines = this.#lineCounter();
     this.nothing = this.extent(offset);
-    if (buffers.fast !== undefined && this.#decodeFast(buffers.fast)) return;
-    sink?.restart?.();
+    if (buffers.fast !== undefined) {
+      const fast = this.#decodeFast(buffers.fast);
+      if (fast !== undefined && this.#isDone(fast, buffers.inflater)) return;
+      this.#forget();
+      sink?.restart?.();
+    }
     this.#decode(buffers.inflater);
   }
 
-  /** Decodes a member that is complete and says so. Of any other nothing is known afterwards. */
-  #decodeFast(tools: FastTools): boolean {
-    const fast = readFastMember(
+  /**
+   * Decodes the rest of what was not finished, if there is any. Only where the file just ends, and no place inside
+   * is known to be another member's, what stands before it is not looked at any closer.
+   */
+  #isDone(fast: FastMember | FastStart, inflater: Inflater): boolean {
+    if ('end' in fast) {
+      this.outcome = 'complete';
+      this.end = fast.end;
+      return true;
+    }
+    for (const place of this.#known) if (place > this.offset && place < this.#size) return false;
+    this.#crc32 = fast.crc32;
+    this.flushPoint = { contentOffset: fast.contentLength, fileOffset: fast.segmentEnd };
+    this.#window.seek(fast.segmentEnd);
+    this.#run(inflater);
+    return this.outcome === 'complete' || this.outcome === 'out';
+  }
+
+  #decodeFast(tools: FastTools): FastMember | FastStart | undefined {
+    return readFastStart(
       this.#fd,
       this.offset,
       this.#size,
@@ -145,22 +166,25 @@ export class MemberDecoder {
           this.header = header;
         },
         content: (bytes) => this.#content(bytes),
-        segmentStart: (start) => this.#noteStart(start),
+        segmentStart: (start) => this.#noteFlushPoint(start),
       },
       tools,
     );
-    if (fast !== undefined) {
-      this.outcome = 'complete';
-      this.end = fast.end;
-      return true;
-    }
+  }
+
+  /** As if nothing had been decoded yet. */
+  #forget(): void {
+    this.outcome = 'out';
     this.header = { length: 0 };
+    this.end = 0;
+    this.streamEnd = undefined;
+    this.flushPoint = { contentOffset: 0, fileOffset: 0 };
+    this.#window.seek(this.offset);
     this.#lines = this.#lineCounter();
     this.#lineCount = this.#openLineTime = this.#lastTime = this.firstTime = this.malformedLines = 0;
     this.#contentSha1 = createHash('sha1');
     this.#contentLength = this.#crc32 = 0;
-    this.starts.length = 0;
-    return false;
+    for (const list of [this.starts, this.cuts, this.earlier, this.candidates]) list.length = 0;
   }
 
   /** How far the decoder has come. */
@@ -212,6 +236,12 @@ export class MemberDecoder {
     this.header = header;
     window.start += header.length;
     this.flushPoint = { contentOffset: 0, fileOffset: window.offset };
+    this.#run(inflater);
+  }
+
+  /** Inflates from the window on. */
+  #run(inflater: Inflater): void {
+    const window = this.#window;
     inflater.reset({
       content: (bytes) => {
         this.#crc32 = crc32(bytes, this.#crc32);
@@ -259,11 +289,16 @@ export class MemberDecoder {
     this.flushPoint = { contentOffset: this.#contentLength, fileOffset };
     const room = MAX_CANDIDATES - this.earlier.length;
     this.earlier.push(...this.candidates.splice(0).slice(0, room));
-    this.#noteStart(this.flushPoint);
+    this.#noteFlushPoint(this.flushPoint);
+  }
+
+  /** All content before it was handed over. */
+  #noteFlushPoint(point: SegmentStart): void {
+    this.#noteStart(point);
     if (!this.#tracked) return;
     if (this.#lines.completeEnd !== this.#contentLength || this.#contentLength <= CHUNK_START.length) return;
     if (this.cuts.length === MAX_CUTS) this.cuts.splice(0, MAX_CUTS / 2);
-    this.cuts.push(this.flushPoint);
+    this.cuts.push(point);
   }
 
   /** Position in the window of the next gzip magic at or behind the file offset. */

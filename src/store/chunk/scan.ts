@@ -19,6 +19,7 @@
  */
 import { fstatSync, readSync } from 'node:fs';
 import { ResumableSha1 } from '../../platform/sha1.ts';
+import { hashRange } from './hash-range.ts';
 import { BOOT_TAG_BYTES, CHUNK_START, encodeMemberHeader } from './member.ts';
 import {
   type ContentSink,
@@ -92,21 +93,9 @@ export function* scanMembers(
   for (let offset = from; offset < size; ) {
     const member = scan.member(offset, fileSha1);
     yield member;
-    hashRange(fd, offset, member.end, fileSha1);
+    if (member.end < size) hashRange(fd, offset, member.end, fileSha1);
     offset = member.end;
   }
-}
-
-/** Adds the bytes of the file from `from` to `to` to the hash, and returns it. */
-export function hashRange(fd: number, from: number, to: number, hash: ResumableSha1): ResumableSha1 {
-  const buffer = Buffer.allocUnsafe(Math.max(Math.min(to - from, 1 << 20), 0));
-  for (let at = from; at < to; ) {
-    const count = readSync(fd, buffer, 0, Math.min(buffer.length, to - at), at);
-    if (count === 0) break;
-    hash.update(buffer.subarray(0, count));
-    at += count;
-  }
-  return hash;
 }
 
 let buffers: DecoderBuffers | undefined;

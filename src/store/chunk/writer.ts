@@ -11,6 +11,8 @@ import { writeAllSync } from '../../platform/durable.ts';
 import { BackupError } from '../../platform/errors.ts';
 import { ioError } from '../../platform/io-error.ts';
 import type { ResumableSha1 } from '../../platform/sha1.ts';
+import { FastTools, readFastStart } from './fast-member.ts';
+import { hashRange } from './hash-range.ts';
 import { Inflater } from './inflater.ts';
 import {
   CHUNK_START,
@@ -303,6 +305,37 @@ export class ChunkWriter {
   }
 
   #readBack(cut: SegmentStart): void {
+    if (!this.#readBackFast(cut)) this.#readBackExactly(cut);
+    this.#gathered = [];
+    this.#gatheredBytes = 0;
+    // A start at the very end belongs to the segment that is written next, and is noted then.
+    this.#starts = this.#starts.filter((known) => known.fileOffset < cut.fileOffset);
+    this.#state.nextStartAt = (this.#starts.at(-1)?.contentOffset ?? 0) + SEGMENT_START_SPACING_BYTES;
+    this.#truncate(cut.fileOffset);
+    this.#state.fileEnd = cut.fileOffset;
+  }
+
+  /** By native code; false, and as if nothing had been read, if that does not come to the cut. */
+  #readBackFast(cut: SegmentStart): boolean {
+    const state = this.#state;
+    const contentSha1 = createHash('sha1');
+    const starts: SegmentStart[] = [];
+    const events = {
+      content: (bytes: Uint8Array) => void contentSha1.update(bytes),
+      segmentStart: (start: SegmentStart) => void starts.push(start),
+    };
+    const read = readFastStart(this.#fd, this.memberOffset, cut.fileOffset, events, new FastTools());
+    if (read === undefined || !('segmentEnd' in read)) return false;
+    if (read.segmentEnd !== cut.fileOffset || read.contentLength !== cut.contentOffset) return false;
+    hashRange(this.#fd, this.memberOffset, cut.fileOffset, state.fileSha1);
+    state.contentSha1 = contentSha1;
+    state.crc32 = read.crc32;
+    state.written = read.contentLength;
+    for (const start of starts) this.#noteStart(start);
+    return true;
+  }
+
+  #readBackExactly(cut: SegmentStart): void {
     const state = this.#state;
     const window = new FileWindow(this.#fd, this.memberOffset, cut.fileOffset);
     window.fill(MAX_HEADER_BYTES);
@@ -328,13 +361,6 @@ export class ChunkWriter {
     if (start.fileOffset !== cut.fileOffset || state.written !== cut.contentOffset) {
       throw this.#badCut(cut, `its last flush point before is at ${start.fileOffset}`);
     }
-    this.#gathered = [];
-    this.#gatheredBytes = 0;
-    // A start at the very end belongs to the segment that is written next, and is noted then.
-    this.#starts = this.#starts.filter((known) => known.fileOffset < cut.fileOffset);
-    state.nextStartAt = (this.#starts.at(-1)?.contentOffset ?? 0) + SEGMENT_START_SPACING_BYTES;
-    this.#truncate(cut.fileOffset);
-    state.fileEnd = cut.fileOffset;
   }
 
   #badCut(cut: SegmentStart, reason: string): BackupError {

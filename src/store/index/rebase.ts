@@ -1,5 +1,5 @@
 import { ResumableSha1 } from '../../platform/sha1.ts';
-import { hashRange } from '../chunk/scan.ts';
+import { hashRange } from '../chunk/hash-range.ts';
 import type { BackupIndex } from './backup-index.ts';
 
 /**

@@ -149,6 +149,64 @@ describe('scanMembers, fast', () => {
     );
   });
 
+  it('says the same of what a killed program left, wherever it was cut off and whatever was put behind', () => {
+    const part = fc.tuple(fc.nat(30_000), fc.boolean(), fc.boolean());
+    const behind = fc.oneof(
+      { weight: 3, arbitrary: fc.constant(Buffer.alloc(0)) },
+      fc.constant(Buffer.alloc(500)),
+      fc.constant(likeFlushes(300, 20)),
+      fc.constant('member' as const),
+    );
+    fc.assert(
+      fc.property(fc.array(part, { minLength: 1, maxLength: 8 }), fc.nat(), behind, (parts, place, more) => {
+        using file = new TemporaryFile();
+        const writer = writerAt(file.fd);
+        const ends: number[] = [];
+        for (const [length, isNoise, isSlab] of parts) {
+          const text = messageLine(isNoise ? likeFlushes(length, 700) : Buffer.alloc(length, 'text '));
+          if (isSlab) appendDeflated(writer, text);
+          else writer.appendRaw(text);
+          if (length % 2 === 0) writer.flush();
+          ends.push(writer.fileEnd);
+        }
+        writer.flush();
+        const whole = file.bytes();
+        // Every other time between two segments, as a kill between two writes leaves it.
+        const cut = place % 2 === 0 ? place % whole.length : (ends[place % ends.length] ?? whole.length);
+        const next = more === 'member' ? whole.subarray(0, whole.length / 2) : more;
+        file.replace(Buffer.concat([whole.subarray(0, cut), next]));
+        expect(scanned(file.fd, false)).toEqual(scanned(file.fd, true));
+        const known = new Set([0, cut]);
+        const [fast, exact] = [false, true].map((way) => [
+          ...scanMembers(file.fd, 0, undefined, { exact: way, known }),
+        ]);
+        expect(fast).toEqual(exact);
+      }),
+      { numRuns: 80 },
+    );
+  });
+
+  it('reads what was never finished once', () => {
+    using file = new TemporaryFile();
+    const writer = writerAt(file.fd);
+    for (let i = 0; i < 20; i++) appendDeflated(writer, messageLine(randomBytes(5000)));
+    const whole = file.bytes();
+    for (const torn of [0, 1, 3000]) {
+      file.replace(whole.subarray(0, whole.length - torn));
+      let restarts = 0;
+      let contentBytes = 0;
+      const sink = {
+        restart: () => restarts++,
+        content: (bytes: Uint8Array) => {
+          contentBytes += bytes.length;
+        },
+      };
+      const [member] = [...scanMembers(file.fd, 0, undefined, sink)];
+      expect(member!.state).toBe('unfinished');
+      expect([restarts, contentBytes]).toEqual([0, member!.contentLength]);
+    }
+  });
+
   it('hands over the content of each member, from its start again if something is wrong with it', () => {
     using file = new TemporaryFile();
     for (const name of ['a', 'b']) {
