@@ -22,6 +22,7 @@ import { BackupIndex } from '../store/index/backup-index.ts';
 import { giveToOwner } from './copy-file.ts';
 import { openLockedData } from './locked-data.ts';
 import { movedAway } from './move.ts';
+import { statBackup } from './stat.ts';
 
 export interface DeleteOptions {
   catalog: Catalog;
@@ -70,7 +71,9 @@ export async function deleteBackup(options: DeleteOptions & { now?: number }): P
     });
   }
   return await locked(options, () => {
-    let deletedAt = options.now ?? Math.floor(Date.now() / 1000);
+    // By a clock that is behind, the retention would be over at once.
+    const lastLine = statBackup(options.dataPath, { locked: 'read' }).lastEnd ?? 0;
+    let deletedAt = Math.max(options.now ?? Math.floor(Date.now() / 1000), lastLine);
     while (catalog.get(formerKey(userid, deletedAt)) !== undefined) deletedAt++;
     const key = formerKey(userid, deletedAt);
     if (!dryRun) {
