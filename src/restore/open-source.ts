@@ -3,7 +3,7 @@
  * it. Where it is missing, damaged or behind, and for moments in the past, a temporary one is made from the data
  * file, which is only read. No lock is needed: what is complete in a data file never changes.
  */
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -109,6 +109,8 @@ function isLatest(index: BackupIndex, moment: Moment): boolean {
 const CACHE = { cacheKibibytes: 16_384 };
 const CYRUS = 'Cyrus made it';
 const LONGER = 'it describes a longer data file';
+const MESSAGES_TO_TRY = 20;
+const LONGEST_TO_TRY = 8 << 20;
 
 /** What is open of one backup. */
 class Opener {
@@ -120,6 +122,7 @@ class Opener {
   /** Temporary ones. */
   readonly #files: string[] = [];
   readonly #readers = new MemberPool();
+  #isEndLost = false;
 
   constructor(dataPath: string, options: SourceOptions) {
     this.#path = dataPath;
@@ -136,7 +139,7 @@ class Opener {
   source(index: BackupIndex, moment: Moment, isOwn = false): BackupSource {
     const backup: OpenBackup = { path: this.#path, fd: this.#fd, index, sizeBytes: this.#sizeBytes };
     const at = moment.kind === 'latest' ? undefined : moment.time;
-    return new BackupSource(backup, at, isOwn ? () => this.#copies() : undefined);
+    return new BackupSource(backup, at, isOwn ? () => this.#copies() : undefined, this.#isEndLost);
   }
 
   #copies(): BackupIndex {
@@ -166,6 +169,14 @@ class Opener {
       if (!this.#isCurrent()) return this.#instead('the backup was compacted or replaced just now');
       const described = this.#describedEnd(index);
       if (described === CYRUS) return undefined; // nothing is wrong with it
+      if (described === LONGER) {
+        this.#isEndLost = true;
+        if (!this.#knowsBeginning(index)) return this.#instead(described);
+        this.#o.remark(
+          `the end of ${this.#path} is lost, which its index describes; what was stored there is named one by one`,
+        );
+        return index;
+      }
       if (typeof described === 'string') return this.#instead(described);
       if (described >= this.#sizeBytes) return index;
       return await this.#extend(index, described);
@@ -208,6 +219,21 @@ class Opener {
       return state.committedEnd;
     }
     return CYRUS;
+  }
+
+  /** Whether a data file that was cut off is the one that the index describes: a message of it is where it should be. */
+  #knowsBeginning(index: BackupIndex): boolean {
+    const source = new BackupSource({ path: this.#path, fd: this.#fd, index, sizeBytes: this.#sizeBytes });
+    const sql = 'SELECT guid FROM message WHERE size <= ? ORDER BY id LIMIT ?';
+    const guids = index.statement(sql, 'pluck').all(LONGEST_TO_TRY, MESSAGES_TO_TRY) as string[];
+    return guids.some((guid) => {
+      try {
+        return createHash('sha1').update(source.message(guid)).digest('hex') === guid;
+      } catch (error) {
+        if (error instanceof BackupError) return false;
+        throw error;
+      }
+    });
   }
 
   /** A sync is under way, was cut short, or another program has appended something. */

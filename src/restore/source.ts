@@ -107,9 +107,12 @@ export class BackupSource {
   #lastChunk: ChunkRow | undefined;
   /** A moment in the past, in seconds; undefined: the latest state. */
   readonly at: number | undefined;
+  /** The data file ends before what its index describes: more is gone than can be named. */
+  readonly isEndLost: boolean;
 
   /** @param findCopies makes an index of all sound messages in the data file; it is whoever gives it that closes it */
-  constructor(backup: OpenBackup, at?: number, findCopies?: () => BackupIndex) {
+  constructor(backup: OpenBackup, at?: number, findCopies?: () => BackupIndex, isEndLost = false) {
+    this.isEndLost = isEndLost;
     this.#backup = backup;
     this.#findCopies = findCopies;
     this.#reader = { content: new ContentReader(backup.fd), lines: new LinePlaces() };

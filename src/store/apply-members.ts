@@ -45,6 +45,9 @@ const SECONDS_OF_DAY = 86_400;
 /**
  * Enters the members into the index, inside the caller's transaction; an unfinished last one is cut behind
  * its last line that counts. Its trailer is still to be written, when the index is safe.
+ *
+ * @param keepsDropped such a last member may have been finished once, and been cut off since: if content of it counts
+ *   for nothing any more, since the lines that claimed it are gone, all of it is put aside
  */
 export async function applyMembers(
   file: DataFile,
@@ -53,6 +56,7 @@ export async function applyMembers(
   known: ReadonlyMap<number, number>,
   before: IndexState,
   env: RecoveryEnvironment,
+  keepsDropped = false,
 ): Promise<AppliedMembers> {
   let state = before;
   const damage: Damage = { chunks: 0, guids: [] };
@@ -65,7 +69,8 @@ export async function applyMembers(
   const size = file.size();
   for await (const { member, condensed } of members) {
     if (member.end === size && isTorn(file.fd, member)) {
-      const finished = finishLast(file, index, { member, condensed }, known, state, damage, env);
+      const o = { known, before: state, damage, env, keepsDropped };
+      const finished = finishLast(file, index, { member, condensed }, o);
       needsTrailer = finished !== undefined;
       state = finished ?? afterMembers(member.offset, member.fileSha1State, state.lastTime);
       latest = undefined;
@@ -204,11 +209,15 @@ function finishLast(
   file: DataFile,
   index: BackupIndex,
   { member, condensed }: ReadMember,
-  known: ReadonlyMap<number, number>,
-  before: IndexState,
-  damage: Damage,
-  env: RecoveryEnvironment,
+  o: {
+    known: ReadonlyMap<number, number>;
+    before: IndexState;
+    damage: Damage;
+    env: RecoveryEnvironment;
+    keepsDropped: boolean;
+  },
 ): IndexState | undefined {
+  const { known, before, damage, env } = o;
   const lines = measureMember(file.fd, member, member.contentLength, condensed);
   const wanted = member.bootTag === undefined ? lines.lineEnd : lines.stateEnd;
   const cut = member.cuts.findLast((place) => place.contentOffset <= wanted);
@@ -221,7 +230,10 @@ function finishLast(
     },
     'the last chunk was not finished; its complete lines are kept',
   );
-  if (member.state === 'corrupt') keepTorn(file, cut?.fileOffset ?? member.offset, env);
+  const isDropped = member.contentLength > (cut?.contentOffset ?? 0);
+  // From its beginning, so that it can be read by itself.
+  if (o.keepsDropped && isDropped) keepTorn(file, member.offset, env);
+  else if (member.state === 'corrupt') keepTorn(file, cut?.fileOffset ?? member.offset, env);
   if (cut === undefined || wanted === 0) {
     fs.ftruncateSync(file.fd, member.offset);
     return undefined;
@@ -256,6 +268,9 @@ function keepTorn(file: DataFile, from: number, env: RecoveryEnvironment): void 
   const target = `${file.path}.torn.${Math.floor(Date.now() / 1000)}`;
   const out = fs.openSync(target, 'a', 0o600);
   try {
+    // Of root's making it would be in the way of the backup's owner.
+    const [owner, own] = [fs.fstatSync(file.fd), fs.fstatSync(out)];
+    if (owner.uid !== own.uid || owner.gid !== own.gid) fs.fchownSync(out, owner.uid, owner.gid);
     const block = Buffer.allocUnsafe(1 << 20);
     for (let at = from; ; ) {
       const got = fs.readSync(file.fd, block, 0, block.length, at);

@@ -46,6 +46,12 @@ export async function rebuildIndex(
   options: RebuildOptions = {},
 ): Promise<AppliedMembers & { index: BackupIndex }> {
   const fresh = `${file.indexPath}.rebuild`;
+  const described = describedEnd(file.indexPath);
+  const isCut = described !== undefined && described > file.size();
+  if (isCut) {
+    const facts = { path: file.path, sizeBytes: file.size(), indexedBytes: described };
+    env.log.error(facts, 'the end of the data file is lost; the index that describes it is kept');
+  }
   removeIndex(fresh);
   let applied: AppliedMembers;
   try {
@@ -54,7 +60,9 @@ export async function rebuildIndex(
       index.allowSpill(false); // a larger cache: it is filled as a whole, and nobody else reads it
       index.begin();
       const members = readMembers(file.fd, 0, file.size(), ResumableSha1.create(), options.readers);
-      applied = await applyMembers(file, index, counted(members, options), new Map(), NOTHING_INDEXED, env);
+      const read = counted(members, options);
+      const keepsDropped = isCut || described === undefined;
+      applied = await applyMembers(file, index, read, new Map(), NOTHING_INDEXED, env, keepsDropped);
       index.commit();
     } finally {
       index.close();
@@ -62,7 +70,7 @@ export async function rebuildIndex(
     giveTo(fresh, fs.fstatSync(file.fd));
     await syncPath(fresh);
     crashPoint('rebuild-synced');
-    keepPrevious(file.indexPath, env.config.backupKeepPrevious);
+    keepPrevious(file.indexPath, isCut || env.config.backupKeepPrevious);
     fs.renameSync(fresh, file.indexPath);
     crashPoint('rebuild-renamed');
   } catch (error) {
@@ -73,6 +81,25 @@ export async function rebuildIndex(
   if (applied.needsTrailer) await writeTrailer(file, applied.state);
   env.figures.count('index_rebuilds_total');
   return { ...applied, index: BackupIndex.open(file.indexPath) };
+}
+
+/**
+ * Up to where the index describes the data file, without the last trailer, which a power failure may take; undefined if
+ * there is none or it does not say.
+ */
+export function describedEnd(indexPath: string): number | undefined {
+  if (!fs.existsSync(indexPath)) return undefined;
+  try {
+    const index = BackupIndex.open(indexPath, { readonly: true });
+    try {
+      const state = index.state();
+      return state && state.committedEnd - state.trailer.length;
+    } finally {
+      index.close();
+    }
+  } catch {
+    return undefined; // it is made anew because it cannot be used
+  }
 }
 
 async function* counted(
@@ -86,7 +113,7 @@ async function* counted(
 }
 
 /** The journal goes first: SQLite must not find that of the old index beside the new one. */
-function keepPrevious(indexPath: string, keep: boolean): void {
+export function keepPrevious(indexPath: string, keep: boolean): void {
   fs.rmSync(`${indexPath}-journal`, { force: true });
   if (!keep) return;
   try {

@@ -15,7 +15,7 @@ import { condensedBytes } from './condensed.ts';
 import type { DataFile } from './data-file.ts';
 import { BackupIndex, type IndexState } from './index/backup-index.ts';
 import { type ReadMember, readHere } from './member-source.ts';
-import { rebuildIndex, removeIndex, syncPath } from './rebuild.ts';
+import { describedEnd, keepPrevious, rebuildIndex, removeIndex, syncPath } from './rebuild.ts';
 import { settleSwap } from './swap.ts';
 
 /** Of the tail of a file, while it is not known yet whether its index can be trusted. */
@@ -37,6 +37,7 @@ export async function openTrusted(
   const size = file.size();
   if (size === 0) {
     settleSwap(file.path);
+    keepIfLost(file, userid, env);
     removeIndex(file.indexPath);
     const index = BackupIndex.open(file.indexPath, { create: true });
     return { file, index, fileSha1: ResumableSha1.create(), fileEnd: 0, lastTime: 0 };
@@ -54,6 +55,16 @@ export async function openTrusted(
   }
   opened?.close();
   return await rebuild(file, userid, env);
+}
+
+/** A new backup has no content yet. An empty file that is not new has lost all of it, and its index knows what it was. */
+function keepIfLost(file: DataFile, userid: string, env: OpenEnvironment): void {
+  const described = describedEnd(file.indexPath);
+  if (described === undefined || described === 0) return;
+  keepPrevious(file.indexPath, true);
+  env.figures.count('index_rebuilds_total');
+  const facts = { userid, path: file.path, sizeBytes: 0, indexedBytes: described };
+  env.log.error(facts, 'the end of the data file is lost; the index that describes it is kept');
 }
 
 /** The files as they are, or mended where that is enough; undefined if the index must be made anew. */

@@ -119,6 +119,46 @@ describe('the index beside the data file', () => {
   });
 });
 
+test('of a data file that was cut off everything comes back that is in what is left', async () => {
+  const contents = ['one', 'two', 'three'].map((word) => randomBytes(3000).toString('hex') + word);
+  const records = contents.map((content, i) => ({ uid: i + 1, content }));
+  using backup = new SampleBackup([
+    chunk(0),
+    [
+      ...contents.map((content) => messageLine([content], T + 50)),
+      mailboxLine('user.anne', records, { time: T + 60 }),
+    ],
+  ]);
+  const { size } = fs.statSync(backup.dataPath);
+  fs.truncateSync(backup.dataPath, size - 3000);
+  const remarks: string[] = [];
+  const options = {
+    config: { backupStagingPath: backup.folder },
+    remark: (text: string) => void remarks.push(text),
+  };
+  const found = await withSource(backup.dataPath, options, (source) => {
+    expect(source.isEndLost).toBe(true);
+    return [...source.mailboxes()].flatMap((mailbox) =>
+      [...source.records(mailbox)].map(({ guid, uid }) => {
+        try {
+          return `${mailbox.mboxname} ${uid} ${source.message(guid).length}`;
+        } catch (error) {
+          return `${mailbox.mboxname} ${uid} ${(error as { code: string }).code}`;
+        }
+      }),
+    );
+  });
+  expect(found).toEqual([
+    'user.anne.F0 1 6000',
+    'user.anne 1 6003',
+    'user.anne 2 6003',
+    'user.anne 3 CHUNK_CORRUPT',
+  ]);
+  expect(remarks[0]).toMatch(
+    /^the end of \S+ is lost, which its index describes; what was stored there is named/,
+  );
+});
+
 test('what a killed process has left of a temporary index is removed', async () => {
   using backup = new SampleBackup([chunk(0), chunk(1)]);
   const abandoned = path.join(backup.folder, `session-${2 ** 30}-restore-0123456789ab.index`);

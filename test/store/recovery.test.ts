@@ -198,6 +198,36 @@ describe('a garbled end', () => {
   });
 });
 
+describe('a data file that was cut off', () => {
+  test.each(['in its last chunk', 'at nothing'])(
+    '%s loses no more, and what is left of the chunk and its index are kept',
+    async (where) => {
+      await push('a');
+      await rig.release(1);
+      const end = fs.statSync(rig.dataPath('anne')).size;
+      await push('a', 'b', 'c');
+      await rig.release(1);
+      const file = snapshot();
+      const whole = fs.readFileSync(file);
+      // The messages come first: the lines that name them are in what is gone.
+      const size = where === 'at nothing' ? 0 : end + Math.floor((whole.length - end) * 0.5);
+      fs.truncateSync(file, size);
+      const index = fs.readFileSync(`${file}.index`);
+      const { values, guids: found } = await reopen(file);
+      expect(values).toMatchObject({ index_rebuilds_total: 1 });
+      expect(found).toEqual(size === 0 ? [] : guids('a'));
+      const kept = new Map(
+        fs
+          .readdirSync(copy)
+          .map((name) => [name.replace(/\d+$/, 'TIME'), fs.readFileSync(path.join(copy, name))]),
+      );
+      expect(kept.get('anne.index.TIME')?.equals(index)).toBe(true);
+      expect(kept.get('anne.torn.TIME')).toEqual(size === 0 ? undefined : whole.subarray(end, size));
+      expect((await reopen(file)).values).toEqual({});
+    },
+  );
+});
+
 describe('an index that is lost or does not fit', () => {
   test.each(['missing', 'empty', 'garbage', 'of a longer file'])(
     '%s: rebuilt from the data file',

@@ -147,6 +147,7 @@ class AllUsersRun {
     return await withSource(path, { config: this.#config, moment: this.#moment, remark }, async (source) => {
       const { deleted = false, onlyDeleted = false, settings, inPlace = false } = this.#flags;
       const rules = this.#config;
+      if (source.isEndLost) process.exitCode = 65;
       const selection = new Selection(source, { objects: [], rules, recursive: false, deleted, onlyDeleted });
       const whole = planRestore(source, {
         userid,
@@ -234,7 +235,7 @@ class AllUsersRun {
       }
     }
     const [firstFailure] = this.#failures.values();
-    if (damaged > 0) process.exitCode = 65;
+    if (damaged > 0 || process.exitCode === 65) process.exitCode = 65;
     else if (firstFailure !== undefined) process.exitCode = firstFailure.exitStatus;
     else if (refused > 0) process.exitCode = 69;
   }

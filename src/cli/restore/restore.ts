@@ -186,7 +186,10 @@ async function runRestore(named: string[], flags: RestoreFlags): Promise<void> {
       const conflicts = await target.conflicts(plan);
       for (const conflict of conflicts) out.conflict(conflict);
       const totalBytes = showPlan(plan, out, flags.dryRun ?? false);
-      if (flags.dryRun) return;
+      if (flags.dryRun) {
+        if (source.isEndLost) process.exitCode = 65;
+        return;
+      }
       if (conflicts.length > 0 && !flags.yes) throw inTheWay(target.description, conflicts.length);
       const progress = new Progress(totalBytes);
       const report = new RestoreReport((bytes) => progress.add(bytes));
@@ -196,7 +199,7 @@ async function runRestore(named: string[], flags: RestoreFlags): Promise<void> {
         progress.clear();
         out.report(report, target.description, plan.into);
       }
-      if (report.damaged > 0) process.exitCode = 65;
+      if (report.damaged > 0 || source.isEndLost) process.exitCode = 65;
       else if (report.refused > 0) process.exitCode = 69;
     } finally {
       await target.close();
