@@ -5,11 +5,12 @@ import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { fromAdmin, mailboxOwner } from '../csync/mailbox-name.ts';
 import { BackupError } from '../platform/errors.ts';
+import { nearNames } from '../restore/near-names.ts';
 import { Catalog } from '../store/catalog.ts';
 import { ownerOf } from '../store/former-users.ts';
 import { refuseVanishedCatalog } from '../store/lost-catalog.ts';
 import type { ConfigFlag } from './config-option.ts';
-import { useridOf } from './userid-text.ts';
+import { printUserid, useridOf } from './userid-text.ts';
 
 export interface SelectFlags extends ConfigFlag {
   all?: boolean;
@@ -125,7 +126,7 @@ function* fromCatalog(catalog: Catalog, config: Config, flags: SelectFlags): Gen
       const file = catalog.get(userid);
       if (file === undefined) {
         refuseVanishedCatalog(config);
-        throw unknownName(name, config.backupDbPath);
+        throw unknownName(name, catalog);
       }
       yield { userid, path: file };
     }
@@ -141,12 +142,21 @@ function* fromCatalog(catalog: Catalog, config: Config, flags: SelectFlags): Gen
   }
 }
 
-function unknownName(name: string, dbPath: string): BackupError {
+/** Userids that are looked through for what somebody may have meant. */
+const NAMES_TO_COMPARE = 100_000;
+
+function unknownName(name: string, catalog: Catalog): BackupError {
+  const userids: string[] = [];
+  for (const [userid] of catalog.entries()) {
+    if (userids.push(printUserid(userid)) === NAMES_TO_COMPARE) break;
+  }
+  const near = nearNames(name, userids);
+  const meant = near.length === 0 ? '' : `Did you mean ${near.join(', ')}? `;
   return new BackupError({
     code: 'NOT_FOUND',
     tried: 'find the backup of',
     subject: name,
-    reason: `${dbPath} has no such user`,
-    remedy: 'See csync-backup list for those that it has',
+    reason: `${catalog.path} has no such user`,
+    remedy: `${meant}See csync-backup list for those that it has`,
   });
 }
