@@ -155,6 +155,15 @@ describe('csync-backup restore --all-users', () => {
     expect(globSync('out/*/INBOX/*/*.eml', { cwd: store.folder })).toHaveLength(9);
   });
 
+  test('a dry run with recent mail first counts it once', () => {
+    using store = new SmallStore();
+    store.add('anne');
+    const args = ['restore', '--all-users', '--in-place', '--to', `eml:${store.folder}/out/{user}`];
+    const { stdout } = store.run([...args, '--recent', '20000d', '--dry-run']);
+    expect(stdout).toMatch(/^anne\trecent\t\d\t3\t/);
+    expect(stdout).toContain('1 complete, 3 messages ');
+  });
+
   test('says what contradicts itself', () => {
     using store = new SmallStore();
     store.add('anne');

@@ -187,7 +187,8 @@ class AllUsersRun {
   }
 
   #print({ userid }: UserToRestore, pass: Pass, report: RestoreReport): void {
-    addFigures(this.#total, report);
+    // A dry run restores nothing in the first pass that the second would find there.
+    if (!this.#flags.dryRun || pass === 'all') addFigures(this.#total, report);
     const name = printUserid(userid);
     const { mailboxes, messages, bytes, present } = report;
     if (this.#flags.json) this.#write({ type: 'user', userid: name, pass, ...figuresOf(report) });
