@@ -66,7 +66,7 @@ export function createMetrics() {
     ),
     deflateWaitSeconds: histogram(
       'deflate_wait_seconds',
-      'Time that a slab waited for a thread of the deflate pool.',
+      'Time that a slab waited for a thread of the deflate pool, behind other slabs of its client too, of which there may be many.',
       LATENCY_BUCKETS,
     ),
     deflatedIn: counter('deflated_raw_bytes_total', 'Bytes that the deflate pool compressed.'),

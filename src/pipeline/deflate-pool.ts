@@ -3,6 +3,7 @@ import type { Worker } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import type { DeflateEffort } from '../platform/deflate.ts';
 import type { DeflateResult, DeflateTask } from './deflate-task.ts';
+import { FairQueue, taskOf } from './fair-queue.ts';
 import { workerFile } from './worker-file.ts';
 
 export interface DeflatePoolOptions {
@@ -32,6 +33,7 @@ export class DeflatePool {
       // Little lives for long in these threads; V8 would else let each take 50 MB before it cleans up.
       resourceLimits: { maxYoungGenerationSizeMb: 4 },
       concurrentTasksPerWorker: 1,
+      taskQueue: new FairQueue(),
       atomics: 'disabled',
       recordTiming: false,
       workerData: {
@@ -54,10 +56,13 @@ export class DeflatePool {
     return this.#pool.threads;
   }
 
-  /** @throws what the thread threw, or that it died */
-  async run(task: DeflateTask): Promise<DeflateResult> {
+  /**
+   * @param holder whose slab it is: tasks of all holders take turns
+   * @throws what the thread threw, or that it died
+   */
+  async run(task: DeflateTask, holder: object): Promise<DeflateResult> {
     const startedMs = performance.now();
-    const result = await this.#pool.run(task);
+    const result = await this.#pool.run(taskOf(task, holder));
     this.#o.onDone(task, result, (performance.now() - startedMs) / 1000);
     return result;
   }

@@ -23,7 +23,7 @@ export interface PieceSink {
 export interface CommandTextResources {
   slabs: SlabPool;
   holder: SlabHolder;
-  deflate: { run(task: DeflateTask): Promise<DeflateResult> };
+  deflate: { run(task: DeflateTask, holder: object): Promise<DeflateResult> };
   /** A message was not what its GUID says. */
   onMismatch(): void;
 }
@@ -267,7 +267,7 @@ export class CommandText {
     const inSlab = this.#inSlab;
     this.#nextBuffer();
     const task: DeflateTask = { slab, length, messages: inSlab.map(({ start, end }) => ({ start, end })) };
-    const deflating = sink.deflated ? this.#r.deflate.run(task) : undefined;
+    const deflating = sink.deflated ? this.#r.deflate.run(task, this.#r.holder) : undefined;
     // The chain may reach it late; a rejection is looked at there.
     deflating?.catch(() => {});
     this.#enqueue(sink, last, slab, async () => {

@@ -19,7 +19,7 @@ export interface ServerContext {
   readonly version: string;
   readonly shards: Shards;
   readonly slabs: SlabPool;
-  readonly deflate: { run(task: DeflateTask): Promise<DeflateResult> };
+  readonly deflate: { run(task: DeflateTask, holder: object): Promise<DeflateResult> };
   readonly compression: ConnectionCompression;
   readonly guidBudget: GuidBudget;
   readonly access: UserAccess;

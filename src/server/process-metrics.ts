@@ -10,6 +10,7 @@ import type { DeflatePool } from '../pipeline/deflate-pool.ts';
 import type { ShardPools } from '../pipeline/shard-pools.ts';
 import type { SlabPool } from '../pipeline/slab-pool.ts';
 import { DEFLATED_BYTES, SLAB_BYTES } from '../pipeline/slabs.ts';
+import { ANSWERED_VERBS } from './answered-verbs.ts';
 import type { GuidBudget } from './guid-map.ts';
 import { SESSION_STATES, type Session } from './session.ts';
 
@@ -56,7 +57,7 @@ export class ProcessMetrics {
     this.#o = o;
     this.#stopWatching = watchThread(o.threadMemory);
     this.#shardMetrics = new ShardMetrics(o.metrics.registry);
-    startAtZero(o.metrics);
+    startAtZero(o.metrics, ANSWERED_VERBS);
     o.metrics.startTime.set(Date.now() / 1000 - process.uptime());
   }
 

@@ -183,6 +183,8 @@ describe('a server', () => {
     expect(await metric(place, 'store_appends_total')).toBeGreaterThan(6);
     expect(await metric(place, 'store_cache_hits_total')).toBeGreaterThan(2);
     expect(await metric(place, 'store_cache_misses_total')).toBeGreaterThanOrEqual(6);
+    const scrape = await (await fetch(`${place.metrics}/metrics`)).text();
+    expect(scrape).toContain('commands_total{verb="APPLY MAILBOX",result="IMAP_MAILBOX_LOCKED"} 0\n');
     expect(await metric(place, 'deflate_wait_seconds_count')).toBeGreaterThan(4);
     expect(await metric(place, 'store_backups_created_total')).toBeGreaterThanOrEqual(6);
     expect(await metric(place, 'slabs_free')).toBe(place.server.slabs.count);

@@ -10,10 +10,12 @@ import { expect } from 'vitest';
 import type { Config } from '../../src/config/config.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { createMetrics } from '../../src/metrics/registry.ts';
+import { startAtZero } from '../../src/metrics/zeros.ts';
 import { type DeflateTask, runDeflateTask } from '../../src/pipeline/deflate-task.ts';
 import { SlabPool } from '../../src/pipeline/slab-pool.ts';
 import { loadDeflateEngine } from '../../src/platform/deflate.ts';
 import type { SaslServerMechanism } from '../../src/sasl/mechanism.ts';
+import { ANSWERED_VERBS } from '../../src/server/answered-verbs.ts';
 import { ConnectionCompression } from '../../src/server/compression.ts';
 import type { ServerContext } from '../../src/server/context.ts';
 import { GuidBudget } from '../../src/server/guid-map.ts';
@@ -74,6 +76,9 @@ function plainSecret(): SaslServerMechanism {
   };
 }
 
+/** Results of commands that a sync which goes well meets too. */
+const BELONG_TO_SYNCS = new Set(['OK', 'none', 'IMAP_SYNC_CHECKSUM', 'IMAP_MAILBOX_NONEXISTENT']);
+
 export class Harness implements ServerContext {
   config: Config;
   readonly version = '0.0.0';
@@ -113,6 +118,7 @@ export class Harness implements ServerContext {
     const { dir, config } = testConfig(o.options);
     this.#dir = dir;
     this.config = config;
+    startAtZero(this.metrics, ANSWERED_VERBS);
     this.secureContext = loadSecureContext(config);
     this.shards = o.shards ?? new FakeShards();
     this.slabs = new SlabPool(o.slabs ?? 8, {
@@ -149,6 +155,20 @@ export class Harness implements ServerContext {
 
   async login(): Promise<CsyncWire> {
     return (await this.connect()).login();
+  }
+
+  /** Refusals that were counted in series which were not there from the start, so that `increase()` does not see them. */
+  async unexpectedRefusals(): Promise<string[]> {
+    const fresh = createMetrics();
+    startAtZero(fresh, ANSWERED_VERBS);
+    const [counted, atStart] = await Promise.all([this.metrics, fresh].map(({ commands }) => commands.get()));
+    const key = ({ verb, result }: { verb?: string | number; result?: string | number }) =>
+      `${verb}: ${result}`;
+    const known = new Set(atStart!.values.map(({ labels }) => key(labels)));
+    return counted!.values
+      .filter(({ labels }) => labels.verb !== 'imap probe' && !BELONG_TO_SYNCS.has(String(labels.result)))
+      .map(({ labels }) => key(labels))
+      .filter((one) => !known.has(one));
   }
 
   async close(): Promise<void> {

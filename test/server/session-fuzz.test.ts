@@ -13,7 +13,11 @@ let harness: Harness;
 beforeEach(async () => {
   harness = await new Harness({ options: { backup_max_message_size: '2M' } }).listen();
 });
-afterEach(() => harness.close());
+afterEach(async () => {
+  const unexpected = await harness.unexpectedRefusals();
+  await harness.close();
+  expect(unexpected).toEqual([]);
+});
 
 /** One client: logs in, mostly, sends nonsense in pieces, and goes away in one way or another. */
 async function attack(seed: number): Promise<void> {

@@ -10,7 +10,11 @@ beforeEach(async () => {
   harness = await new Harness().listen();
   wire = await harness.connect();
 });
-afterEach(() => harness.close());
+afterEach(async () => {
+  const unexpected = await harness.unexpectedRefusals();
+  await harness.close();
+  expect(unexpected).toEqual([]);
+});
 
 function sha1(text: string | Buffer): string {
   return createHash('sha1').update(text).digest('hex');

@@ -70,7 +70,7 @@ export const ingest = () =>
             unit: 'ops',
             width: 12,
             isStacked: true,
-            queries: [{ expr: `sum by (verb) (${rate('commands_total')})`, legend: '{{verb}}' }],
+            queries: [{ expr: `sum by (verb) (${rate('commands_total')}) > 0`, legend: '{{verb}}' }],
           }),
           graph({
             title: 'Not OK',
@@ -82,7 +82,7 @@ export const ingest = () =>
             width: 12,
             queries: [
               {
-                expr: `sum by (result) (rate(csync_backup_commands_total{${HERE},result!~"OK|none"}[$__rate_interval]))`,
+                expr: `sum by (result) (rate(csync_backup_commands_total{${HERE},result!~"OK|none"}[$__rate_interval])) > 0`,
                 legend: '{{result}}',
               },
             ],
@@ -225,7 +225,7 @@ export const ingest = () =>
           graph({
             title: 'Waiting for a thread',
             description:
-              'In how much time 99 % of the requests are taken up by a store thread, and of the slabs by a deflate thread. From 100 ms on more threads help, if processors are idle.',
+              'In how much time 99 % of the requests are taken up by a store thread, and of the slabs by a deflate thread. From 100 ms on more threads help, if processors are idle. A client that pushes large messages has up to half of all slabs wait, one behind the other, while others take turns with it: its own wait is no fault.',
             unit: 's',
             yellow: 0.1,
             red: 1,

@@ -158,7 +158,7 @@ export const overview = () =>
             width: 8,
             queries: [
               {
-                expr: `sum by (instance, result) (rate(csync_backup_commands_total{${HERE},result!~"OK|none|IMAP_SYNC_CHECKSUM|IMAP_MAILBOX_NONEXISTENT"}[$__rate_interval]))`,
+                expr: `sum by (instance, result) (rate(csync_backup_commands_total{${HERE},verb!="imap probe",result!~"OK|none|IMAP_SYNC_CHECKSUM|IMAP_MAILBOX_NONEXISTENT"}[$__rate_interval])) > 0`,
                 legend: '{{instance}} {{result}}',
               },
             ],

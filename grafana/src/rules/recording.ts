@@ -39,8 +39,9 @@ export const RECORDINGS: Recording[] = [
   {
     record: 'instance:csync_backup_syncs_refused:ratio_rate15m',
     // A refusal ends what the client was about, so refusals per sync are about the share of syncs that fail.
+    // A client that looks whether the port speaks IMAP is told so, and goes on.
     // IMAP_SYNC_CHECKSUM and IMAP_MAILBOX_NONEXISTENT are turns of the protocol, after which clients go on.
-    expr: `sum by (instance, job) (rate(csync_backup_commands_total{verb!="AUTHENTICATE",result!~"OK|none|IMAP_SYNC_CHECKSUM|IMAP_MAILBOX_NONEXISTENT"}[15m]))
+    expr: `sum by (instance, job) (rate(csync_backup_commands_total{verb!~"AUTHENTICATE|imap probe",result!~"OK|none|IMAP_SYNC_CHECKSUM|IMAP_MAILBOX_NONEXISTENT"}[15m]))
   / sum by (instance, job) (rate(csync_backup_syncs_total[15m]))`,
     about: 'refusals per sync',
     series: {
@@ -48,6 +49,7 @@ export const RECORDINGS: Recording[] = [
       [command('GET USER', 'IMAP_MAILBOX_LOCKED')]: '0+6x40',
       [command('APPLY MAILBOX', 'BAD')]: '0+9x40',
       [command('APPLY MAILBOX', 'IMAP_SYNC_CHECKSUM')]: '0+30x40',
+      [command('imap probe', 'BAD')]: '0+60x40',
       [series('csync_backup_syncs_total')]: '0+60x40',
     },
     gives: [{ labels: PLACE, value: 0.25 }],

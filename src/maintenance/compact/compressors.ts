@@ -48,7 +48,7 @@ export class PooledCompressor implements PieceCompressor {
     };
     try {
       slabText(memory, slab, raw.length).set(raw);
-      const result = await pool.run({ slab, length: raw.length, messages: [] });
+      const result = await pool.run({ slab, length: raw.length, messages: [] }, this);
       return { segment: slabDeflated(memory, slab, result.deflatedLength), crc32: result.crc32, release };
     } catch (error) {
       release();

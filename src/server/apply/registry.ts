@@ -24,6 +24,9 @@ const verbs: readonly ApplyVerb[] = [
 
 const byName = new Map(verbs.map((verb) => [verb.verb, verb]));
 
+/** Their names. */
+export const APPLY_VERBS: readonly string[] = [...byName.keys()];
+
 /** The command of this name, upper-case; `LOCAL_` in front of it means nothing here. */
 export function findApplyVerb(name: string): ApplyVerb | undefined {
   return byName.get(name.replace(/^LOCAL_/, ''));

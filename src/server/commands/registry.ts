@@ -10,6 +10,9 @@ import { starttls } from './starttls.ts';
 const commands: readonly Command[] = [authenticate, compress, exit, noop, restart, starttls];
 const byWord = new Map(commands.map((command) => [command.word, command]));
 
+/** Their words. */
+export const COMMAND_WORDS: readonly string[] = [...byWord.keys()];
+
 /** The command of this word, upper-case. */
 export function findCommand(word: string): Command | undefined {
   return byWord.get(word);
