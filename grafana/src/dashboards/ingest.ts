@@ -1,4 +1,5 @@
 /** How mail comes in, stage by stage: which of them is it that clients wait for? */
+import { NO_LOGINS, quantile, quantiles, rate } from './expressions.ts';
 import { HERE, page } from './page.ts';
 import { graph } from './panel.ts';
 
@@ -95,10 +96,7 @@ export const ingest = () =>
             yellow: 0.1,
             red: 1,
             width: 8,
-            queries: [0.5, 0.9, 0.99].map((share) => ({
-              expr: `histogram_quantile(${share}, sum by (le) (rate(csync_backup_ack_seconds_bucket{${HERE},verb!="AUTHENTICATE"}[$__rate_interval])))`,
-              legend: `${share * 100} %`,
-            })),
+            queries: quantiles('ack_seconds', NO_LOGINS),
           }),
           graph({
             title: '99 % of the answers, by verb',
@@ -108,12 +106,7 @@ export const ingest = () =>
             yellow: 0.1,
             red: 1,
             width: 8,
-            queries: [
-              {
-                expr: `histogram_quantile(0.99, sum by (verb, le) (${rate('ack_seconds_bucket')}))`,
-                legend: '{{verb}}',
-              },
-            ],
+            queries: [{ expr: quantile(0.99, 'ack_seconds', { by: 'verb' }), legend: '{{verb}}' }],
           }),
           graph({
             title: 'Time of a sync',
@@ -206,7 +199,7 @@ export const ingest = () =>
             width: 8,
             queries: [
               {
-                expr: `histogram_quantile(0.99, sum by (thread, le) (${rate('event_loop_delay_seconds_bucket')}))`,
+                expr: quantile(0.99, 'event_loop_delay_seconds', { by: 'thread' }),
                 legend: '{{thread}}',
               },
             ],
@@ -303,15 +296,3 @@ export const ingest = () =>
       },
     ],
   });
-
-function rate(figure: string): string {
-  return `rate(csync_backup_${figure}{${HERE}}[$__rate_interval])`;
-}
-
-function quantile(share: number, histogram: string): string {
-  return `histogram_quantile(${share}, sum by (le) (${rate(`${histogram}_bucket`)}))`;
-}
-
-function quantiles(histogram: string) {
-  return [0.5, 0.9, 0.99].map((share) => ({ expr: quantile(share, histogram), legend: `${share * 100} %` }));
-}

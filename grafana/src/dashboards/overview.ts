@@ -1,5 +1,6 @@
 /** For the person on call: is anything wrong, and where to look next. */
 import { JOB } from '../rules/rule.ts';
+import { NO_LOGINS, quantile } from './expressions.ts';
 import { HERE, page } from './page.ts';
 import { bars, figure, graph, list } from './panel.ts';
 
@@ -172,7 +173,7 @@ export const overview = () =>
             red: 1,
             width: 8,
             queries: [0.5, 0.99].map((share) => ({
-              expr: `histogram_quantile(${share}, sum by (instance, le) (rate(csync_backup_ack_seconds_bucket{${HERE},verb!="AUTHENTICATE"}[$__rate_interval])))`,
+              expr: quantile(share, 'ack_seconds', { by: 'instance', only: NO_LOGINS }),
               legend: `{{instance}} ${share * 100} %`,
             })),
           }),

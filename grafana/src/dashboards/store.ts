@@ -1,4 +1,5 @@
 /** What is on disk, what had to be mended, and what maintenance does about it. */
+import { quantiles, rate } from './expressions.ts';
 import { HERE, page } from './page.ts';
 import { bars, figure, graph } from './panel.ts';
 
@@ -409,21 +410,10 @@ export const store = () =>
     ],
   });
 
-function rate(figure: string): string {
-  return `rate(csync_backup_${figure}{${HERE}}[$__rate_interval])`;
-}
-
 function increase(figure: string): string {
   return `increase(csync_backup_${figure}{${HERE}}[$__range])`;
 }
 
 function verified(state: string): string {
   return `csync_backup_verified_backups{${HERE},state="${state}"}`;
-}
-
-function quantiles(histogram: string) {
-  return [0.5, 0.9, 0.99].map((share) => ({
-    expr: `histogram_quantile(${share}, sum by (le) (${rate(`${histogram}_bucket`)}))`,
-    legend: `${share * 100} %`,
-  }));
 }
