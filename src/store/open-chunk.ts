@@ -82,7 +82,7 @@ export class OpenChunk {
     this.#o = options;
     this.#lastTime = options.lastTime;
     const { fd, path, fileEnd, fileSha1, engine, bootTag } = options;
-    this.#writer = new ChunkWriter({ fd, path, fileEnd, fileSha1, engine, bootTag });
+    this.#writer = new ChunkWriter({ fd, path, fileEnd, fileSha1, engine, bootTag, forgetsPages: true });
     options.index.begin();
     this.id = options.index.startChunk({
       offset: this.#writer.memberOffset,

@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import fs from 'node:fs';
-import zlib from 'node:zlib';
+import zlib, { deflateRawSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { crc32 } from '../../../src/platform/crc32.ts';
@@ -14,6 +14,7 @@ import {
   GATHER_BYTES,
   SEGMENT_START_SPACING_BYTES,
 } from '../../../src/store/chunk/writer.ts';
+import { canAskForPages, residentBytes } from '../../support/resident.ts';
 import {
   appendDeflated,
   BOOT_TAG,
@@ -318,5 +319,37 @@ describe('ChunkWriter', () => {
     writer.finish();
     writer.writeTrailer();
     expect(zlib.gunzipSync(file.bytes()).toString()).toBe(CHUNK_START_TEXT + line('a') + line('b'));
+  });
+
+  it.skipIf(!canAskForPages)('leaves little of a long chunk in the page cache when asked to', () => {
+    const kept = [false, true].map((forgetsPages) => {
+      using file = new TemporaryFile();
+      const fileSha1 = ResumableSha1.create();
+      const writer = new ChunkWriter({
+        fd: file.fd,
+        fileEnd: 0,
+        fileSha1,
+        engine: zlibEngine,
+        bootTag: BOOT_TAG,
+        forgetsPages,
+      });
+      const noise = randomBytes(1 << 20);
+      const content: Buffer[] = [Buffer.from(CHUNK_START_TEXT)];
+      for (let piece = 0; piece < 40; piece++) {
+        const raw = Buffer.concat([Buffer.from(`# ${piece} `), noise]);
+        content.push(raw);
+        const deflated = deflateRawSync(raw, { level: 0, finishFlush: zlib.constants.Z_FULL_FLUSH });
+        writer.appendSegment(deflated, raw, crc32(raw));
+        if (piece % 4 === 3) fs.fdatasyncSync(file.fd);
+      }
+      const { length } = writer.finish();
+      writer.writeTrailer();
+      const resident = residentBytes(file.fd);
+      expect(length).toBe(content.reduce((sum, { length }) => sum + length, 0));
+      expect(zlib.gunzipSync(file.bytes()).equals(Buffer.concat(content))).toBe(true);
+      return resident;
+    });
+    expect(kept[0]).toBeGreaterThan(36 << 20);
+    expect(kept[1]).toBeLessThan(20 << 20);
   });
 });
