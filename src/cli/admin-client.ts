@@ -30,7 +30,7 @@ export async function askServer(
   onAnswer: (answer: Fields) => void = () => {},
   silenceMs = AT_ONCE.has(request.command) ? AT_ONCE_SILENCE_MS : SILENCE_MS,
 ): Promise<Fields> {
-  const { adminSocket, file } = loadConfig({ file: flags.config });
+  const { adminSocket, file } = loadConfig({ file: flags.config, anyPartitions: true });
   if (adminSocket === undefined) throw unavailable(file, 'backup_admin_socket is off', 'Set it and restart');
   const socket = await connect(adminSocket);
   socket.setTimeout(silenceMs, () => socket.destroy(timedOut(adminSocket, silenceMs)));

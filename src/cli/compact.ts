@@ -46,7 +46,7 @@ export function newCompactCommand(): Command {
 
 async function runCompact(flags: CompactFlags): Promise<void> {
   const backups = selectBackups(flags);
-  const config = loadConfig({ file: flags.config });
+  const config = loadConfig({ file: flags.config, anyPartitions: true });
   const readers = new MemberPool();
   const compressor = new PooledCompressor(config.deflateEngine);
   const run = new ToolRun(backups, flags.json ?? false);

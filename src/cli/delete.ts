@@ -71,7 +71,7 @@ async function runDelete(names: string[], flags: DeleteFlags): Promise<void> {
   if (ways > 1) throw usage('more than one of --now, --undo, --expired', 'Give one of them');
   if (flags.expired && names.length > 0) throw usage('users together with --expired', 'Give one of them');
   if (!flags.expired && names.length === 0) throw usage('no user', 'Name one, or give --expired');
-  const config = loadConfig({ file: flags.config });
+  const config = loadConfig({ file: flags.config, anyPartitions: true });
   const catalog = new Catalog(config.backupDbPath);
   try {
     const backups = selected(names, flags, config, catalog);

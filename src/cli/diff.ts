@@ -54,7 +54,7 @@ export function newDiffCommand(): Command {
 }
 
 async function runDiff(user: string | undefined, flags: DiffFlags): Promise<void> {
-  const config = loadConfig({ file: flags.config });
+  const config = loadConfig({ file: flags.config, anyPartitions: true });
   const { mailbox, file } = flags;
   if (user !== undefined && flags.user !== undefined) throw twoUsers(user);
   const { path } = selectBackup({ user: user ?? flags.user, mailbox, file, config: flags.config });

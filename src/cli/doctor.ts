@@ -85,7 +85,11 @@ function configured(flags: DoctorFlags, say: (check: DoctorCheck) => void): Conf
   } catch (cause) {
     if (!(cause instanceof BackupError)) throw cause;
     say(error('configuration', 'file', cause.reason, cause.remedy));
-    return undefined;
+  }
+  try {
+    return loadConfig({ file: flags.config, anyPartitions: true });
+  } catch {
+    return undefined; // it was not about partitions
   }
 }
 

@@ -78,7 +78,7 @@ async function runDrill(flags: DrillFlags): Promise<void> {
       remedy: 'Give either --messages or --share',
     });
   }
-  const config = loadConfig({ file: flags.config });
+  const config = loadConfig({ file: flags.config, anyPartitions: true });
   const seed = flags.seed ?? newSeed();
   const random = new DrillRandom(seed);
   const backups = chooseBackups(flags, random);

@@ -74,7 +74,7 @@ async function dumpMessage(argument: string, flags: DumpFlags): Promise<void> {
 
 /** Has the message sent again, unless somebody else is at work on the backup. */
 async function noteDamage({ userid, path }: SelectedBackup, guid: string, flags: DumpFlags): Promise<void> {
-  const { deflateEngine } = loadConfig({ file: flags.config });
+  const { deflateEngine } = loadConfig({ file: flags.config, anyPartitions: true });
   const losses = { guids: [guid], uniqueids: [], chunkOffsets: [] };
   try {
     const { guids } = await healBackup({

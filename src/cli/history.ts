@@ -55,7 +55,7 @@ async function runHistory(
   mailbox: string | undefined,
   flags: HistoryFlags,
 ): Promise<void> {
-  const config = loadConfig({ file: flags.config });
+  const config = loadConfig({ file: flags.config, anyPartitions: true });
   const isNamed = flags.user !== undefined || flags.file !== undefined;
   if (isNamed && mailbox !== undefined) throw twoNamed(mailbox);
   const name = isNamed ? user : mailbox;

@@ -52,7 +52,7 @@ export function newPasswdCommand(): Command {
 }
 
 async function runAdd(name: string, options: ConfigFlag): Promise<void> {
-  const config = loadConfig({ file: options.config });
+  const config = loadConfig({ file: options.config, anyPartitions: true });
   const user = checkUserName(name);
   const keys = await makeKeys(await readPassword(user));
   ensureDirectory(path.dirname(config.passwdFile));
@@ -68,7 +68,7 @@ async function runAdd(name: string, options: ConfigFlag): Promise<void> {
 }
 
 function runRemove(name: string, options: ConfigFlag): void {
-  const config = loadConfig({ file: options.config });
+  const config = loadConfig({ file: options.config, anyPartitions: true });
   const user = checkUserName(name);
   // Without the question a file would be made to remove somebody from it.
   if (!readCredentials(config.passwdFile).users.has(user)) throw unknownUser(user, config);
@@ -78,7 +78,7 @@ function runRemove(name: string, options: ConfigFlag): void {
 }
 
 function runList(options: ConfigFlag & { json?: boolean }): void {
-  const config = loadConfig({ file: options.config });
+  const config = loadConfig({ file: options.config, anyPartitions: true });
   for (const [user, keys] of readCredentials(config.passwdFile).users) {
     const mechanisms = keys.map((one) => SCRAM_NAMES[one.hash]);
     const admin = config.admins.includes(user);

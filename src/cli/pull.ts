@@ -69,7 +69,7 @@ export function newPullCommand(): Command {
 }
 
 async function runPull(flags: PullFlags): Promise<void> {
-  const config = loadConfig({ file: flags.config });
+  const config = loadConfig({ file: flags.config, anyPartitions: true });
   const olderThanMs = flags.olderThan === undefined ? config.pullOlderThanMs : flags.olderThan * 1000;
   const selected = selectBackups({
     config: flags.config,

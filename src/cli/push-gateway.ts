@@ -102,7 +102,7 @@ function groupUrl(base: URL, task: string): URL {
 /** The configuration may be what the command has failed by. */
 function caFileOf(config: string | undefined): string | undefined {
   try {
-    return loadConfig({ file: config }).tlsServerCa;
+    return loadConfig({ file: config, anyPartitions: true }).tlsServerCa;
   } catch {
     return undefined;
   }

@@ -42,7 +42,7 @@ export function newReindexCommand(): Command {
 
 async function runReindex(flags: ReindexFlags): Promise<void> {
   const backups = selectBackups(flags);
-  const config = loadConfig({ file: flags.config });
+  const config = loadConfig({ file: flags.config, anyPartitions: true });
   const engine = loadDeflateEngine(config.deflateEngine);
   const readers = new MemberPool();
   const run = new ToolRun(backups, flags.json ?? false);

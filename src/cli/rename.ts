@@ -43,7 +43,7 @@ export function newRenameCommand(): Command {
 }
 
 async function runRename(oldName: string, newName: string, flags: RenameFlags): Promise<void> {
-  const config = loadConfig({ file: flags.config });
+  const config = loadConfig({ file: flags.config, anyPartitions: true });
   const catalog = new Catalog(config.backupDbPath);
   const { dryRun = false, wait = false } = flags;
   try {

@@ -74,7 +74,7 @@ export function* eachBackup(flags: SelectFlags): Generator<SelectedBackup, void>
     for (const file of flags.file) yield { path: path.resolve(file) };
     return;
   }
-  const config = loadConfig({ file: flags.config });
+  const config = loadConfig({ file: flags.config, anyPartitions: true });
   const catalog = new Catalog(config.backupDbPath);
   try {
     yield* fromCatalog(catalog, config, flags);

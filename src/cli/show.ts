@@ -68,7 +68,7 @@ export function newShowCommand(): Command {
 
 async function run(flags: ShowFlags, show: (context: ShowContext) => void): Promise<void> {
   const { path } = selectBackup(flags);
-  const config = loadConfig({ file: flags.config });
+  const config = loadConfig({ file: flags.config, anyPartitions: true });
   const out = new LineWriter();
   try {
     await withBackup(path, (backup) => show({ backup, config, out, json: flags.json ?? false }));

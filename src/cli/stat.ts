@@ -71,7 +71,9 @@ export function newStatCommand(): Command {
 
 async function runStat(flags: StatFlags): Promise<void> {
   const out = new LineWriter();
-  const compactableSince = retentionStart(loadConfig({ file: flags.config }).backupRetentionMs);
+  const compactableSince = retentionStart(
+    loadConfig({ file: flags.config, anyPartitions: true }).backupRetentionMs,
+  );
   const options = { compactableSince, check: flags.check ?? false, locked: 'read' } as const;
   const sums = { backups: 0, failed: 0, storedBytes: 0, contentBytes: 0 };
   for await (const [backup, stat] of statBackups(eachBackup(flags), options)) {

@@ -20,7 +20,7 @@ export class VerifiedByHand {
   static open(configFile: string | undefined): VerifiedByHand | undefined {
     let folder: string;
     try {
-      folder = loadConfig({ file: configFile }).configDirectory;
+      folder = loadConfig({ file: configFile, anyPartitions: true }).configDirectory;
     } catch {
       return undefined; // what needs the configuration says so
     }

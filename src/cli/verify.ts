@@ -89,7 +89,7 @@ class VerifyRun {
   /** @returns paths of the files that do not exist; their backups count as faulty */
   verifyCatalog(backups: readonly SelectedBackup[]): Set<string> {
     const missing = new Set<string>();
-    this.#config ??= loadConfig({ file: this.#flags.config });
+    this.#config ??= loadConfig({ file: this.#flags.config, anyPartitions: true });
     const entries = backups.map(({ userid, path }) => [userid ?? '', path] as const);
     for (const { userid, path, ...finding } of verifyCatalog(entries, this.#config)) {
       const name = printUserid(userid);
@@ -149,7 +149,7 @@ class VerifyRun {
   /** Has what is lost sent again. Undefined if nothing is to be noted. */
   async #note({ userid }: SelectedBackup, report: VerifyReport): Promise<HealReport | undefined> {
     if (this.#flags.dryRun || !isToBeNoted(report)) return undefined;
-    this.#config ??= loadConfig({ file: this.#flags.config });
+    this.#config ??= loadConfig({ file: this.#flags.config, anyPartitions: true });
     this.#engine ??= loadDeflateEngine(this.#config.deflateEngine);
     return await noteVerified(report, { userid, engine: this.#engine, wait: this.#flags.wait ?? false });
   }

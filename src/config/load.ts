@@ -22,6 +22,11 @@ export interface ConfigSource {
   systemFile?: string;
   /** Where the data of the embedded default lies; the working directory if absent. */
   cwd?: string;
+  /**
+   * Takes partitions as they are, be they not mounted or read-only: for whoever makes no new backups, and must be able
+   * to read those on the others.
+   */
+  anyPartitions?: boolean;
 }
 
 /** Where a value comes from. `option` is there if it is not the option itself, such as an older name. */
@@ -99,7 +104,8 @@ export function loadConfigWithOrigins(source: ConfigSource): LoadedConfig {
     const allowed = 'backuppartition-NAME: PATH of a directory for backups';
     problems.push({ file, line: 0, subject: 'backuppartition-NAME', reason, allowed });
   }
-  const partitions = readPartitions(partitionEntries, expand, { mustExist: !embedded }, problems);
+  const mustExist = !embedded && !source.anyPartitions;
+  const partitions = readPartitions(partitionEntries, expand, { mustExist }, problems);
   if (problems.length > 0) throw configInvalid(file, problems);
 
   for (const entry of partitionEntries) {

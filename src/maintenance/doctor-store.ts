@@ -1,10 +1,11 @@
 /** doctor: the partitions, backups.db, and what lies about on them. One listing of each folder, no backup is opened. */
 import fs from 'node:fs';
 import path from 'node:path';
-import type { Config } from '../config/config.ts';
+import type { Config, PartitionConfig } from '../config/config.ts';
 import { BackupError, hasErrno } from '../platform/errors.ts';
 import { tryLock, unlock } from '../platform/file-lock.ts';
 import { isHeldLockFile, isLockFile } from '../platform/file-lock-file.ts';
+import { readOnlyReason } from '../platform/mounts.ts';
 import { Catalog } from '../store/catalog.ts';
 import { splitCompanion } from '../store/companions.ts';
 import { STAGING_FOLDER } from '../store/data-file.ts';
@@ -25,15 +26,23 @@ const MAX_NAMED = 20;
 export function* examineStore(config: Config): Generator<DoctorCheck, void> {
   const owner = fs.statSync(config.configDirectory, { throwIfNoEntry: false })?.uid;
   const devices = new Map<number, string>();
+  const readable: PartitionConfig[] = [];
   for (const { name, path: folder } of config.partitions) {
+    if (isForbidden(folder)) {
+      const text = `partition ${name} (${folder}) cannot be read by user ${process.getuid!()}`;
+      yield error('partitions', 'mode', text, 'Run this as root or as the user of the server');
+      continue;
+    }
+    readable.push({ name, path: folder });
     const stat = fs.statSync(folder, { throwIfNoEntry: false });
     if (stat === undefined) {
       const remedy = 'Mount its disk, or make it; with the embedded configuration the first start does';
       yield error('partitions', 'folder', `partition ${name} (${folder}) does not exist`, remedy);
       continue;
     }
-    if (!isWritable(folder)) {
-      const text = `partition ${name} (${folder}) is mounted read-only`;
+    const readOnly = readOnlyReason(folder);
+    if (readOnly !== undefined) {
+      const text = `nothing can be stored on partition ${name} (${folder}): ${readOnly}`;
       yield error(
         'partitions',
         'read-only',
@@ -60,16 +69,15 @@ export function* examineStore(config: Config): Generator<DoctorCheck, void> {
     } else devices.set(stat.dev, name);
   }
   yield* catalogAndFiles(config);
-  for (const { name, path: folder } of config.partitions) yield* leftovers(name, folder);
+  for (const { name, path: folder } of readable) yield* leftovers(name, folder);
 }
 
-/** The owner and mode are looked at by themselves: whoever runs this is hardly who runs the server. */
-function isWritable(folder: string): boolean {
+function isForbidden(folder: string): boolean {
   try {
-    fs.accessSync(folder, fs.constants.W_OK);
-    return true;
+    fs.accessSync(folder, fs.constants.R_OK | fs.constants.X_OK);
+    return false;
   } catch (cause) {
-    return !hasErrno(cause, 'EROFS');
+    return hasErrno(cause, 'EACCES');
   }
 }
 

@@ -1,6 +1,7 @@
 /** Makes the (still empty, staged) data file of a user who has no backup yet. */
-import type { Config } from '../config/config.ts';
-import { hasErrno } from '../platform/errors.ts';
+import fs from 'node:fs';
+import type { Config, PartitionConfig } from '../config/config.ts';
+import { BackupError, hasErrno } from '../platform/errors.ts';
 import { DataFile } from './data-file.ts';
 import { refuseVanishedCatalog } from './lost-catalog.ts';
 import { choosePartition, dataFilePath } from './partition.ts';
@@ -14,10 +15,23 @@ export function chooseDataFile(userid: string, config: Config): DataFile {
   refuseVanishedCatalog(config);
   for (;;) {
     const partition = choosePartition(config);
+    requirePartition(partition);
     try {
       return DataFile.create(dataFilePath(partition.path, userid, config.fullDirHash));
     } catch (error) {
       if (!hasErrno(error, 'EEXIST')) throw error;
     }
   }
+}
+
+/** Otherwise it would be made, with all folders above it, on the disk below the one that is not mounted. */
+function requirePartition({ name, path }: PartitionConfig): void {
+  if (fs.existsSync(path)) return;
+  throw new BackupError({
+    code: 'NOT_FOUND',
+    tried: `make a new backup on partition ${name}`,
+    subject: path,
+    reason: 'it does not exist',
+    remedy: 'Mount its disk',
+  });
 }

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { Config } from '../config/config.ts';
 import { BackupError } from '../platform/errors.ts';
+import { ioError } from '../platform/io-error.ts';
 import { Catalog } from './catalog.ts';
 import { splitCompanion } from './companions.ts';
 import { STAGING_FOLDER } from './data-file.ts';
@@ -33,7 +34,12 @@ export function refuseLostCatalog(config: Store): void {
 
 /** The same where it has to cost next to nothing: one that is longer than an empty one is taken to have entries. */
 export function refuseVanishedCatalog(config: Store): void {
-  const size = fs.statSync(config.backupDbPath, { throwIfNoEntry: false })?.size ?? 0;
+  let size: number;
+  try {
+    size = fs.statSync(config.backupDbPath, { throwIfNoEntry: false })?.size ?? 0;
+  } catch (error) {
+    throw ioError(error, 'use the catalog', config.backupDbPath);
+  }
   if (size <= EMPTY_CATALOG_BYTES) refuseLostCatalog(config);
 }
 
@@ -49,6 +55,7 @@ function hasEntries(file: string): boolean {
 /** A data file on any partition, with something in it. */
 function firstBackup({ partitions }: Store): string | undefined {
   for (const partition of partitions) {
+    if (!fs.existsSync(partition.path)) continue;
     for (const folder of fs.readdirSync(partition.path, { withFileTypes: true })) {
       if (!folder.isDirectory() || folder.name === STAGING_FOLDER) continue;
       const place = path.join(partition.path, folder.name);

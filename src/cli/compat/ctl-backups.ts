@@ -21,7 +21,7 @@ const SECONDS_PER_HOUR = 3600;
 /** Runs the command line; returns the exit status. @throws UsageError, BackupError for the configuration. */
 export async function ctlBackups(argv: readonly string[]): Promise<number> {
   const line = parseCtlBackups(argv);
-  const config = loadConfig({ file: line.config });
+  const config = loadConfig({ file: line.config, anyPartitions: true });
   const run = new CtlRun(line, config);
   switch (line.command) {
     case 'list':

@@ -20,7 +20,7 @@ const TEMPFAIL = 75;
 /** Runs the command line; returns the exit status. @throws UsageError, BackupError for the configuration. */
 export async function cyrBackup(argv: readonly string[]): Promise<number> {
   const line = parseCyrBackup(argv);
-  const config = loadConfig({ file: line.config });
+  const config = loadConfig({ file: line.config, anyPartitions: true });
   const path = line.mode === 'file' ? line.backup : find(line.backup, line.mode, config);
   if (path === undefined) return complain(line, 'not found in backups.db');
   try {

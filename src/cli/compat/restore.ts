@@ -32,7 +32,7 @@ const SERVER = /^(?:\[([^\]]+)\]|([^:[\]/]+))(?::([^/:]+))?(\/tls|\/notls)?$/i;
 export async function restore(argv: readonly string[]): Promise<number> {
   const line = parseRestore(argv);
   const access = accessOf(line);
-  const config = loadConfig({ file: line.config });
+  const config = loadConfig({ file: line.config, anyPartitions: true });
   if (line.wait > 0) {
     process.stderr.write(`Waiting for ${line.wait} seconds for gdb attach...\n`);
     await sleep(line.wait * 1000);

@@ -46,7 +46,7 @@ const ONE_USER = /^(eml|maildir|mbox|tar|json):/i;
 /** @throws BackupError USAGE, UNAVAILABLE */
 export async function restoreAllUsers(objects: readonly string[], flags: AllUsersFlags): Promise<void> {
   refuseContradictions(objects, flags);
-  const config = loadConfig({ file: flags.config });
+  const config = loadConfig({ file: flags.config, anyPartitions: true });
   const { users, putAside } = usersOf(config);
   const now = Date.now() / 1000;
   const moment = momentOf(flags);

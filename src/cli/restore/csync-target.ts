@@ -47,7 +47,7 @@ function accessOf(rest: string, flags: RestoreFlags): CsyncAccess {
   const user = userText === undefined ? configured.authname : decode(userText, rest);
   if (user === undefined) throw usage(rest, 'it does not say who logs in');
   const security = (securityText?.toLowerCase() ?? 'offered') as CsyncAccess['security'];
-  const caFile = flags.caFile ?? loadConfig({ file: flags.config }).tlsServerCa;
+  const caFile = flags.caFile ?? loadConfig({ file: flags.config, anyPartitions: true }).tlsServerCa;
   const password =
     flags.passwordFile === undefined
       ? user === configured.authname

@@ -38,7 +38,7 @@ export async function openImapTarget(
   }
   if (user === '') throw unusable(scheme, rest, 'it does not say as whom', 'name the user before an @');
   const port = portText === undefined ? DEFAULT_PORTS[scheme] : Number(portText);
-  const caFile = flags.caFile ?? loadConfig({ file: flags.config }).tlsServerCa;
+  const caFile = flags.caFile ?? loadConfig({ file: flags.config, anyPartitions: true }).tlsServerCa;
   return new ImapTarget({
     ...{ host, port, user, tls: scheme === 'imaps' },
     password: await passwordOf(user, host, flags),

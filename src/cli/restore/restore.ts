@@ -151,7 +151,7 @@ export function newRestoreCommand(): Command {
 async function runRestore(named: string[], flags: RestoreFlags): Promise<void> {
   if (flags.to === undefined) throw noTarget();
   if (flags.allUsers) return await (await import('./all-users.ts')).restoreAllUsers(named, flags);
-  const config = loadConfig({ file: flags.config });
+  const config = loadConfig({ file: flags.config, anyPartitions: true });
   const selected = selectBackup(flags);
   const listed =
     flags.fromFile === undefined ? undefined : await readObjectFile(flags.fromFile, selected.userid);

@@ -119,7 +119,7 @@ async function runSearch(userid: string | undefined, flags: SearchFlags): Promis
   if (userid !== undefined && flags.user !== undefined)
     throw unfit('a user', 'two are named', 'Give one of them');
   const selected = selectBackup({ user: userid ?? flags.user, mailbox, file, config: configFile });
-  const config = loadConfig({ file: configFile });
+  const config = loadConfig({ file: configFile, anyPartitions: true });
   const opening = sourceOutput();
   const moment = await findMoment(flags, selected.path, config, opening);
   await withSource(selected.path, { config, moment, ...opening }, async (source) => {

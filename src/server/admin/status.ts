@@ -3,6 +3,7 @@ import { access, constants, statfs } from 'node:fs/promises';
 import type { Registry } from 'prom-client';
 import type { Config } from '../../config/config.ts';
 import { PREFIX } from '../../metrics/registry.ts';
+import { readOnlyReason } from '../../platform/mounts.ts';
 
 /**
  * A partition of the configuration with the state of its filesystem; null where that cannot be read. `problem` is why
@@ -21,7 +22,7 @@ export interface PartitionStatus {
 
 export async function partitionStatus(
   config: Pick<Config, 'partitions'>,
-  mayWrite: (path: string) => Promise<void> = (path) => access(path, constants.W_OK),
+  mayWrite: (path: string) => Promise<void> = requireWritable,
 ): Promise<PartitionStatus[]> {
   return await Promise.all(
     config.partitions.map(async ({ name, path }) => {
@@ -47,6 +48,12 @@ export async function partitionStatus(
       }
     }),
   );
+}
+
+async function requireWritable(path: string): Promise<void> {
+  await access(path, constants.W_OK);
+  const reason = readOnlyReason(path);
+  if (reason !== undefined) throw new Error(reason);
 }
 
 function messageOf(error: unknown): string {
