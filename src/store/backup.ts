@@ -18,6 +18,9 @@ import { OpenChunk } from './open-chunk.ts';
 import type { StoreEnvironment } from './store-environment.ts';
 import { readMessage } from './stored-message.ts';
 
+/** Pages of an index that stay in memory between locks. Of a large one every update would add some, up to all of the cache. */
+const MOST_CACHED_BYTES = 128 * 1024;
+
 /** What recovery hands over: both files open, the data file locked and ending with a complete chunk. */
 export interface TrustedFiles {
   file: DataFile;
@@ -171,6 +174,7 @@ export class Backup {
     this.index.letGo();
     if (this.#unreadable.size > 0) await this.#noteUnreadable();
     this.reserved.clear();
+    if (fs.fstatSync(this.#indexFd).size > MOST_CACHED_BYTES) this.index.shrink();
     this.#indexChanges = changeCounter(this.#indexFd);
     this.file.unlock();
     this.session = undefined;

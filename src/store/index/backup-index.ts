@@ -183,6 +183,11 @@ export class BackupIndex {
     this.#db.pragma(`cache_size = -${on ? CACHE_KIBIBYTES : UNSPILT_CACHE_KIBIBYTES}`);
   }
 
+  /** Gives back the memory of the pages that are cached. To read again what a small update needs costs 30 µs. */
+  shrink(): void {
+    this.statement('PRAGMA shrink_memory').run();
+  }
+
   /** Nothing more is written to it: it goes when it is closed, or when the process ends however. */
   forgetName(): void {
     rmSync(this.path, { force: true });
