@@ -7,8 +7,10 @@
  *
  * So bytes in the data file are always ahead of the index, and a member that has its trailer has its index.
  */
+import { ftruncateSync } from 'node:fs';
 import { crashPoint } from '../platform/crash-points.ts';
 import type { DeflateEngine } from '../platform/deflate.ts';
+import { BackupError } from '../platform/errors.ts';
 import { ResumableSha1 } from '../platform/sha1.ts';
 import { readContent } from './chunk/reader.ts';
 import { type ChunkMark, ChunkWriter, type SegmentStart } from './chunk/writer.ts';
@@ -75,6 +77,8 @@ export class OpenChunk {
   readonly #begunMs = performance.now();
   #starts: SegmentStart[] = [];
   #unsynced = false;
+  /** Of the data file: what lies before is on disk. */
+  #durableEnd: number;
   #isStartSynced = false;
   #holdsSpill = false;
 
@@ -82,6 +86,7 @@ export class OpenChunk {
     this.#o = options;
     this.#lastTime = options.lastTime;
     const { fd, path, fileEnd, fileSha1, engine, bootTag } = options;
+    this.#durableEnd = fileEnd;
     this.#writer = new ChunkWriter({ fd, path, fileEnd, fileSha1, engine, bootTag, forgetsPages: true });
     options.index.begin();
     this.id = options.index.startChunk({
@@ -201,13 +206,48 @@ export class OpenChunk {
 
   /** Bytes up to the last commit are on disk when this resolves. */
   async #syncData(): Promise<void> {
-    this.#o.figures.observe('sync_seconds', await this.#o.disk.sync(this.#o.fd));
+    const { fileEnd } = this.#writer;
+    try {
+      this.#o.figures.observe('sync_seconds', await this.#o.disk.sync(this.#o.fd));
+    } catch (error) {
+      this.#cutUnsynced();
+      throw error;
+    }
+    this.#durableEnd = fileEnd;
     this.#o.figures.count('syncs_total');
     this.#unsynced = false;
     if (this.#holdsSpill) this.#o.index.allowSpill(true);
     this.#holdsSpill = false;
     this.#isStartSynced = true;
     crashPoint('data-synced');
+  }
+
+  /**
+   * A sync that failed has forgotten what it could not write: the next one succeeds without it, and in memory it still
+   * looks as if it were there (https://lwn.net/Articles/752063/). So nobody must find it there and count on it.
+   */
+  #cutUnsynced(): void {
+    try {
+      ftruncateSync(this.#o.fd, this.#durableEnd);
+    } catch {
+      // What the disk refuses altogether, the next opening cannot mend either. The error of the sync is the one to tell.
+    }
+  }
+
+  /** For the same reason an index of which not all may be on disk is not trusted any more. */
+  async #syncIndex(): Promise<void> {
+    try {
+      await this.#o.disk.sync(this.#o.indexFd);
+    } catch (cause) {
+      throw new BackupError({
+        code: 'INDEX_STALE',
+        tried: 'sync the index of',
+        subject: this.#o.path,
+        reason: cause instanceof Error ? cause.message : String(cause),
+        remedy: 'Check the disk and the kernel log. It is made anew when the backup is opened next',
+        cause,
+      });
+    }
   }
 
   /**
@@ -243,7 +283,7 @@ export class OpenChunk {
     const start = performance.now();
     index.commit();
     crashPoint('index-committed');
-    if (durability !== 'none') await this.#o.disk.sync(this.#o.indexFd);
+    if (durability !== 'none') await this.#syncIndex();
     figures.observe('index_commit_seconds', (performance.now() - start) / 1000);
     crashPoint('index-synced');
     this.#writer.writeTrailer();

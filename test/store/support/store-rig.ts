@@ -24,6 +24,7 @@ export class StoreRig {
   figures = new ShardFigures();
   /** As if the machine had been booted anew when changed. */
   boot = bootTag();
+  disk = new DiskSync();
   shard: Shard;
   #command = 0;
 
@@ -56,7 +57,7 @@ export class StoreRig {
         catalog: new Catalog(this.config.backupDbPath),
         engine: loadDeflateEngine('zlib'),
         bootTag: this.boot,
-        disk: new DiskSync(),
+        disk: this.disk,
         figures: this.figures,
         log: createLogger('silent'),
       },
