@@ -4,6 +4,7 @@
  * line end, which no code for single symbols can make cheap; the result is as small as that of compressors that look for a match
  * at each byte. Repeated lines are found as well.
  */
+import { BackupError } from './errors.ts';
 import { describeCodes, makeCode, newCode } from './huffman-code.ts';
 import {
   ENTRY_BITS,
@@ -53,8 +54,10 @@ function distanceExtraBits(symbol: number): number {
  * A compressor for one thread. The function compresses `raw` into `out` as raw deflate without a final block, ended by a full
  * flush; it refers to nothing before it. `out` has at least maxDeflatedLength(raw.byteLength) bytes (deflate.ts).
  */
-export function loadLiteralDeflate(): (raw: Uint8Array, out: Uint8Array) => number {
-  const coder = new LiteralCoder(loadLiteralKernel());
+export function loadLiteralDeflate(
+  kernel: LiteralKernel = loadLiteralKernel(),
+): (raw: Uint8Array, out: Uint8Array) => number {
+  const coder = new LiteralCoder(kernel);
   return (raw, out) => {
     let length = 0;
     do {
@@ -122,14 +125,23 @@ class LiteralCoder {
     makeCode(this.#litlenCounts, MAX_CODE_BITS, litlen);
     makeCode(this.#distanceCounts, MAX_CODE_BITS, distances);
     const head = describeCodes(litlen.lengths, distances.lengths);
-    if (this.#codedBits(head, matchesEnd) >= 8 * storedLength(to - from)) {
+    const bits = this.#codedBits(head, matchesEnd);
+    if (bits >= 8 * storedLength(to - from)) {
       this.#putStored(from, to);
       return;
     }
+    const end = this.#bitsOut + bits;
     for (let at = 0; at < head.length; at += 2) this.#put(head[at]!, head[at + 1]!);
     this.#enterCodes();
     kernel.encode(from, to, matchesEnd);
     this.#put(litlen.codes[END_OF_BLOCK]!, litlen.lengths[END_OF_BLOCK]!);
+    if (this.#bitsOut !== end) throw wrongLength(to - from, this.#bitsOut - end);
+  }
+
+  /** Bits that were put out, and those of the memory before them. */
+  get #bitsOut(): number {
+    const view = this.#view;
+    return 8 * view.getUint32(PLACES.output, true) + view.getUint32(PLACES.output + 16, true);
   }
 
   #count(from: number, to: number): void {
@@ -222,6 +234,17 @@ class LiteralCoder {
       from += length;
     } while (from < to);
   }
+}
+
+/** What was counted and what was put out come from different code: where they differ one of them is wrong. */
+function wrongLength(bytes: number, off: number): BackupError {
+  return new BackupError({
+    code: 'INTERNAL',
+    tried: 'compress',
+    subject: `a block of ${bytes} bytes`,
+    reason: `its result is ${Math.abs(off)} bits too ${off < 0 ? 'short' : 'long'}`,
+    remedy: 'Report this',
+  });
 }
 
 /** Length of bytes in stored blocks, with what may be missing to a byte border before. */

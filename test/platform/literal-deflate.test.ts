@@ -10,6 +10,7 @@ import {
   loadZlibInflate,
 } from '../../src/platform/inflate.ts';
 import { loadLiteralDeflate } from '../../src/platform/literal-deflate.ts';
+import { loadLiteralKernel } from '../../src/platform/literal-kernel.ts';
 import { Inflater } from '../../src/store/chunk/inflater.ts';
 import { Random } from '../support/random.ts';
 import { samples } from './samples.ts';
@@ -140,6 +141,16 @@ describe('deflate of literals', () => {
   test('finds lines that repeat', () => {
     const lines = base64Lines(300);
     expect(deflated(Buffer.concat([lines, lines])).length).toBeLessThan(deflated(lines).length * 1.25);
+  });
+
+  test('gives nothing out when what was put out is not as long as was counted', () => {
+    const kernel = loadLiteralKernel();
+    const faulty = loadLiteralDeflate({
+      ...kernel,
+      encode: (from, to, matchesEnd) => kernel.encode(from, to - 1, matchesEnd),
+    });
+    const raw = base64Lines(100);
+    expect(() => faulty(raw, new Uint8Array(maxDeflatedLength(raw.length)))).toThrow('bits too short');
   });
 
   test('knows nothing of what it has compressed before', () => {
