@@ -5,19 +5,15 @@
  *
  * All text that clients sent is passed as byte strings (one character per byte, latin1).
  */
-import { rmSync } from 'node:fs';
-import type Database from 'better-sqlite3';
+
+import { IndexConnection } from './index-connection.ts';
 import { type ApplierOptions, LineApplier } from './line-applier.ts';
-import { CACHE_KIBIBYTES, type OpenedDatabase, type OpenOptions, openDatabase } from './open-database.ts';
+import { type OpenedDatabase, type OpenOptions, openDatabase } from './open-database.ts';
 import type { MailboxRow } from './queries.ts';
 import { settleNewMessage } from './record-places.ts';
 import { fromBlob, sqlText } from './sql-text.ts';
 
-/** More than the rows of any command that comes in one piece can dirty. */
-const UNSPILT_CACHE_KIBIBYTES = 65_536;
 const GUID_BYTES = 20;
-/** Copied at a time, with the file locked for reading. */
-const COPY_PAGES = 4000;
 
 /** What the index knows of the data file as a whole. Rebuilt by a scan when it is missing or does not fit. */
 export interface IndexState {
@@ -81,28 +77,16 @@ export interface SieveLocation {
   lineOffset: number;
 }
 
-export class BackupIndex {
-  readonly path: string;
-  readonly #db: Database.Database;
+export class BackupIndex extends IndexConnection {
   /** What queries.ts found last, while nothing has been written since: a client asks for what it then changes. */
   lastMailbox: MailboxRow | undefined;
   /** All of `cb_state`; undefined until it is asked for, and after a rollback. */
   #state: Map<string, unknown> | undefined;
-  /** Which of SELDOM_FILLED may have rows; undefined until it is asked for. */
-  #filled: Set<string> | undefined;
   /** See takeHealed(). */
   readonly #healed: string[] = [];
-  /** The transaction that is open was begun by hold(), and nothing has been written in it. */
-  #isHeld = false;
-  readonly #statements = {
-    objects: new Map<string, Database.Statement>(),
-    raw: new Map<string, Database.Statement>(),
-    pluck: new Map<string, Database.Statement>(),
-  };
 
   private constructor(path: string, { db, state }: OpenedDatabase) {
-    this.path = path;
-    this.#db = db;
+    super(path, db);
     this.#state = state && new Map(state);
   }
 
@@ -117,152 +101,31 @@ export class BackupIndex {
     return new BackupIndex(path, openDatabase(path, options));
   }
 
-  close(): void {
-    this.#db.close();
-  }
-
-  /**
-   * A prepared statement of this connection; prepared at its first use and kept. Making an object of a row
-   * costs ten times what finding it does, so frequent queries take `raw` rows (arrays) or `pluck` (the first
-   * column).
-   */
-  statement(sql: string, rows: 'objects' | 'raw' | 'pluck' = 'objects'): Database.Statement {
-    let statement = this.#statements[rows].get(sql);
-    if (statement === undefined) {
-      statement = this.#db.prepare(sql);
-      const table = INSERT_INTO_OWN.exec(sql)?.[1];
-      if (table !== undefined) this.#filled?.add(table);
-      if (rows === 'raw') statement.raw();
-      if (rows === 'pluck') statement.pluck();
-      this.#statements[rows].set(sql, statement);
-    }
-    return statement;
-  }
-
-  /**
-   * False if this table of ours is empty, as it is in most backups. To prepare a statement costs more than to
-   * carry it out, so what would find nothing is better not asked.
-   */
-  mayHaveRows(table: (typeof SELDOM_FILLED)[number]): boolean {
-    if (this.#filled === undefined) {
-      const found = this.statement(WHICH_ARE_FILLED, 'raw').get() as number[];
-      this.#filled = new Set(SELDOM_FILLED.filter((_, i) => found[i] === 1));
-      for (const rows of Object.values(this.#statements)) {
-        for (const sql of rows.keys()) {
-          const prepared = INSERT_INTO_OWN.exec(sql)?.[1];
-          if (prepared !== undefined) this.#filled.add(prepared);
-        }
-      }
-    }
-    return this.#filled.has(table);
-  }
-
-  /** For when the file has been changed by somebody else since it was last used. */
-  forgetCached(): void {
+  override forgetCached(): void {
+    super.forgetCached();
     this.lastMailbox = undefined;
     this.#state = undefined;
-    this.#filled = undefined;
   }
 
-  // Transactions
-
-  /**
-   * Whether SQLite itself syncs journal and database at each commit, as recovery needs it where no unfinished
-   * member of the data file would tell of a torn index.
-   */
-  setFullSync(on: boolean): void {
-    this.#db.pragma(`synchronous = ${on ? 'FULL' : 'OFF'}`);
+  override rollback(): void {
+    this.#forgetUndone();
+    super.rollback();
   }
 
-  /**
-   * Whether a transaction that outgrows the page cache may write to the file before its COMMIT. The caller
-   * forbids it until the data file bears a synced sign that the index is being changed.
-   */
-  allowSpill(on: boolean): void {
-    // PRAGMA cache_spill has no effect inside a transaction, the size of the cache has.
-    this.#db.pragma(`cache_size = -${on ? CACHE_KIBIBYTES : UNSPILT_CACHE_KIBIBYTES}`);
+  override release(name: string): void {
+    this.lastMailbox = undefined;
+    super.release(name);
   }
 
-  /** Gives back the memory of the pages that are cached. To read again what a small update needs costs 30 µs. */
-  shrink(): void {
-    this.statement('PRAGMA shrink_memory').run();
+  override rollbackTo(name: string): void {
+    this.#forgetUndone();
+    super.rollbackTo(name);
   }
 
-  /** Nothing more is written to it: it goes when it is closed, or when the process ends however. */
-  forgetName(): void {
-    rmSync(this.path, { force: true });
-  }
-
-  /** A copy of it as it is, with the last of what others commit meanwhile. They never wait for long. */
-  async copyTo(path: string): Promise<void> {
-    await this.#db.backup(path, { progress: () => COPY_PAGES });
-    this.forgetCached();
-  }
-
-  get inTransaction(): boolean {
-    return this.#db.inTransaction;
-  }
-
-  /** Begins a transaction that writes, or makes the one of hold() such a one. */
-  begin(): void {
-    if (this.#isHeld && this.inTransaction) this.#isHeld = false;
-    else this.statement('BEGIN IMMEDIATE').run();
-  }
-
-  /**
-   * Until letGo() or the end of a transaction that begin() makes of it: one transaction that reads, for whoever has
-   * the data file locked, so that nobody else writes. Each statement by itself would cost eight system calls to lock
-   * the index and to look whether it has changed.
-   */
-  hold(): void {
-    if (this.inTransaction) return;
-    this.beginRead();
-    this.#isHeld = true;
-  }
-
-  /** Ends what hold() began, if nothing has been written in it. */
-  letGo(): void {
-    if (this.#isHeld && this.inTransaction) this.commit();
-    this.#isHeld = false;
-  }
-
-  /**
-   * Begins a transaction that only reads. Without one SQLite locks the file and looks for changes at every statement,
-   * which costs more than to find a row.
-   */
-  beginRead(): void {
-    this.statement('BEGIN').run();
-  }
-
-  commit(): void {
-    this.statement('COMMIT').run();
-  }
-
-  /** No error where SQLite has done so by itself, as it may when the disk is full. */
-  rollback(): void {
+  #forgetUndone(): void {
     this.lastMailbox = undefined;
     this.#healed.length = 0;
     this.#state = undefined;
-    this.#isHeld = false;
-    if (this.inTransaction) this.statement('ROLLBACK').run();
-  }
-
-  /** `name`: letters and digits. */
-  savepoint(name: string): void {
-    this.statement(`SAVEPOINT ${name}`).run();
-  }
-
-  release(name: string): void {
-    this.lastMailbox = undefined;
-    this.statement(`RELEASE ${name}`).run();
-  }
-
-  /** Undoes what was done since the savepoint, which goes too. */
-  rollbackTo(name: string): void {
-    this.#state = undefined;
-    this.#healed.length = 0;
-    this.statement(`ROLLBACK TO ${name}`).run();
-    this.release(name);
   }
 
   // State
@@ -518,10 +381,6 @@ const UPDATE_MESSAGE = `UPDATE message SET partition = CAST(? AS TEXT), chunk_id
 const PLACE_MESSAGE = 'INSERT OR REPLACE INTO cb_message(message_id, content_offset) VALUES (?, ?)';
 
 const SET_STATE = `INSERT OR REPLACE INTO cb_state(name, value) VALUES (?, ?), (?, ?), (?, ?), (?, ?)`;
-
-const SELDOM_FILLED = ['cb_record', 'cb_record_extra', 'cb_mailbox', 'cb_intermediate', 'cb_heal'] as const;
-const WHICH_ARE_FILLED = `SELECT ${SELDOM_FILLED.map((table) => `EXISTS (SELECT 1 FROM ${table})`).join(', ')}`;
-const INSERT_INTO_OWN = /\bINTO (cb_(?:record|record_extra|mailbox|intermediate|heal))\b/;
 
 const SELECT_CHUNK = `SELECT id, ts_start AS tsStart, ts_end AS tsEnd, offset, length, file_sha1 AS fileSha1,
   data_sha1 AS dataSha1 FROM chunk`;
