@@ -103,13 +103,13 @@ function remarkOf({ what, other = '', by }: ReconstructItem): string {
     case 'added':
       return `is entered${guess}`;
     case 'replaced':
-      return `is entered instead of ${other}, which is gone or older${guess}`;
+      return `is entered instead of ${other}, which is gone, older, or another path to it${guess}`;
     case 'missing':
       return 'stays although its file is gone: mount its partition, or give --prune';
     case 'pruned':
       return 'is left out, its file is gone';
     case 'duplicate':
-      return `is not entered: the user has ${other}, which is newer. Look what is in it (csync-backup show -f), then remove it or rename the user`;
+      return `is not entered: the user has ${other}, which is newer. It can be read (csync-backup show -f, restore -f); move it off the partition when nothing in it is needed`;
     case 'mismatch':
       return `stays, but what is in it is of ${printUserid(other)}: see csync-backup rename`;
     case 'unreadable':

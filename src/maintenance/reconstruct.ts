@@ -83,7 +83,8 @@ const LATEST_FORMER_KEY = 10;
 
 const SCHEMA = `
   CREATE TABLE file(path BLOB PRIMARY KEY, userid BLOB NOT NULL, by TEXT, last_time INTEGER, size INTEGER,
-    unuser_at INTEGER, former TEXT) WITHOUT ROWID;
+    unuser_at INTEGER, former TEXT, inode TEXT) WITHOUT ROWID;
+  CREATE INDEX file_inode ON file(inode);
   CREATE INDEX file_userid ON file(userid);
   CREATE TABLE entry(key BLOB PRIMARY KEY, path BLOB NOT NULL) WITHOUT ROWID;
   CREATE INDEX entry_path ON entry(path);
@@ -116,6 +117,9 @@ class Reconstruction {
     applied: false,
   };
 
+  /** Paths in the catalog that lead to the file of another path, by key. */
+  readonly #aliases = new Map<string, string>();
+
   constructor(options: ReconstructOptions) {
     this.#o = options;
     this.#db.pragma(`cache_size = -${CACHE_KIB}`);
@@ -129,6 +133,7 @@ class Reconstruction {
       const version = catalogVersion(this.#o.config.backupDbPath);
       this.#readCatalog(version !== undefined);
       for (const { path: partition } of this.#o.config.partitions) this.#readPartition(partition);
+      this.#followAliases();
       this.#planUsers();
       this.#planEntries();
       this.#report.entries = this.#db.prepare('SELECT count(*) FROM plan').pluck().get() as number;
@@ -164,7 +169,7 @@ class Reconstruction {
   }
 
   #readPartition(partition: string): void {
-    const put = this.#db.prepare('INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?)');
+    const put = this.#db.prepare('INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?)');
     for (const dataPath of dataFilesOn(partition)) {
       this.#report.files++;
       this.#o.onProgress?.(this.#report.files);
@@ -172,13 +177,31 @@ class Reconstruction {
         const { userid, by, lastTime, sizeBytes, unuserAt, formerKeys } = identify(dataPath, this.#o.config);
         const of = Buffer.from(userid!, 'latin1');
         const former = JSON.stringify(formerKeys);
-        put.run(Buffer.from(dataPath), of, by, lastTime, sizeBytes, unuserAt ?? null, former);
+        const inode = inodeOf(dataPath) ?? null;
+        put.run(Buffer.from(dataPath), of, by, lastTime, sizeBytes, unuserAt ?? null, former, inode);
       } catch (error) {
         if (hasErrno(error, 'ENOENT')) continue; // moved or removed meanwhile
         if (!(error instanceof BackupError) && (error as NodeJS.ErrnoException).code === undefined)
           throw error;
         this.#item({ what: 'unreadable', key: this.#keyOf(dataPath), path: dataPath });
       }
+    }
+  }
+
+  /**
+   * An entry may lead to a file of these partitions by another path: through a symbolic link, or because a filesystem is
+   * mounted at two places. It is no second file, which somebody would remove.
+   */
+  #followAliases(): void {
+    const outside = this.#db.prepare('SELECT key, path FROM entry WHERE path NOT IN (SELECT path FROM file)');
+    const same = this.#db.prepare('SELECT path FROM file WHERE inode = ?').pluck();
+    const follow = this.#db.prepare('UPDATE entry SET path = ? WHERE key = ?');
+    for (const { key, path: known } of outside.all() as { key: Buffer; path: Buffer }[]) {
+      const inode = inodeOf(known.toString());
+      const found = inode === undefined ? undefined : (same.get(inode) as Buffer | undefined);
+      if (found === undefined) continue;
+      follow.run(found, key);
+      this.#aliases.set(text(key), known.toString());
     }
   }
 
@@ -252,6 +275,7 @@ class Reconstruction {
     const item = { key: text(key), path: file.path.toString(), by: file.by };
     if (present === undefined) this.#item({ ...item, what: 'added' });
     else if (!present.equals(file.path)) this.#item({ ...item, what: 'replaced', other: present.toString() });
+    else if (this.#aliases.has(item.key)) this.#followed(item.key, item.path);
     else this.#item({ ...item, what: 'kept' });
   }
 
@@ -272,6 +296,10 @@ class Reconstruction {
         continue;
       }
       this.#plan(key, bytes);
+      if (this.#aliases.has(name)) {
+        this.#followed(name, dataPath);
+        continue;
+      }
       const isOthers = of !== undefined && text(of) !== ownerOf(name);
       this.#item({
         what: isOthers ? 'mismatch' : 'kept',
@@ -280,6 +308,10 @@ class Reconstruction {
         ...(isOthers && { other: text(of) }),
       });
     }
+  }
+
+  #followed(key: string, dataPath: string): void {
+    this.#item({ what: 'replaced', key, path: dataPath, other: this.#aliases.get(key)! });
   }
 
   #plan(key: Buffer, dataPath: Buffer): void {
@@ -312,6 +344,11 @@ function isKeyOf(key: string, { unuserAt }: FileRow): boolean {
 
 function text(bytes: Buffer): string {
   return bytes.toString('latin1');
+}
+
+function inodeOf(file: string): string | undefined {
+  const stat = fs.statSync(file, { throwIfNoEntry: false });
+  return stat && `${stat.dev}:${stat.ino}`;
 }
 
 function isThere(dataPath: string): boolean {

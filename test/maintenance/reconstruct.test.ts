@@ -57,6 +57,28 @@ describe('reconstruct', () => {
     expect(identify(olga, store.config)).toMatchObject({ userid: 'olga', by: 'name' });
   });
 
+  test('an entry that leads to the same file by another path is no second file', async () => {
+    using store = new SmallStore();
+    const anne = store.add('anne');
+    const gone = store.add('gone', { key: '%DELETED.gone.6553F100' });
+    const link = `${store.folder}/link`;
+    fs.symlinkSync(`${store.folder}/one`, link);
+    const { catalog } = store;
+    for (const [key, file] of [
+      ['anne', anne],
+      ['%DELETED.gone.6553F100', gone],
+    ] as const)
+      catalog.put(key, file.replace('/one/', '/link/'));
+    catalog.close();
+    const { said, items } = await reconstruct(store, { apply: true, prune: true });
+    expect(said.sort()).toEqual(['replaced %DELETED.gone.6553F100', 'replaced anne']);
+    expect(items.find(({ key }) => key === 'anne')).toMatchObject({
+      path: anne,
+      other: anne.replace('/one/', '/link/'),
+    });
+    expect(store.entries()).toEqual({ anne, '%DELETED.gone.6553F100': gone });
+  });
+
   test('of two files for one user the newer is entered, the other reported and left alone', async () => {
     using store = new SmallStore();
     const older = store.add('anne');
