@@ -12,6 +12,7 @@ import { STAGING_FOLDER } from '../store/data-file.ts';
 import { useridOfDataFile } from '../store/partition.ts';
 import { type DeletedBackup, isExpired, parseDeletedKey } from './delete.ts';
 import { bytesText, type DoctorCheck, error, ok, warn } from './doctor-check.ts';
+import { examineOwners } from './doctor-owners.ts';
 import { statBackup } from './stat.ts';
 import { verifyCatalog } from './verify-catalog.ts';
 
@@ -69,6 +70,7 @@ export function* examineStore(config: Config): Generator<DoctorCheck, void> {
     } else devices.set(stat.dev, name);
   }
   yield* catalogAndFiles(config);
+  if (owner !== undefined) yield* examineOwners(config, owner);
   for (const { name, path: folder } of readable) yield* leftovers(name, folder);
 }
 

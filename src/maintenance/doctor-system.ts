@@ -2,6 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 import fs from 'node:fs';
 import type { Config } from '../config/config.ts';
+import { printDuration } from '../config/units.ts';
 import { loadIsal } from '../platform/deflate.ts';
 import { BackupError } from '../platform/errors.ts';
 import { ffiUnavailableReason } from '../platform/ffi.ts';
@@ -19,6 +20,7 @@ export function* examineSystem(config: Config): Generator<DoctorCheck, void> {
   yield ok('configuration', 'file', `${config.file} is right`);
   yield folder(config.configDirectory, 'configdirectory');
   yield folder(config.backupStagingPath, 'backup_staging_path');
+  yield* retention(config);
   yield locks();
   yield engines(config);
   yield descriptors(config);
@@ -41,6 +43,17 @@ function folder(name: string, option: string): DoctorCheck {
       'Make it, mount its disk, or let the user of the server read and write it',
     );
   }
+}
+
+/** `30m` is half an hour, and no month: compaction would drop all history. */
+function* retention({ backupRetentionMs: ms }: Config): Generator<DoctorCheck, void> {
+  if (ms <= 0 || ms >= DAY_MS) return;
+  yield warn(
+    'configuration',
+    'backup_retention',
+    `compaction drops what was deleted longer ago than ${printDuration(ms)}, which is less than a day`,
+    'Write days as 30d: m stands for minutes',
+  );
 }
 
 function locks(): DoctorCheck {

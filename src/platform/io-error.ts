@@ -3,14 +3,8 @@ import { BackupError, type ErrorCode } from './errors.ts';
 const CODES: Record<string, [ErrorCode, string]> = {
   ENOSPC: ['NO_SPACE', 'Free space (df), or inodes (df -i), on this filesystem'],
   EDQUOT: ['NO_SPACE', 'Raise the quota of the user that the server runs as'],
-  EACCES: [
-    'PERMISSION_DENIED',
-    'Run this as root or as the user of the server, or let who runs it read and write it',
-  ],
-  EPERM: [
-    'PERMISSION_DENIED',
-    'Run this as root or as the user of the server, or let who runs it read and write it',
-  ],
+  EACCES: ['PERMISSION_DENIED', 'Give it to the user of the server (chown); commands may be run as root'],
+  EPERM: ['PERMISSION_DENIED', 'Give it to the user of the server (chown); commands may be run as root'],
   EROFS: ['PERMISSION_DENIED', 'Mount the filesystem writable'],
   EMFILE: ['LIMIT_EXCEEDED', 'Raise the number of open files (LimitNOFILE in the unit, ulimit -n)'],
   ENFILE: ['LIMIT_EXCEEDED', 'Raise the number of open files of the whole machine (sysctl fs.file-max)'],

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { examineBackup } from '../../src/maintenance/doctor-backup.ts';
 import type { DoctorCheck } from '../../src/maintenance/doctor-check.ts';
+import { examineOwners } from '../../src/maintenance/doctor-owners.ts';
 import { examineStore } from '../../src/maintenance/doctor-store.ts';
 import { examineSystem } from '../../src/maintenance/doctor-system.ts';
 import { useLockKind } from '../../src/platform/file-lock.ts';
@@ -51,6 +52,16 @@ describe('doctor, the store', () => {
     expect(ofStore(store)).toContain('error catalog/CATALOG_CORRUPT');
     fs.rmSync(store.config.backupDbPath);
     expect(ofStore(store)).toContain('warn catalog/file');
+  });
+
+  test('finds what belongs to somebody else than the server', () => {
+    using store = new SmallStore();
+    store.add('anne');
+    const texts = [...examineOwners(store.config, process.getuid!() + 1)].map(({ text }) => text);
+    expect(texts).toEqual([
+      expect.stringMatching(/^\d files of the state do not belong to uid \d+, .* to uid \d+ for one$/),
+      expect.stringMatching(/^[34] files on partition one .*anne_x1Y2z3|\/a to uid/),
+    ]);
   });
 
   test('names what lies about', () => {
@@ -105,6 +116,11 @@ describe('doctor, the store', () => {
 });
 
 describe('doctor, the system', () => {
+  test('takes a retention of minutes for a slip of the pen', () => {
+    using store = new SmallStore('backup_retention: 30m');
+    expect(complaints(examineSystem(store.config))).toContain('warn configuration/backup_retention');
+  });
+
   const ofSystem = (store: SmallStore): string[] =>
     complaints(examineSystem(store.config)).filter(
       (line) => !/system\/(descriptors|compression|locks)/.test(line),

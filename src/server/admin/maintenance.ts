@@ -12,6 +12,7 @@ import { BackupError } from '../../platform/errors.ts';
 import { ioError } from '../../platform/io-error.ts';
 import { removeAbandonedScratch } from '../../restore/drill/scratch.ts';
 import { Catalog } from '../../store/catalog.ts';
+import { refusalOf } from '../../store/index/index-error.ts';
 import { refuseVanishedCatalog } from '../../store/lost-catalog.ts';
 import type { ServerContext } from '../context.ts';
 import type { AdminCommand } from './commands.ts';
@@ -140,7 +141,7 @@ function openState({ config, log }: Server, name: string): MaintenanceState {
   try {
     state = new MaintenanceState(file);
   } catch (error) {
-    throw ioError(error, 'open', file);
+    throw ioError(refusalOf(file) ?? error, 'open', file);
   }
   if (state.replaced !== undefined)
     log.warn({ file, target: state.replaced }, 'the state of maintenance was not readable and is begun anew');

@@ -23,11 +23,11 @@ function isUnexplained(error: unknown): boolean {
 }
 
 /**
- * Asks the system why an index cannot be used, so that a whole one is not taken for damaged and made anew.
+ * Asks the system why an SQLite file cannot be used, so that a whole index is not taken for damaged and made anew.
  *
  * @returns undefined when it is the index itself: it is missing, or is no file
  */
-function refusalOf(file: string): Error | undefined {
+export function refusalOf(file: string): Error | undefined {
   const folder = path.dirname(file);
   try {
     fs.closeSync(fs.openSync(file, 'r'));

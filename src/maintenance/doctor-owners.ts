@@ -1,0 +1,55 @@
+/** doctor: files that the server cannot use, since they belong to somebody else: root has put them back from a copy. */
+import fs from 'node:fs';
+import path from 'node:path';
+import type { Config } from '../config/config.ts';
+import { hasErrno } from '../platform/errors.ts';
+import { type DoctorCheck, error } from './doctor-check.ts';
+
+/** Of our own in the configuration directory; there may be much else of Cyrus's. */
+const OURS = /^(?:backups\.db|csync-backup\.)/;
+
+/** @param owner uid of the server, to whom the configuration directory belongs */
+export function* examineOwners(config: Config, owner: number): Generator<DoctorCheck, void> {
+  const { configDirectory, backupDbPath, passwdFile, backupStagingPath, partitions } = config;
+  const state = names(configDirectory).filter((name) => OURS.test(name));
+  const single = [...state.map((name) => path.join(configDirectory, name)), backupDbPath, passwdFile];
+  yield* strangers([...new Set([...single, backupStagingPath])], owner, 'of the state');
+  for (const { name, path: partition } of partitions)
+    yield* strangers(filesOn(partition), owner, `on partition ${name}`);
+}
+
+function* strangers(files: Iterable<string>, owner: number, where: string): Generator<DoctorCheck, void> {
+  let count = 0;
+  let first = '';
+  for (const file of files) {
+    const uid = fs.statSync(file, { throwIfNoEntry: false })?.uid;
+    if (uid === undefined || uid === owner) continue;
+    if (count++ === 0) first = `${file} to uid ${uid}`;
+  }
+  if (count === 0) return;
+  const text = `${count} files ${where} do not belong to uid ${owner}, who owns configdirectory: ${first} for one`;
+  yield error(
+    'files',
+    'owner',
+    text,
+    'Give them to the user of the server (chown), who cannot use them else',
+  );
+}
+
+/** Folders with what lies in them; what follows below is not ours. */
+function* filesOn(partition: string): Generator<string, void> {
+  for (const folder of names(partition)) {
+    const place = path.join(partition, folder);
+    yield place;
+    for (const name of names(place)) yield path.join(place, name);
+  }
+}
+
+function names(folder: string): string[] {
+  try {
+    return fs.readdirSync(folder);
+  } catch (cause) {
+    if (['ENOENT', 'ENOTDIR', 'EACCES'].some((code) => hasErrno(cause, code))) return [];
+    throw cause;
+  }
+}
