@@ -83,8 +83,9 @@ const LATEST_FORMER_KEY = 10;
 
 const SCHEMA = `
   CREATE TABLE file(path BLOB PRIMARY KEY, userid BLOB NOT NULL, by TEXT, last_time INTEGER, size INTEGER,
-    unuser_at INTEGER, former TEXT, inode TEXT) WITHOUT ROWID;
+    unuser_at INTEGER, former TEXT, inode TEXT, name BLOB) WITHOUT ROWID;
   CREATE INDEX file_inode ON file(inode);
+  CREATE INDEX file_name ON file(name);
   CREATE INDEX file_userid ON file(userid);
   CREATE TABLE entry(key BLOB PRIMARY KEY, path BLOB NOT NULL) WITHOUT ROWID;
   CREATE INDEX entry_path ON entry(path);
@@ -169,7 +170,7 @@ class Reconstruction {
   }
 
   #readPartition(partition: string): void {
-    const put = this.#db.prepare('INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?)');
+    const put = this.#db.prepare('INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)');
     for (const dataPath of dataFilesOn(partition)) {
       this.#report.files++;
       this.#o.onProgress?.(this.#report.files);
@@ -178,7 +179,8 @@ class Reconstruction {
         const of = Buffer.from(userid!, 'latin1');
         const former = JSON.stringify(formerKeys);
         const inode = inodeOf(dataPath) ?? null;
-        put.run(Buffer.from(dataPath), of, by, lastTime, sizeBytes, unuserAt ?? null, former, inode);
+        const place = [Buffer.from(dataPath), of, by, lastTime, sizeBytes] as const;
+        put.run(...place, unuserAt ?? null, former, inode, nameOf(dataPath));
       } catch (error) {
         if (hasErrno(error, 'ENOENT')) continue; // moved or removed meanwhile
         if (!(error instanceof BackupError) && (error as NodeJS.ErrnoException).code === undefined)
@@ -190,16 +192,23 @@ class Reconstruction {
 
   /**
    * An entry may lead to a file of these partitions by another path: through a symbolic link, or because a filesystem is
-   * mounted at two places. It is no second file, which somebody would remove.
+   * mounted at two places. It is no second file, which somebody would remove. Or all is at another place now than
+   * when the catalog was written, and still has its name, of which a part is random.
    */
   #followAliases(): void {
     const outside = this.#db.prepare('SELECT key, path FROM entry WHERE path NOT IN (SELECT path FROM file)');
     const same = this.#db.prepare('SELECT path FROM file WHERE inode = ?').pluck();
+    const alike = this.#db
+      .prepare('SELECT path FROM file WHERE name = ? AND path NOT IN (SELECT path FROM entry)')
+      .pluck();
     const follow = this.#db.prepare('UPDATE entry SET path = ? WHERE key = ?');
     for (const { key, path: known } of outside.all() as { key: Buffer; path: Buffer }[]) {
       const inode = inodeOf(known.toString());
-      const found = inode === undefined ? undefined : (same.get(inode) as Buffer | undefined);
-      if (found === undefined) continue;
+      const places = (
+        inode === undefined ? alike.all(nameOf(known.toString())) : same.all(inode)
+      ) as Buffer[];
+      const [found] = places;
+      if (found === undefined || places.length > 1) continue;
       follow.run(found, key);
       this.#aliases.set(text(key), known.toString());
     }
@@ -344,6 +353,11 @@ function isKeyOf(key: string, { unuserAt }: FileRow): boolean {
 
 function text(bytes: Buffer): string {
   return bytes.toString('latin1');
+}
+
+/** `H/USERID_XXXXXX` */
+function nameOf(dataPath: string): Buffer {
+  return Buffer.from(path.join(path.basename(path.dirname(dataPath)), path.basename(dataPath)));
 }
 
 function inodeOf(file: string): string | undefined {

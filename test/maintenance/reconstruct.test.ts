@@ -79,6 +79,21 @@ describe('reconstruct', () => {
     expect(store.entries()).toEqual({ anne, '%DELETED.gone.6553F100': gone });
   });
 
+  test('a store that is at another place now is the same one, with who was deleted and who was renamed in it', async () => {
+    using store = new SmallStore();
+    store.add('anne');
+    store.add('gone', { key: '%DELETED.gone.6553F100' });
+    store.add('bob', { partition: 'two', key: 'robert' });
+    const before = store.entries();
+    const { catalog } = store;
+    for (const [key, file] of Object.entries(before))
+      catalog.put(key, file.replace(store.folder, '/srv/before'));
+    catalog.close();
+    const { said } = await reconstruct(store, { apply: true });
+    expect(said.sort()).toEqual(['replaced %DELETED.gone.6553F100', 'replaced anne', 'replaced robert']);
+    expect(store.entries()).toEqual(before);
+  });
+
   test('of two files for one user the newer is entered, the other reported and left alone', async () => {
     using store = new SmallStore();
     const older = store.add('anne');
