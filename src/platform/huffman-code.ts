@@ -15,12 +15,27 @@ const MAX_CODE_BITS = 15;
 const lengthCounts = new Uint32Array(MAX_CODE_BITS + 1);
 const nextCode = new Uint32Array(MAX_CODE_BITS + 2);
 
-/** The shortest code for symbols that occur so often, none of it longer than `maxBits`. */
+const MOST_SYMBOLS = 286;
+/** Symbols are sorted by count and then number, as numbers. */
+const SORT_SHIFT = 512;
+const sorted = new Float64Array(MOST_SYMBOLS);
+const used = new Uint16Array(MOST_SYMBOLS);
+const weights = new Float64Array(2 * MOST_SYMBOLS);
+const parents = new Uint16Array(2 * MOST_SYMBOLS);
+const depths = new Uint16Array(2 * MOST_SYMBOLS);
+
+/** The shortest code for symbols, at most 286, that occur so often; none of it longer than `maxBits`. */
 export function makeCode(counts: Uint32Array, maxBits: number, into: HuffmanCode): void {
-  const used: number[] = [];
-  for (let symbol = 0; symbol < counts.length; symbol++) if (counts[symbol]! > 0) used.push(symbol);
-  used.sort((a, b) => counts[a]! - counts[b]! || a - b);
-  countLengths(used, counts, maxBits);
+  let leaves = 0;
+  for (let symbol = 0; symbol < counts.length; symbol++) {
+    if (counts[symbol]! > 0) sorted[leaves++] = counts[symbol]! * SORT_SHIFT + symbol;
+  }
+  sorted.subarray(0, leaves).sort();
+  for (let leaf = 0; leaf < leaves; leaf++) {
+    used[leaf] = sorted[leaf]! % SORT_SHIFT;
+    weights[leaf] = counts[used[leaf]!]!;
+  }
+  countLengths(leaves, maxBits);
   into.lengths.fill(0);
   for (let length = maxBits, at = 0; length > 0; length--) {
     for (let left = lengthCounts[length]!; left > 0; left--) into.lengths[used[at++]!] = length;
@@ -28,31 +43,30 @@ export function makeCode(counts: Uint32Array, maxBits: number, into: HuffmanCode
   assignCodes(into);
 }
 
-/** Fills `lengthCounts`: how many of the symbols, which are in ascending order of their counts, get each length. */
-function countLengths(used: readonly number[], counts: Uint32Array, maxBits: number): void {
+/** Fills `lengthCounts`: how many of the leaves, whose `weights` ascend, get each length. */
+function countLengths(leaves: number, maxBits: number): void {
   lengthCounts.fill(0);
-  const leaves = used.length;
   if (leaves < 2) {
     lengthCounts[1] = leaves;
     return;
   }
   // Leaves first, then inner nodes in the order in which they are made, which is that of their weights.
-  const weights = Float64Array.from(used, (symbol) => counts[symbol]!);
-  const inner = new Float64Array(leaves - 1);
-  const parents = new Uint16Array(2 * leaves - 1);
+  const root = 2 * leaves - 2;
   let leaf = 0;
-  let node = 0;
-  for (let made = 0; made < inner.length; made++) {
+  let node = leaves;
+  for (let made = leaves; made <= root; made++) {
+    weights[made] = 0;
     for (let child = 0; child < 2; child++) {
-      const takeLeaf = leaf < leaves && (node >= made || weights[leaf]! <= inner[node]!);
-      inner[made]! += takeLeaf ? weights[leaf]! : inner[node]!;
-      parents[takeLeaf ? leaf++ : leaves + node++] = leaves + made;
+      const least = leaf < leaves && (node === made || weights[leaf]! <= weights[node]!) ? leaf++ : node++;
+      weights[made]! += weights[least]!;
+      parents[least] = made;
     }
   }
-  const depths = new Uint8Array(2 * leaves - 1);
-  for (let at = 2 * leaves - 3; at >= 0; at--) {
-    depths[at] = depths[parents[at]!]! + 1;
-    if (at < leaves) lengthCounts[Math.min(depths[at]!, maxBits)]!++;
+  depths[root] = 0;
+  for (let at = root - 1; at >= 0; at--) {
+    const depth = depths[parents[at]!]! + 1;
+    depths[at] = depth;
+    if (at < leaves) lengthCounts[Math.min(depth, maxBits)]!++;
   }
   // What was cut to maxBits takes more room than there is: a shorter code is made longer for each place too many.
   let room = 0;
@@ -89,45 +103,65 @@ export const CODE_LENGTH_ORDER: readonly number[] = [
 const PRECODE_MAX_BITS = 7;
 const precode = newCode(19);
 const precodeCounts = new Uint32Array(19);
+const MOST_LENGTHS = MOST_SYMBOLS + 30;
+const lengths = new Uint8Array(MOST_LENGTHS + 1);
+/** Not a length: ends the last run. */
+const NO_LENGTH = 255;
+/** Symbols of the code length code, and their extra bits and the number of those. */
+const items = new Uint8Array(3 * MOST_LENGTHS);
+let itemsEnd = 0;
 
 /** Head of a block of dynamic codes that is not the last, as what is to be put out: values and numbers of bits in turn. */
 export function describeCodes(litlen: Uint8Array, distance: Uint8Array): number[] {
-  const litlenCount = Math.max(257, 1 + litlen.findLastIndex((length) => length > 0));
-  const distanceCount = Math.max(1, 1 + distance.findLastIndex((length) => length > 0));
-  const items = runLengths([...litlen.subarray(0, litlenCount), ...distance.subarray(0, distanceCount)]);
-  precodeCounts.fill(0);
-  for (let at = 0; at < items.length; at += 3) precodeCounts[items[at]!]!++;
+  const litlenCount = Math.max(257, usedLength(litlen));
+  const distanceCount = Math.max(1, usedLength(distance));
+  lengths.set(litlen.subarray(0, litlenCount));
+  lengths.set(distance.subarray(0, distanceCount), litlenCount);
+  lengths[litlenCount + distanceCount] = NO_LENGTH;
+  findRuns(litlenCount + distanceCount);
   makeCode(precodeCounts, PRECODE_MAX_BITS, precode);
-  const precodeCount = 1 + CODE_LENGTH_ORDER.findLastIndex((symbol) => precode.lengths[symbol]! > 0);
-  const head = [0, 1, 2, 2, litlenCount - 257, 5, distanceCount - 1, 5];
-  const sent = Math.max(4, precodeCount);
-  head.push(sent - 4, 4);
+  let sent = CODE_LENGTH_ORDER.length;
+  while (sent > 4 && precode.lengths[CODE_LENGTH_ORDER[sent - 1]!] === 0) sent--;
+  const head = [0, 1, 2, 2, litlenCount - 257, 5, distanceCount - 1, 5, sent - 4, 4];
   for (let at = 0; at < sent; at++) head.push(precode.lengths[CODE_LENGTH_ORDER[at]!]!, 3);
-  for (let at = 0; at < items.length; at += 3) {
-    const [symbol, extra, extraBits] = items.slice(at, at + 3) as [number, number, number];
+  for (let at = 0; at < itemsEnd; at += 3) {
+    const symbol = items[at]!;
     head.push(precode.codes[symbol]!, precode.lengths[symbol]!);
-    if (extraBits > 0) head.push(extra, extraBits);
+    if (items[at + 2]! > 0) head.push(items[at + 1]!, items[at + 2]!);
   }
   return head;
 }
 
-/** Symbols of the code length code with their extra bits and the number of those. */
-function runLengths(lengths: readonly number[]): number[] {
-  const items: number[] = [];
-  for (let at = 0; at < lengths.length; ) {
+function usedLength(of: Uint8Array): number {
+  let end = of.length;
+  while (end > 0 && of[end - 1] === 0) end--;
+  return end;
+}
+
+/** Fills `items` and `precodeCounts` for the first `count` of `lengths`. */
+function findRuns(count: number): void {
+  precodeCounts.fill(0);
+  itemsEnd = 0;
+  for (let at = 0; at < count; ) {
     const length = lengths[at]!;
     let run = 1;
     while (lengths[at + run] === length) run++;
     at += run;
     if (length === 0) {
-      for (; run >= 11; run -= Math.min(run, 138)) items.push(18, Math.min(run, 138) - 11, 7);
-      if (run >= 3) items.push(17, run - 3, 3);
-      else for (; run > 0; run--) items.push(0, 0, 0);
+      for (; run >= 11; run -= Math.min(run, 138)) addItem(18, Math.min(run, 138) - 11, 7);
+      if (run >= 3) addItem(17, run - 3, 3);
+      else for (; run > 0; run--) addItem(0, 0, 0);
       continue;
     }
-    items.push(length, 0, 0);
-    for (run--; run >= 3; run -= Math.min(run, 6)) items.push(16, Math.min(run, 6) - 3, 2);
-    for (; run > 0; run--) items.push(length, 0, 0);
+    addItem(length, 0, 0);
+    for (run--; run >= 3; run -= Math.min(run, 6)) addItem(16, Math.min(run, 6) - 3, 2);
+    for (; run > 0; run--) addItem(length, 0, 0);
   }
-  return items;
+}
+
+function addItem(symbol: number, extra: number, extraBits: number): void {
+  precodeCounts[symbol]!++;
+  items[itemsEnd++] = symbol;
+  items[itemsEnd++] = extra;
+  items[itemsEnd++] = extraBits;
 }
