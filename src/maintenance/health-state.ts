@@ -11,7 +11,7 @@ const COLUMNS = {
   size: 'INTEGER NOT NULL DEFAULT -1', // of the data file in bytes when it was last read; -1: look at it
   content: 'INTEGER NOT NULL DEFAULT 0', // its chunks uncompressed, in bytes
   updated: 'INTEGER NOT NULL DEFAULT 0', // last stored line, Unix ms; 0: none
-  contacted: 'INTEGER NOT NULL DEFAULT 0', // last request of a client that was answered with OK; 0: none
+  contacted: 'INTEGER NOT NULL DEFAULT 0', // when a client was last here that was refused nothing; 0: never
 };
 
 /** Others would make each change dearer than the rare questions that they help. */

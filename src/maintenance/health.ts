@@ -62,7 +62,7 @@ export class BackupHealth {
     return this.#thread?.threads ?? [];
   }
 
-  /** A client's request about this user was answered with OK. */
+  /** A client was here for this user, and was refused nothing. */
   contacted(userid: string): void {
     this.#contacts.set(userid, Date.now());
   }

@@ -32,6 +32,8 @@ export class OpenBackups {
   /** Small MESSAGE commands that travel with the next request about their user. */
   readonly #deferred = new Map<string, DeferredPiece[]>();
   #deferredBytes = 0;
+  /** Whether all went well so far, of those that are open. */
+  readonly #isServed = new Map<string, boolean>();
   readonly #seen = new Set<string>();
   #seenCount = 0;
 
@@ -109,11 +111,22 @@ export class OpenBackups {
     try {
       const before = deferred.map((piece) => piece.request);
       const reply = await this.#shards.ask(shard, deferred.length === 0 ? request : { ...request, before });
-      if (reply.code === 'OK') this.#access.served(request.userid);
+      this.#note(request.userid, reply);
       return reply;
     } finally {
       for (const { done } of deferred) done();
     }
+  }
+
+  /** Who may ask and is refused what he brings (a full disk, say) must not pass for one who is backed up. */
+  #note(userid: string, { code }: ShardReply): void {
+    if (code === 'IMAP_MAILBOX_LOCKED') this.#isServed.set(userid, false);
+    else if (code === 'OK' && !this.#isServed.has(userid)) this.#isServed.set(userid, true);
+  }
+
+  #tell(userid: string): void {
+    if (this.#isServed.get(userid)) this.#access.served(userid);
+    this.#isServed.delete(userid);
   }
 
   #takeDeferred(userid: string): DeferredPiece[] {
@@ -149,6 +162,7 @@ export class OpenBackups {
     for (const userid of this.#open.keys()) shards.add(shardOf(userid, this.#shards.count));
     this.#open.clear();
     this.#touchedShards.clear();
+    for (const userid of [...this.#isServed.keys()]) this.#tell(userid);
     await Promise.all(
       [...shards].map((shard) => this.#shards.ask(shard, { op: 'release', session: this.#session })),
     );
@@ -188,6 +202,7 @@ export class OpenBackups {
     const victim = (entries.find(([, pending]) => !pending) ?? entries[0])![0];
     this.#open.delete(victim);
     await this.flush([victim]);
+    this.#tell(victim);
     const shard = shardOf(victim, this.#shards.count);
     await this.#shards.ask(shard, { op: 'release', session: this.#session, userid: victim });
   }

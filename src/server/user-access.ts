@@ -4,7 +4,7 @@ export interface UserAccess {
   refusal(userid: string): string | undefined;
   /** Maintenance of our own that has this backup gives it up; undefined if none has. */
   makeRoom(userid: string): Promise<void> | undefined;
-  /** A request about this user was answered with OK. */
+  /** A client has given up this backup, and nothing that it asked for was refused. */
   served(userid: string): void;
 }
 
