@@ -17,8 +17,6 @@ import {
   PRINTABLE,
 } from './literal-kernel.ts';
 
-/** Content of a block: long enough that its head does not count, short enough for its counts to fit it. */
-const BLOCK_BYTES = 512 * 1024;
 /** So that the code of a pair fits into an entry, and those of two pairs into what is held. */
 const MAX_CODE_BITS = 13;
 const END_OF_BLOCK = 256;
@@ -59,13 +57,15 @@ export function loadLiteralDeflate(
 ): (raw: Uint8Array, out: Uint8Array) => number {
   const coder = new LiteralCoder(kernel);
   return (raw, out) => {
+    const pieces = Math.max(1, Math.ceil(raw.byteLength / MOST_INPUT));
     let length = 0;
-    do {
-      const done = coder.compress(raw.subarray(0, MOST_INPUT));
+    for (let piece = 0, from = 0; piece < pieces; piece++) {
+      const to = Math.floor((raw.byteLength * (piece + 1)) / pieces);
+      const done = coder.compress(raw.subarray(from, to));
       copy(done, out, length);
       length += done.byteLength;
-      raw = raw.subarray(MOST_INPUT);
-    } while (raw.byteLength > 0);
+      from = to;
+    }
     return length;
   };
 }
@@ -98,18 +98,13 @@ class LiteralCoder {
     new Uint32Array(buffer, PLACES.lengthSymbols, MAX_MATCH + 1).set(lengthSymbols);
   }
 
-  /** At most MOST_INPUT bytes. The result, which ends with a flush, is valid until the next call. */
+  /** At most MOST_INPUT bytes, as one block with a flush behind it. The result is valid until the next call. */
   compress(raw: Uint8Array): Uint8Array {
     const { memory } = this.#kernel;
     copy(raw, memory, PLACES.input);
     this.#lines.fill(0);
     this.#keep(PLACES.result, 0, 0);
-    const blocks = Math.round(raw.byteLength / BLOCK_BYTES) || 1;
-    for (let block = 0; block < blocks && raw.byteLength > 0; block++) {
-      const from = Math.floor((raw.byteLength * block) / blocks);
-      const to = Math.floor((raw.byteLength * (block + 1)) / blocks);
-      this.#writeBlock(PLACES.input + from, PLACES.input + to);
-    }
+    if (raw.byteLength > 0) this.#writeBlock(PLACES.input, PLACES.input + raw.byteLength);
     this.#putStored(0, 0);
     return memory.subarray(PLACES.result, this.#view.getUint32(PLACES.output, true));
   }
