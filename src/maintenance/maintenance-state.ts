@@ -222,6 +222,17 @@ export class MaintenanceState {
     ) as string[];
   }
 
+  /** The youngest time that anything is known of; 0 if nothing is. */
+  latestMs(): number {
+    const backups = 'SELECT max(max(verified, done, updated, contacted)) FROM backup';
+    const notes =
+      "SELECT max(value) FROM note WHERE name = 'last-verify' OR name LIKE 'run-%' OR name LIKE 'success-%'";
+    return Math.max(
+      (this.#statement(backups, true).get() as number | null) ?? 0,
+      (this.#statement(notes, true).get() as number | null) ?? 0,
+    );
+  }
+
   /**
    * The clock has gone back, perhaps while no server ran: what is said to be later than now was before now. Otherwise
    * nothing would be due, and nobody stale, until the wrong time has come.

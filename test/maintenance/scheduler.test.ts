@@ -313,3 +313,21 @@ test('nor does one that went back while no server ran', async () => {
   await pass(DAY / 3);
   expect(new Set(runner.jobs).size).toBe(3);
 });
+
+test('what a clock that jumps ahead makes expire is left alone for a day', async () => {
+  start();
+  await pass(2 * 60 * MINUTE);
+  expect(runner.jobs).toHaveLength(3);
+  vi.setSystemTime(Date.now() + 365 * DAY - 2 * 60 * MINUTE);
+  await pass(2 * 60 * MINUTE);
+  expect(runner.jobs).toHaveLength(3);
+  await pass(DAY);
+  expect(runner.jobs).toHaveLength(6);
+  await scheduler.stop();
+  vi.setSystemTime(Date.now() + 30 * DAY - 2 * 60 * MINUTE);
+  start();
+  await pass(2 * 60 * MINUTE);
+  expect(runner.jobs).toHaveLength(6);
+  await pass(DAY);
+  expect(runner.jobs).toHaveLength(9);
+});
