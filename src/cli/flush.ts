@@ -4,6 +4,7 @@ import { BackupError } from '../platform/errors.ts';
 import { askServer } from './admin-client.ts';
 import { type ConfigFlag, configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
+import { selectBackups } from './select-backups.ts';
 import { useridOf } from './userid-text.ts';
 
 interface FlushFlags extends ConfigFlag {
@@ -30,7 +31,7 @@ export function newFlushCommand(): Command {
           ['csync-backup flush anne', "anne's backup"],
           ['csync-backup flush -A', 'all backups that sessions have open'],
         ],
-        [0, 64, 69, 75, 77, 78],
+        [0, 64, 65, 69, 75, 77, 78],
       ),
     )
     .action(runFlush);
@@ -46,6 +47,8 @@ async function runFlush(users: string[], flags: FlushFlags): Promise<void> {
       remedy: 'Give either -A or userids',
     });
   }
+  // Nobody of a name that is misspelt has anything open: that would be as if it had been flushed.
+  if (!flags.all) selectBackups({ user: users, config: flags.config });
   const busy: unknown[] = [];
   for (const user of flags.all ? [undefined] : users) {
     const answer = await askServer(flags, {

@@ -1,9 +1,11 @@
 /** `csync-backup pause` and `resume`: keeping clients off a backup while somebody works on its files. */
 import { Command } from 'commander';
+import { BackupError } from '../platform/errors.ts';
 import { askServer } from './admin-client.ts';
 import { type ConfigFlag, configOption } from './config-option.ts';
 import { durationOption } from './duration-option.ts';
 import { helpText } from './help-text.ts';
+import { selectBackup } from './select-backups.ts';
 import { useridOf } from './userid-text.ts';
 
 interface PauseFlags extends ConfigFlag {
@@ -48,6 +50,7 @@ export function newResumeCommand(): Command {
 }
 
 async function runPause(user: string, flags: PauseFlags): Promise<void> {
+  remarkUnknown(user, flags);
   const { type: _, ...paused } = await askServer(flags, {
     command: 'pause',
     userid: useridOf(user),
@@ -59,6 +62,16 @@ async function runPause(user: string, flags: PauseFlags): Promise<void> {
   else process.stdout.write(`paused ${user} until ${String(paused.until)}\n`);
   for (const problem of busy) process.stderr.write(`csync-backup: ${problem}\n`);
   if (busy.length > 0) process.exitCode = 75;
+}
+
+/** Somebody may be paused before there is a backup, but a slip of the pen must not look as if somebody were paused who is not. */
+function remarkUnknown(user: string, { config }: PauseFlags): void {
+  try {
+    selectBackup({ user, config });
+  } catch (error) {
+    if (!(error instanceof BackupError && error.code === 'NOT_FOUND')) throw error;
+    process.stderr.write(`csync-backup: ${error.message}\n`);
+  }
 }
 
 async function runResume(user: string, flags: PauseFlags): Promise<void> {

@@ -37,13 +37,13 @@ export function shownName(mboxname: string, config: Config): string {
 }
 
 /** A thing that was asked for is not in the backup. */
-export function notThere(what: string, path: string): BackupError {
+export function notThere(what: string, path: string, near: readonly string[] = []): BackupError {
+  const meant = near.length === 0 ? '' : `Did you mean ${[...new Set(near)].join(', ')}? `;
   return new BackupError({
     code: 'NOT_FOUND',
     tried: 'find',
     subject: what,
     reason: `the index of ${path} does not have it`,
-    remedy:
-      'See csync-backup show for what there is, and csync-backup verify whether the index is up to date',
+    remedy: `${meant}See csync-backup show for what there is, and csync-backup verify whether the index is up to date`,
   });
 }

@@ -1,6 +1,7 @@
 /** `csync-backup show mailboxes` and `show mailbox`. */
 import { fromAdmin } from '../csync/mailbox-name.ts';
 import { BackupError } from '../platform/errors.ts';
+import { familiarName, nearNames } from '../restore/near-names.ts';
 import type { BackupIndex } from '../store/index/backup-index.ts';
 import { uniqueidByName } from '../store/index/listing.ts';
 import { type MailboxRow, mailboxByUniqueid, mailboxes, mailboxMessages } from '../store/index/queries.ts';
@@ -38,7 +39,7 @@ export function showMailbox(context: ShowContext, names: readonly string[]): voi
   const { backup, config } = context;
   const found = names.map((name) => {
     const mailbox = findMailbox(backup.index, name, context);
-    if (mailbox === undefined) throw notThere(`mailbox ${name}`, backup.path);
+    if (mailbox === undefined) throw notThere(`mailbox ${name}`, backup.path, like(name, context));
     return mailbox;
   });
   for (const { id, mboxname, uniqueid } of found) {
@@ -90,7 +91,7 @@ const COUNT_MESSAGES = `SELECT count(*) FILTER (WHERE expunged IS NULL), count(*
   FROM (SELECT expunged FROM mailbox_message WHERE mailbox_id = ?
     UNION ALL SELECT expunged FROM cb_record WHERE mailbox_id = ? AND replaced = 0)`;
 
-/** By unique id, by the administrator's name, or by Cyrus's internal name. */
+/** By unique id, by the administrator's name, by Cyrus's internal name, or as its user calls it; a live one first. */
 function findMailbox(index: BackupIndex, name: string, { config }: ShowContext): MailboxRow | undefined {
   const text = bytesOf(name);
   const byId = mailboxByUniqueid(index, text);
@@ -99,7 +100,15 @@ function findMailbox(index: BackupIndex, name: string, { config }: ShowContext):
     const uniqueid = mboxname === undefined ? undefined : uniqueidByName(index, mboxname);
     if (uniqueid !== undefined) return mailboxByUniqueid(index, uniqueid);
   }
-  return undefined;
+  const familiar = [...mailboxes(index)].filter((mailbox) => familiarName(mailbox, config) === name);
+  return familiar.find(({ deleted }) => deleted === null) ?? familiar[0];
+}
+
+function like(name: string, { backup, config }: ShowContext): string[] {
+  return nearNames(
+    name,
+    [...mailboxes(backup.index)].map((mailbox) => familiarName(mailbox, config)),
+  );
 }
 
 function internalName(text: string, config: ShowContext['config']): string | undefined {

@@ -176,6 +176,13 @@ test('the commands print what the server says', async () => {
   expect(paused).toMatch(/^paused cora until \d{4}-\S+Z\n$/);
   expect(JSON.parse(resumed!)).toEqual({ userid: 'cora', wasPaused: true });
   expect(again).toBe('cora was not paused\n');
+  // A slip of the pen is none of the two.
+  const [flushing, pausing] = await Promise.all([
+    site.cli(['flush', 'kora']),
+    site.cli(['pause', 'kora', '--for', '1s']),
+  ]);
+  expect([flushing.status, flushing.stderr]).toEqual([65, expect.stringContaining('Did you mean cora?')]);
+  expect([pausing.status, pausing.stderr]).toEqual([0, expect.stringContaining('Did you mean cora?')]);
   wire.destroy();
 });
 

@@ -58,6 +58,10 @@ describe.concurrent('show', () => {
       ...byName,
       ...byName,
     ]);
+    expect(await show('mailbox', 'INBOX', '-u', 'erik')).toEqual(byName);
+    expect(await show('mailbox', 'Sent', '-u', 'erik')).toEqual(
+      await show('mailbox', 'user/erik/Sent', '-u', 'erik'),
+    );
   });
 
   test('messages, and one with its headers', async () => {
@@ -78,12 +82,13 @@ describe.concurrent('show', () => {
   test('what is not there', async () => {
     const of = ['-u', 'erik', '-C', store.configFile];
     const [mailbox, message, guid, both] = await Promise.all([
-      run(['show', 'mailbox', 'user/erik/Nothing', ...of]),
+      run(['show', 'mailbox', 'user/erik/Sant', ...of]),
       run(['show', 'message', 'f'.repeat(40), ...of]),
       run(['show', 'message', 'Subject', ...of]),
       run(['show', 'chunks', '-f', store.erik, ...of]),
     ]);
     expect([mailbox.status, message.status, guid.status, both.status]).toEqual([65, 65, 64, 64]);
-    expect(mailbox.stderr).toContain('NOT_FOUND: cannot find mailbox user/erik/Nothing');
+    expect(mailbox.stderr).toContain('NOT_FOUND: cannot find mailbox user/erik/Sant');
+    expect(mailbox.stderr).toContain('Did you mean Sent?');
   });
 });

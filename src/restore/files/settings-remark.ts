@@ -19,5 +19,5 @@ export function remarkSettings(
   );
   if (lost.length === 0) return;
   const names = lost.map(([what]) => what).join(', ');
-  report.remark(`no place in files of this kind have: ${names}; --to json:FILE has everything`);
+  report.remark(`files of this kind have no place for: ${names}; --to json:FILE has everything`);
 }
