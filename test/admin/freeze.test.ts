@@ -182,7 +182,7 @@ describe('freeze', () => {
   test('a command that is sent too slowly is refused, and what was sent of it is not in the file', async () => {
     const wire = await server.connect();
     await wire.ok('GET USER anne');
-    await wire.ok(`APPLY MAILBOX ${mailboxValue('user.anne', [])}`);
+    await wire.ok(`APPLY MAILBOX ${mailboxValue('user.anne.Slow', [])}`);
     const size = 3_000_000;
     wire.send(`APPLY MESSAGE (%{default ${'0'.repeat(40)} ${size}}\r\n`, Buffer.alloc(size / 2));
     await expect.poll(() => server.metric('csync_backup_deflated_raw_bytes_total')).toBeGreaterThan(1e6);

@@ -44,9 +44,15 @@ export interface RecordText {
 export function mailboxLine(
   mboxname: string,
   records: readonly RecordText[],
-  o: { time?: number; uniqueid?: string; modseq?: number; command?: string } = {},
+  o: { time?: number; uniqueid?: string; modseq?: number; lastUid?: number; command?: string } = {},
 ): string {
-  const { time = 1_700_000_000, uniqueid = `id-${mboxname}`, modseq = 10, command = 'APPLY' } = o;
+  const {
+    time = 1_700_000_000,
+    uniqueid = `id-${mboxname}`,
+    modseq = 10,
+    lastUid = 1000,
+    command = 'APPLY',
+  } = o;
   const list = records.map(
     ({ uid, content, modseq: own = uid + 1, flags = '', internaldate = 1_600_000_000 }) =>
       `%(UID ${uid} MODSEQ ${own} LAST_UPDATED 1700000000 FLAGS (${flags}) INTERNALDATE ${internaldate} SIZE ${content.length} ` +
@@ -54,7 +60,7 @@ export function mailboxLine(
   );
   return (
     `${time} ${command} MAILBOX %(UNIQUEID ${uniqueid} MBOXNAME "${mboxname}" SYNC_CRC 77 SYNC_CRC_ANNOT 12345678 ` +
-    `LAST_UID ${records.length} HIGHESTMODSEQ ${modseq} RECENTUID 0 RECENTTIME 0 LAST_APPENDDATE 1600000000 ` +
+    `LAST_UID ${lastUid} HIGHESTMODSEQ ${modseq} RECENTUID 0 RECENTTIME 0 LAST_APPENDDATE 1600000000 ` +
     'POP3_LAST_LOGIN 0 UIDVALIDITY 1500000000 PARTITION default ACL "anne\tlrswipkxtecdan\t" OPTIONS P ' +
     `ANNOTATIONS (%(ENTRY /vendor/x USERID anne VALUE "a (b")) RECORD (${list.join(' ')}))\r\n`
   );

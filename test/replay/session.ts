@@ -201,7 +201,9 @@ export async function establish(state: PriorState, pool: Map<string, Buffer>, po
     const fields = isIntermediate
       ? new Map([...mailbox].filter(([key]) => INTERMEDIATE_FIELDS.has(key)))
       : new Map(mailbox).set('RECORD', sorted);
-    await wire.ok(`APPLY MAILBOX ${writeDlist(fields)}`);
+    const text = `APPLY MAILBOX ${writeDlist(fields)}`;
+    // Where an earlier session left a later state the server asks once for all of it, which this is.
+    if ((await wire.command(text)).kind !== 'OK') await wire.ok(text);
   }
   for (const { userid, entry } of state.seen) {
     await wire.ok(`APPLY SEEN ${writeDlist(new Map([['USERID', userid], ...entry] as [string, Value][]))}`);

@@ -63,11 +63,12 @@ export const GROUPS: SessionGroup[] = [
       '3.10/16-checksum-empty-get',
       '3.10/17-checksum-twice',
       '3.10/18-rolling-locked-bye',
-      '3.10/19-rolling-denied',
       '3.10/22-try-imap-untagged-bad',
       '3.10/23-try-imap-tagged-bad',
     ],
   },
+  // From before what the one above leaves, which would be a mail server that was put back.
+  { names: ['3.10/19-rolling-denied'] },
   {
     names: [
       'head/01-first-sync',
@@ -178,10 +179,6 @@ export const EXPECTED: Record<string, Expected[]> = {
     [
       /^GET USER bob: MAILBOX user\.bob (HIGHESTMODSEQ|LAST_UID|SYNC_CRC|SYNC_CRC_ANNOT) was/,
       AFTER_INJECTION,
-    ],
-    [
-      /^GET USER bob: (MAILBOX DELETED\.user\.bob\.Roll2\.\w+|LSUB user\.bob\.Sent) is extra$/,
-      'left by the captures before',
     ],
     [/^APPLY RESERVE .*: MISSING a65983f5\w+ is missing$/, AFTER_INJECTION],
     [/^APPLY MAILBOX .*user\.bob .*: was OK, is NO IMAP_SYNC_CHECKSUM$/, AFTER_INJECTION],

@@ -47,7 +47,7 @@ describe('restore over csync, into another backup server', () => {
         internalName: 'user.anne',
         uniqueid: 'id-user.anne',
         uidvalidity: 1_500_000_000,
-        lastUid: 3,
+        lastUid: 1000,
         messages: 3,
       },
       { internalName: 'user.anne.Sent', messages: 0, acl: 'anne\tlrswipkxtecdan\t' },

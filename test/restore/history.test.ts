@@ -192,6 +192,24 @@ describe('history and differences', () => {
     );
   });
 
+  test('what a mail server lacks that was put back to an older state counts as expunged', async () => {
+    const records = ['one', 'two', 'three'].map((content, i) => ({ uid: i + 1, content }));
+    using backup = new SampleBackup([
+      [
+        messageLine(['one', 'two', 'three'], T),
+        mailboxLine('user.anne', records, { time: T, lastUid: 3 }),
+        mailboxLine('user.anne', records.slice(0, 1), { time: T + 1, lastUid: 1 }),
+      ],
+    ]);
+    const { events } = await eventsOf(backup.dataPath, backup.folder);
+    const told = events.filter(({ time }) => time === T + 1);
+    expect(told).toMatchObject([
+      { change: 'expunged', uid: 2, guid: guidOf('two') },
+      { change: 'expunged', uid: 3, guid: guidOf('three') },
+    ]);
+    expect(told).toHaveLength(2);
+  });
+
   test('tells of what no client of the property sends', async () => {
     const one = { uid: 1, content: 'one' };
     const other = { uid: 1, content: 'other' };

@@ -124,6 +124,67 @@ describe('a mailbox that is other than the client believes', () => {
   });
 });
 
+describe('a mail server that was put back to an older state', () => {
+  const contents = ['one\r\n', 'two\r\n', 'three\r\n', 'four\r\n'];
+  const older = contents.slice(0, 2);
+  const asked = { what: 'MAILBOXES' as const, mboxnames: ['user.anne'] };
+
+  const full = async (session: number): Promise<string> =>
+    await rig.read(session, 'anne', { what: 'FULLMAILBOX', mboxname: 'user.anne' });
+  const send = async (records: readonly string[], fields: Record<string, number>): Promise<string> =>
+    (await rig.mailbox(1, 'anne', 'user.anne', records, fields)).code;
+
+  beforeEach(async () => {
+    await rig.message(1, 'anne', ...contents);
+    await rig.mailbox(1, 'anne', 'user.anne', contents, { HIGHESTMODSEQ: 50 });
+    await rig.release(1);
+  });
+
+  test.each([
+    ['modseq', { LAST_UID: 4, HIGHESTMODSEQ: 49 }],
+    [
+      'modseq, on what the client believes to be there',
+      { LAST_UID: 4, HIGHESTMODSEQ: 49, SINCE_MODSEQ: 50, SINCE_CRC: 1 },
+    ],
+    ['last UID', { LAST_UID: 3, HIGHESTMODSEQ: 50 }],
+  ])('is known by its %s, and asked for all of the mailbox', async (_what, fields) => {
+    expect(await send([], fields)).toBe('IMAP_SYNC_CHECKSUM');
+    expect(await rig.read(1, 'anne', asked)).toBe('');
+    await rig.release(1);
+    expect(await rig.read(1, 'anne', asked)).toBe('');
+    const whole = contents.slice(0, fields.LAST_UID);
+    await rig.message(1, 'anne', ...whole);
+    expect(await send(whole, { LAST_UID: fields.LAST_UID, HIGHESTMODSEQ: fields.HIGHESTMODSEQ })).toBe('OK');
+    expect(await rig.read(1, 'anne', asked)).toContain(`HIGHESTMODSEQ ${fields.HIGHESTMODSEQ} `);
+  });
+
+  test('what it has no more is expunged, and its UIDs may name other messages', async () => {
+    await send([], { LAST_UID: 2, HIGHESTMODSEQ: 20 });
+    await rig.message(1, 'anne', ...older);
+    expect(await send(older, { LAST_UID: 2, HIGHESTMODSEQ: 20 })).toBe('OK');
+    const uids = (text: string): string[] =>
+      [...text.matchAll(/%\(UID (\d+) [^)]*FLAGS \((\\Expunged)?/g)].map(
+        ([, uid, gone]) => `${uid}${gone ? ' gone' : ''}`,
+      );
+    expect(uids(await full(1))).toEqual(['1', '2', '3 gone', '4 gone']);
+    const next = [...older, 'another\r\n'];
+    await rig.message(1, 'anne', 'another\r\n');
+    expect(await send(next, { LAST_UID: 3, HIGHESTMODSEQ: 21 })).toBe('OK');
+    const text = await full(1);
+    expect(uids(text)).toEqual(['1', '2', '3', '4 gone']);
+    expect(text).toContain(guidOf('another\r\n'));
+    await rig.release(1);
+    // A new index says the same.
+    const before = await full(2);
+    await rig.release(2);
+    await rig.shard.handle({ op: 'stop' });
+    fs.rmSync(`${rig.dataPath('anne')}.index`);
+    rig.start();
+    expect(await full(3)).toBe(before);
+    for (const message of [...contents, 'another\r\n']) expect(content('anne')).toContain(message);
+  });
+});
+
 describe('commands that come in many pieces', () => {
   const many = Array.from({ length: 1500 }, (_, i) => `message ${i}\r\n${'x'.repeat((i * 37) % 200)}\r\n`);
 

@@ -9,8 +9,10 @@ import type { DlistText } from './dlist-text.ts';
 import { MailboxHeader } from './mailbox-header.ts';
 import { MailboxRows, type StoredMailbox } from './mailbox-rows.ts';
 import { type ApplyOutcome, badParameters, type Rejection } from './outcome.ts';
+import { mailboxMessages } from './queries.ts';
 import { RecordReader } from './record-reader.ts';
 import { type PendingMessageSource, RecordStore } from './record-store.ts';
+import { sqlText } from './sql-text.ts';
 
 const START = 0;
 const HEADER = 1;
@@ -22,6 +24,7 @@ const CAPTURE = 5;
 const DONE = 6;
 
 export class MailboxLine implements DlistSaxEvents {
+  readonly #index: BackupIndex;
   readonly #observer: ApplyObserver | undefined;
   readonly #live: boolean;
   readonly #rows: MailboxRows;
@@ -48,6 +51,7 @@ export class MailboxLine implements DlistSaxEvents {
       observer: ApplyObserver | undefined;
     },
   ) {
+    this.#index = index;
     this.#observer = options.observer;
     this.#live = options.live;
     this.#rows = new MailboxRows(index, options.chunkId, options.live);
@@ -155,9 +159,26 @@ export class MailboxLine implements DlistSaxEvents {
     if (count > 0 && this.#live && !acceptMissing) {
       return { type: 'need', uniqueid: header.uniqueid, guids, missingCount: count };
     }
+    if (this.#expungeAbove()) this.#recordsChanged = true;
     this.#observer?.mailbox(this.#mailbox!, header);
     const changed = this.#rows.finish(this.#mailbox!, header, this.#time, this.#recordsChanged);
     return { type: 'ok', changed, command: 'APPLY' };
+  }
+
+  /** What a mail server had before it was put back to an older state it has no more. */
+  #expungeAbove(): boolean {
+    const { id, row } = this.#mailbox!;
+    const lastUid = this.#header.number('LAST_UID');
+    if (row === undefined || lastUid === undefined || lastUid >= row.lastUid) return false;
+    const gone = [...mailboxMessages(this.#index, id, Number(lastUid))].filter(
+      ({ expunged }) => expunged === null,
+    );
+    for (const record of gone) {
+      const { flags, annotations } = record;
+      const texts = { flags: sqlText(flags), annotations: sqlText(annotations), extra: undefined };
+      this.#observer?.record(this.#mailbox!, this.#header, { ...record, ...texts, expunged: true });
+    }
+    return this.#records.expunge(gone.map(({ uid }) => uid));
   }
 
   #finishIntermediate(): ApplyOutcome {
@@ -203,7 +224,10 @@ export class MailboxLine implements DlistSaxEvents {
    */
   #checkSince(): Rejection | undefined {
     const since = this.#header.number('SINCE_MODSEQ');
-    if (!this.#live || since === undefined || since === 0n) return undefined;
+    if (!this.#live) return undefined;
+    const wentBack = this.#checkOlder();
+    if (wentBack !== undefined) return wentBack;
+    if (since === undefined || since === 0n) return undefined;
     const { mboxname } = this.#header;
     const { row } = this.#mailbox!;
     if (row === undefined || row.deleted !== null) return checksum(`${mboxname} is not in the backup`);
@@ -221,6 +245,26 @@ export class MailboxLine implements DlistSaxEvents {
         // The client would go on with what is above our modseq only, and hide the difference for ever.
         return { ...checksum(`${mboxname} has another checksum in the backup`), heal: row.uniqueid };
       }
+    }
+    return undefined;
+  }
+
+  /**
+   * A mail server that was put back to an older state sends what is above our modseq, which is nothing that it has
+   * now: the backup would go on showing what was done since, and take what was expunged then for gone.
+   */
+  #checkOlder(): Rejection | undefined {
+    const { row } = this.#mailbox!;
+    if (row === undefined || row.deleted !== null || row.underHeal) return undefined;
+    const numbers = [
+      ['HIGHESTMODSEQ', row.highestmodseq],
+      ['LAST_UID', BigInt(row.lastUid)],
+    ] as const;
+    for (const [key, stored] of numbers) {
+      const sent = this.#header.number(key);
+      if (sent === undefined || sent >= stored) continue;
+      const text = `${this.#header.mboxname} was at ${key} ${stored} and is at ${sent} now: all of it is needed`;
+      return { ...checksum(text), heal: row.uniqueid };
     }
     return undefined;
   }

@@ -134,10 +134,14 @@ export function intermediates(
   }));
 }
 
-/** The RECORDs of a mailbox by UID, expunged ones and those without content too. */
-export function* mailboxMessages(index: BackupIndex, mailboxId: number): Generator<RecordRow, void> {
+/** The RECORDs of a mailbox by UID, above `after`, expunged ones and those without content too. */
+export function* mailboxMessages(
+  index: BackupIndex,
+  mailboxId: number,
+  after = 0,
+): Generator<RecordRow, void> {
   const page = index.statement(SELECT_RECORDS, 'raw');
-  for (let last = 0; ; ) {
+  for (let last = after; ; ) {
     const rows = page.all(mailboxId, last, mailboxId, last) as RawRecord[];
     let row: RecordRow | undefined;
     for (const values of rows) yield (row = recordOf(values));

@@ -156,6 +156,11 @@ export class CyrusSite {
     this.#running.splice(this.#running.indexOf(name), 1);
   }
 
+  /** Starts one again that was stopped, over the files that are there by now. Its ports are others. */
+  startInstance(name: InstanceName): Promise<void> {
+    return this.#startInstance(name, undefined, {});
+  }
+
   /** Ends everything and removes the folder. */
   async close(): Promise<void> {
     for (const child of this.#children) child.kill('SIGKILL');

@@ -108,7 +108,7 @@ describe('restore --to mbox', () => {
     expect(inbox.slice(0, inbox.indexOf('Subject'))).toBe(
       [
         'From MAILER-DAEMON Sun Sep 13 12:26:40 2020',
-        'X-IMAPbase: 1500000000 0000000009 $Forwarded work',
+        'X-IMAPbase: 1500000000 0000001000 $Forwarded work',
         'X-UID: 2',
         'Status: RO',
         'X-Status: F',
@@ -150,7 +150,7 @@ describe('restore --to mbox', () => {
     });
     const read = readMbox(fs.readFileSync(path.join(store.out, 'INBOX/Both.mbox')));
     expect(read.map(({ fields }) => fields['X-UID'])).toEqual(['2']);
-    expect(read[0]!.fields['X-IMAPbase']).toBe('1500000000 0000000002');
+    expect(read[0]!.fields['X-IMAPbase']).toBe('1500000000 0000001000');
     expect(fs.statSync(path.join(store.out, 'INBOX/Lost.mbox')).size).toBe(0);
   });
 });

@@ -15,6 +15,7 @@ interface ModelRecord {
 interface ModelMailbox {
   name: string;
   modseq: number;
+  lastUid: number;
   crc: number;
   crcKnown: boolean;
   partition: string;
@@ -70,6 +71,7 @@ const mailboxStep = fc
     uniqueid,
     mboxname: name,
     highestmodseq: fc.integer({ min: 1, max: 4 }),
+    lastUid: fc.integer({ min: 3, max: 5 }),
     crc: fc.integer({ min: 0, max: 2 }),
     since: fc.option(
       fc.record({ modseq: fc.integer({ min: 0, max: 4 }), crc: fc.integer({ min: 0, max: 2 }) }),
@@ -92,6 +94,15 @@ const mailboxStep = fc
         mailboxText({ ...given, more: given.foldermodseq && `FOLDERMODSEQ ${given.foldermodseq}` }),
         { acceptMissing: given.acceptMissing },
       );
+      const isOlder =
+        before !== undefined &&
+        !before.deleted &&
+        !model.healing.has(given.uniqueid) &&
+        (given.highestmodseq < before.modseq || given.lastUid < before.lastUid);
+      if (isOlder) {
+        expect(outcome).toMatchObject({ type: 'reject', code: 'IMAP_SYNC_CHECKSUM', heal: given.uniqueid });
+        return;
+      }
       const fits =
         !given.since ||
         given.since.modseq === 0 ||
@@ -125,9 +136,13 @@ const mailboxStep = fc
         return;
       }
       expect(outcome.type).toBe('ok');
+      if (before !== undefined && given.lastUid < before.lastUid) {
+        for (const [id, kept] of records) if (id > given.lastUid) kept.expunged ??= time;
+      }
       const mailbox: ModelMailbox = {
         name: given.mboxname,
         modseq: given.highestmodseq,
+        lastUid: given.lastUid,
         crc: given.crc,
         crcKnown: true,
         partition: 'default',
