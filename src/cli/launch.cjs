@@ -36,6 +36,8 @@ process.env.MALLOC_ARENA_MAX ??= '2';
 // The server makes much that lives for a moment; V8 would let it pile up to 30 MB more before it cleans up, and
 // be slower for it.
 const HEAP = '--max-semi-space-size=1';
+// Nor need any of its threads let garbage grow to several times what is in use: 10 to 60 MB less, for the same time.
+const HEAP_GROWTH = '--heap-growing-percent=30';
 
 /** Runs `name`, one of the programs; `entry` is the file in "bin" that was started. */
 function launch(name, entry) {
@@ -51,6 +53,7 @@ function launch(name, entry) {
   if (wantsHeap && process.execve !== undefined && LISTEN_FDS === undefined && CYRUS_SERVICE === undefined) {
     process.execve(process.execPath, [process.execPath, ...process.execArgv, HEAP, entry, ...args]);
   }
+  if (serves) require('node:v8').setFlagsFromString(HEAP_GROWTH);
   import(program()).then(({ main }) => main(args, name));
 }
 
