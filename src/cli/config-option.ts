@@ -9,6 +9,6 @@ export interface ConfigFlag {
 export function configOption(): Option {
   return new Option(
     '-C, --config <file>',
-    'configuration file (default: /etc/imapd.conf if it names a backup partition, else the embedded default)',
+    'configuration file (default: /etc/csync-backup.conf, else /etc/imapd.conf if it names a backup partition, else the embedded default)',
   );
 }

@@ -1,7 +1,9 @@
 /** Which backups a command is about: all, those of some users, domains or mailboxes, or those in some files. */
+import fs from 'node:fs';
 import path from 'node:path';
 import { type Command, Option } from 'commander';
 import type { Config } from '../config/config.ts';
+import { isEmbedded } from '../config/embedded.ts';
 import { loadConfig } from '../config/load.ts';
 import { fromAdmin, mailboxOwner } from '../csync/mailbox-name.ts';
 import { BackupError } from '../platform/errors.ts';
@@ -75,12 +77,35 @@ export function* eachBackup(flags: SelectFlags): Generator<SelectedBackup, void>
     return;
   }
   const config = loadConfig({ file: flags.config, anyPartitions: true });
+  requireState(config);
   const catalog = new Catalog(config.backupDbPath);
   try {
     yield* fromCatalog(catalog, config, flags);
   } finally {
     catalog.close();
   }
+}
+
+/**
+ * Somebody who forgets -C, or whose disk is not mounted, has not got an empty store.
+ *
+ * @throws BackupError CONFIG_INVALID
+ */
+export function requireState(config: Config): void {
+  const { configDirectory, file } = config;
+  if (fs.existsSync(configDirectory)) return;
+  const is = `${configDirectory} does not exist`;
+  throw new BackupError({
+    code: 'CONFIG_INVALID',
+    tried: 'find the backups of',
+    subject: isEmbedded(config) ? 'the embedded configuration' : file,
+    reason: isEmbedded(config)
+      ? `no configuration is named or installed, and ${is}`
+      : `its configdirectory ${is}`,
+    remedy: isEmbedded(config)
+      ? 'Name one with -C FILE'
+      : 'Mount its disk, or name another configuration with -C',
+  });
 }
 
 /** The one backup that `-u USERID`, `-m MAILBOX` or `-f PATH` names. */

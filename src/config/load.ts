@@ -12,13 +12,17 @@ import { type ConfigProblem, configInvalid } from './problems.ts';
 import { ValueError } from './units.ts';
 import { rejectUnknown } from './unknown.ts';
 
+/** Ours, as docs/operations.md has it. */
+const OWN_FILE = '/etc/csync-backup.conf';
 /** Cyrus's default; used if it names a backup partition. */
 const SYSTEM_FILE = '/etc/imapd.conf';
 
 export interface ConfigSource {
   /** What -C names. */
   file?: string;
-  /** In place of /etc/imapd.conf. */
+  /** In place of /etc/csync-backup.conf. */
+  ownFile?: string;
+  /** In place of /etc/imapd.conf; ours is not looked for then, unless it is named too. */
   systemFile?: string;
   /** Where the data of the embedded default lies; the working directory if absent. */
   cwd?: string;
@@ -49,8 +53,8 @@ export interface LoadedConfig {
 }
 
 /**
- * The configuration from `source.file`; without one from /etc/imapd.conf if that has a `backuppartition-*`
- * option; else the embedded default.
+ * The configuration from `source.file`; without one from /etc/csync-backup.conf if there is one; from /etc/imapd.conf if
+ * that has a `backuppartition-*` option; else the embedded default.
  *
  * @throws BackupError CONFIG_INVALID that names each thing that is wrong: file, line, value and what is allowed
  */
@@ -125,6 +129,8 @@ function chooseEntries(source: ConfigSource): {
     const file = path.resolve(source.file);
     return { file, ...readConfFile(file) };
   }
+  const ownFile = source.ownFile ?? (source.systemFile === undefined ? OWN_FILE : undefined);
+  if (ownFile !== undefined && existsSync(ownFile)) return { file: ownFile, ...readConfFile(ownFile) };
   if (existsSync(systemFile)) {
     const read = readConfFile(systemFile);
     // With problems it cannot be told whether it is meant for us: say so rather than serve something else.

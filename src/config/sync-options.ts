@@ -13,16 +13,16 @@ export interface SyncOptions {
   tryImap: boolean;
 }
 
-/** What Cyrus reads if nothing else is named. */
-const SYSTEM_FILE = '/etc/imapd.conf';
+/** What is read if nothing else is named: ours if it is there, else what Cyrus reads. */
+const DEFAULT_FILES = ['/etc/csync-backup.conf', '/etc/imapd.conf'] as const;
 
 /**
  * `restore_authname` and so on, as restore(8) has them, else `sync_authname` and so on, which Cyrus's program really
  * reads.
  */
 export function readSyncOptions(file: string | undefined): SyncOptions {
-  const named = file === undefined ? SYSTEM_FILE : path.resolve(file);
-  const entries = existsSync(named) ? readConfFile(named).entries : [];
+  const named = file === undefined ? DEFAULT_FILES.find((one) => existsSync(one)) : path.resolve(file);
+  const entries = named !== undefined && existsSync(named) ? readConfFile(named).entries : [];
   const value = (name: string): string | undefined =>
     [`restore_${name}`, `sync_${name}`]
       .map((key) => entries.find((entry) => entry.key === key)?.value)

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
@@ -265,6 +265,14 @@ describe('without -C', () => {
   test("the system's file counts if it names a backup partition", () => {
     write('');
     expect(loadConfig({ systemFile: file, cwd: root }).file).toBe(file);
+  });
+
+  test('a file of our own counts before it', () => {
+    write('');
+    const ownFile = path.join(root, 'csync-backup.conf');
+    expect(loadConfig({ ownFile, systemFile: file, cwd: root }).file).toBe(file);
+    copyFileSync(file, ownFile);
+    expect(loadConfig({ ownFile, systemFile: file, cwd: root }).file).toBe(ownFile);
   });
 
   test('otherwise everything is below var/csync-backup, on loopback', () => {

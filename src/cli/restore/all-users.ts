@@ -25,6 +25,7 @@ import type { Moment } from '../../store/past-index.ts';
 import { noteSummary } from '../command-run.ts';
 import { momentOf } from '../moment-options.ts';
 import { Progress } from '../progress.ts';
+import { requireState } from '../select-backups.ts';
 import { isAgo } from '../time-option.ts';
 import { printUserid } from '../userid-text.ts';
 import { addFigures, figuresOf, printDetails, summaryOf, unusual } from './report-text.ts';
@@ -267,6 +268,7 @@ interface CatalogUsers {
 
 /** Everybody in the catalog who is not deleted. */
 function usersOf(config: Config): CatalogUsers {
+  requireState(config);
   refuseVanishedCatalog(config);
   const catalog = new Catalog(config.backupDbPath);
   try {
