@@ -2,6 +2,7 @@
 import type { Config } from '../../config/config.ts';
 import { BackupError } from '../../platform/errors.ts';
 import { Catalog } from '../../store/catalog.ts';
+import { refuseVanishedCatalog } from '../../store/lost-catalog.ts';
 import { domainOf, ownerOfMailbox } from '../select-backups.ts';
 import { printUserid, useridOf } from '../userid-text.ts';
 import type { CtlMode } from './ctl-backups-line.ts';
@@ -34,6 +35,7 @@ export function* eachTarget(
       for (const name of names) yield lookUp(name, mode, catalog, config);
       return;
     }
+    refuseVanishedCatalog(config);
     for (const name of mode === 'all' ? [''] : names) {
       for (const [userid, path] of catalog.entries()) {
         if (mode === 'domain' && domainOf(userid, config) !== useridOf(name)) continue;

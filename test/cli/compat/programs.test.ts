@@ -151,6 +151,8 @@ describe('programs with Cyrus’s command lines', () => {
     const config = ['-C', store.configFile];
     const before = (await run('ctl_backups', [...config, 'list', '-A'])).stdout;
     fs.rmSync(store.databasePath);
+    const lost = await run('ctl_backups', [...config, 'verify', '-A']);
+    expect([lost.status, lost.stderr]).toEqual([65, expect.stringContaining('CATALOG_CORRUPT')]);
     const made = await run('ctl_backups', [...config, 'reconstruct']);
     expect(made.status).toBe(0);
     expect(made.stdout).toContain('added\tcarol\t');
