@@ -166,7 +166,7 @@ export class Output {
   #beginChunk(time: number): void {
     const { fd, path, engine, bootTag, index } = this.#o;
     const [fileEnd, fileSha1] = [this.#fileEnd, this.#fileSha1];
-    this.#writer = new ChunkWriter({ fd, path, fileEnd, fileSha1, engine, bootTag });
+    this.#writer = new ChunkWriter({ fd, path, fileEnd, fileSha1, engine, bootTag, forgetsPages: true });
     const { memberOffset: offset, fileSha1Hex } = this.#writer;
     this.#chunkId = index.startChunk({ offset, tsStart: time, fileSha1: fileSha1Hex });
     this.#parser = new LineParser(new LineReplay(index, this.#chunkId));
