@@ -20,7 +20,7 @@ export function readPartitions(
   options: { mustExist: boolean },
   problems: ConfigProblem[],
 ): PartitionConfig[] {
-  const found: (PartitionConfig & { real: string; entry: ConfEntry })[] = [];
+  const found: (PartitionConfig & { real: string; inode: string; entry: ConfEntry })[] = [];
   for (const entry of entries) {
     const name = entry.key.slice(PARTITION_PREFIX.length);
     const partition = path.resolve(expand(entry.value));
@@ -32,12 +32,14 @@ export function readPartitions(
     if (fault !== undefined) problems.push(problem(entry, fault, ALLOWED));
     else {
       const real = options.mustExist ? realpathSync(partition) : partition;
-      found.push({ name, path: partition, real, entry });
+      // A directory that is mounted at two places has two paths, and no symbolic link tells.
+      const inode = options.mustExist ? inodeOf(partition) : partition;
+      found.push({ name, path: partition, real, inode, entry });
     }
   }
-  for (const [index, { entry, real }] of found.entries()) {
+  for (const [index, { entry, real, inode }] of found.entries()) {
     for (const [otherIndex, other] of found.entries()) {
-      if (real === other.real && index > otherIndex) {
+      if ((real === other.real || inode === other.inode) && index > otherIndex) {
         problems.push(problem(entry, `is the same directory as ${other.entry.key}`, ALLOWED));
       } else if (isInside(real, other.real)) {
         problems.push(
@@ -49,6 +51,11 @@ export function readPartitions(
   return found
     .map(({ name, path: directory }) => ({ name, path: directory }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function inodeOf(directory: string): string {
+  const { dev, ino } = statSync(directory);
+  return `${dev}:${ino}`;
 }
 
 function faultOf(directory: string): string | undefined {
