@@ -50,7 +50,10 @@ export async function openTrusted(
     if (files !== undefined) return files;
   } catch (error) {
     // A torn index shows itself only when the page is read.
-    if (!isCorruptIndex(error)) throw error;
+    if (!isCorruptIndex(error)) {
+      opened?.close(); // with its transaction, which would keep everybody out
+      throw error;
+    }
     env.log.warn({ userid, path: file.indexPath, err: error }, 'the index is damaged');
   }
   opened?.close();

@@ -54,6 +54,22 @@ class Disks implements Disposable {
     return target;
   }
 
+  /** On a file of its own, as a disk is: space is given to files when they are written to disk, and inodes run out. */
+  mountExt4(name: string, kilobytes: number): string {
+    const [image, target] = [path.join(this.dir, `${name}.img`), path.join(this.dir, name)];
+    mkdirSync(target, { mode: 0o700 });
+    for (const [program, ...args] of [
+      ['truncate', '-s', `${kilobytes}k`, image],
+      ['mkfs.ext4', '-q', '-F', '-m', '0', '-O', '^resize_inode', '-J', 'size=4', image],
+      ['mount', '-o', 'loop', image, target],
+    ] as [string, ...string[]][]) {
+      const done = spawnSync(program, args);
+      if (done.status !== 0) throw new Error(`${program}: ${done.stderr}`);
+      if (program === 'mount') this.#mounted.push(target);
+    }
+    return target;
+  }
+
   [Symbol.dispose](): void {
     for (const target of this.#mounted) spawnSync('umount', ['-l', target]);
     rmSync(this.dir, { recursive: true, force: true });
@@ -149,71 +165,76 @@ describe('limits', () => {
     }
   }, 120_000);
 
-  test('a disk that is really full costs nothing that was acknowledged, and heals when there is room', async () => {
-    using disks = new Disks();
-    let site: BackupSite | undefined;
-    let server: Awaited<ReturnType<BackupSite['start']>> | undefined;
-    try {
-      const partition = disks.mount('partition', 16_000);
-      const conf = disks.mount('conf', 400);
-      site = await BackupSite.create({ 'backuppartition-default': partition, configdirectory: conf });
-      server = await site.start();
-      const wire = await server.connect();
-      const acknowledged: { user: string; guid: string }[] = [];
-      const store = async (user: string, uid: number, bytes: Buffer): Promise<boolean> => {
-        const kinds = await push(wire, user, uid, bytes);
-        expect(kinds.every((kind) => kind === 'OK' || kind === 'NO IMAP_MAILBOX_LOCKED')).toBe(true);
-        await wire.ok('RESTART');
-        const isStored = kinds.join() === 'OK,OK';
-        if (isStored) acknowledged.push({ user, guid: createHash('sha1').update(bytes).digest('hex') });
-        return isStored;
-      };
+  test.each(['tmpfs', 'ext4'])(
+    'a disk (%s) that is really full costs nothing that was acknowledged, and heals when there is room',
+    async (kind) => {
+      using disks = new Disks();
+      let site: BackupSite | undefined;
+      let server: Awaited<ReturnType<BackupSite['start']>> | undefined;
+      try {
+        const partition =
+          kind === 'ext4' ? disks.mountExt4('partition', 22_000) : disks.mount('partition', 16_000);
+        const conf = disks.mount('conf', 400);
+        site = await BackupSite.create({ 'backuppartition-default': partition, configdirectory: conf });
+        server = await site.start();
+        const wire = await server.connect();
+        const acknowledged: { user: string; guid: string }[] = [];
+        const store = async (user: string, uid: number, bytes: Buffer): Promise<boolean> => {
+          const kinds = await push(wire, user, uid, bytes);
+          expect(kinds.every((kind) => kind === 'OK' || kind === 'NO IMAP_MAILBOX_LOCKED')).toBe(true);
+          await wire.ok('RESTART');
+          const isStored = kinds.join() === 'OK,OK';
+          if (isStored) acknowledged.push({ user, guid: createHash('sha1').update(bytes).digest('hex') });
+          return isStored;
+        };
 
-      // The partition fills up while messages come: large ones, then small ones into what is left.
-      const filler = path.join(partition, 'filler');
-      writeFileSync(filler, randomBytes(10 * MB));
-      let refused = 0;
-      for (let uid = 1; uid <= 12; uid++) if (!(await store('anne', uid, randomBytes(MB)))) refused++;
-      for (let uid = 20; uid <= 200; uid++) if (!(await store('anne', uid, randomBytes(8000)))) refused++;
-      if (!(await store('new', 1, randomBytes(9000)))) refused++;
-      expect(refused).toBeGreaterThan(10);
-      expect(acknowledged.length).toBeGreaterThan(3);
-      expect(server.log.some((line) => line.includes('"NO_SPACE"') && line.includes(partition))).toBe(true);
-      expect(await server.metric('csync_backup_store_failures_total')).toBeGreaterThanOrEqual(refused);
-      rmSync(filler);
-      expect(await store('anne', 300, randomBytes(MB))).toBe(true);
+        // The partition fills up while messages come: large ones, then small ones into what is left.
+        const filler = path.join(partition, 'filler');
+        writeFileSync(filler, randomBytes(10 * MB));
+        let refused = 0;
+        for (let uid = 1; uid <= 12; uid++) if (!(await store('anne', uid, randomBytes(MB)))) refused++;
+        for (let uid = 20; uid <= 200; uid++) if (!(await store('anne', uid, randomBytes(8000)))) refused++;
+        if (!(await store('new', 1, randomBytes(9000)))) refused++;
+        expect(refused).toBeGreaterThan(10);
+        expect(acknowledged.length).toBeGreaterThan(3);
+        expect(server.log.some((line) => line.includes('"NO_SPACE"') && line.includes(partition))).toBe(true);
+        expect(await server.metric('csync_backup_store_failures_total')).toBeGreaterThanOrEqual(refused);
+        rmSync(filler);
+        expect(await store('anne', 300, randomBytes(MB))).toBe(true);
 
-      // The same for the folder of backups.db: no new users then, and the others go on.
-      const block = path.join(conf, 'filler');
-      spawnSync('dd', ['if=/dev/zero', `of=${block}`, 'bs=1k']);
-      expect(statSync(block).size).toBeGreaterThan(0);
-      const failures = await server.metric('csync_backup_store_failures_total');
-      let newUsers = 0;
-      for (let i = 0; i < 60; i++) if (await store(`user${i}`, 1, Buffer.from(`of ${i}`))) newUsers++;
-      expect(newUsers).toBeLessThan(50);
-      expect((await server.metric('csync_backup_store_failures_total')) - failures).toBeGreaterThanOrEqual(
-        60 - newUsers,
-      );
-      expect(server.log.some((line) => line.includes('"NO_SPACE"') && line.includes('backups.db'))).toBe(
-        true,
-      );
-      expect(await store('anne', 301, Buffer.from('still'))).toBe(true);
-      rmSync(block);
-      for (let i = 0; i < 60; i++) expect(await store(`user${i}`, 2, Buffer.from(`again ${i}`))).toBe(true);
+        // The same for the folder of backups.db: no new users then, and the others go on.
+        const block = path.join(conf, 'filler');
+        spawnSync('dd', ['if=/dev/zero', `of=${block}`, 'bs=1k']);
+        expect(statSync(block).size).toBeGreaterThan(0);
+        const failures = await server.metric('csync_backup_store_failures_total');
+        let newUsers = 0;
+        for (let i = 0; i < 60; i++) if (await store(`user${i}`, 1, Buffer.from(`of ${i}`))) newUsers++;
+        expect(newUsers).toBeLessThan(50);
+        expect((await server.metric('csync_backup_store_failures_total')) - failures).toBeGreaterThanOrEqual(
+          60 - newUsers,
+        );
+        expect(server.log.some((line) => line.includes('"NO_SPACE"') && line.includes('backups.db'))).toBe(
+          true,
+        );
+        expect(await store('anne', 301, Buffer.from('still'))).toBe(true);
+        rmSync(block);
+        for (let i = 0; i < 60; i++) expect(await store(`user${i}`, 2, Buffer.from(`again ${i}`))).toBe(true);
 
-      wire.destroy();
-      expect(await server.stop()).toBe(0);
-      expect((await site.cli(['verify', '-A'])).status).toBe(0);
-      // Verify has read all of them; these are also found by their names.
-      for (const { user, guid } of acknowledged.filter((_, i) => i % 6 === 0)) {
-        const { stdout } = await site.cli(['dump', 'message', guid, '-u', user]);
-        expect(createHash('sha1').update(stdout).digest('hex')).toBe(guid);
+        wire.destroy();
+        expect(await server.stop()).toBe(0);
+        expect((await site.cli(['verify', '-A'])).status).toBe(0);
+        // Verify has read all of them; these are also found by their names.
+        for (const { user, guid } of acknowledged.filter((_, i) => i % 6 === 0)) {
+          const { stdout } = await site.cli(['dump', 'message', guid, '-u', user]);
+          expect(createHash('sha1').update(stdout).digest('hex')).toBe(guid);
+        }
+      } finally {
+        await server?.kill();
+        site?.remove();
       }
-    } finally {
-      await server?.kill();
-      site?.remove();
-    }
-  }, 180_000);
+    },
+    180_000,
+  );
 
   test('a disk that fills up while an index is committed', async () => {
     using disks = new Disks();

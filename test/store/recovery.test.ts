@@ -41,7 +41,7 @@ function snapshot(): string {
   return target;
 }
 
-async function reopen(dataPath: string, boot = bootTag()) {
+async function reopen(dataPath: string, boot = bootTag(), log = createLogger('silent')) {
   const figures = new ShardFigures();
   const env: StoreEnvironment = {
     config: rig.config,
@@ -50,10 +50,13 @@ async function reopen(dataPath: string, boot = bootTag()) {
     bootTag: boot,
     disk: new DiskSync(),
     figures,
-    log: createLogger('silent'),
+    log,
   };
   const file = DataFile.open(dataPath);
-  const opened = await openTrusted(file, 'anne', env);
+  const opened = await openTrusted(file, 'anne', env).catch((error: unknown) => {
+    file.close();
+    throw error;
+  });
   const { values } = figures.take();
   const guids = opened.index.statement('SELECT guid FROM message ORDER BY guid').pluck().all() as string[];
   const records = opened.index.statement('SELECT COUNT(*) FROM mailbox_message').pluck().get() as number;
@@ -100,6 +103,19 @@ describe('killed with a chunk open', () => {
     const second = await reopen(file);
     expect(second.values).toEqual({});
     expect(second).toMatchObject({ guids: first.guids, fileEnd: first.fileEnd, sha1: first.sha1 });
+  });
+
+  test('by the next try, where the first one fails in the middle, as on a full disk', async () => {
+    await push('one');
+    await rig.release(1);
+    await push('one', 'two');
+    const dataPath = snapshot();
+    const failing = createLogger('silent');
+    failing.warn = () => {
+      throw new Error('no space'); // inside the transaction
+    };
+    await expect(reopen(dataPath, bootTag(), failing)).rejects.toThrow('no space');
+    expect((await reopen(dataPath)).guids).toEqual(guids('one', 'two'));
   });
 
   test('in a new backup, too', async () => {
