@@ -104,14 +104,16 @@ export class BackupShelf {
       dataPath === undefined ? chooseDataFile(userid, this.#env.config) : this.#lockNamed(userid, dataPath);
     if (file === 'moved') return await this.#tryLock(userid, session, create);
     if (file === undefined) return 'busy';
-    let backup: Backup;
+    let backup: Backup | undefined;
     try {
       backup = new Backup(userid, await openTrusted(file, userid, this.#env), this.#env);
+      backup.begin(session);
     } catch (error) {
-      file.close();
+      // Nobody else knows of it, and it would stay locked.
+      if (backup === undefined) file.close();
+      else backup.close();
       throw error;
     }
-    backup.begin(session);
     this.#open.set(userid, backup);
     this.#env.figures.count('cache_misses_total');
     return backup;

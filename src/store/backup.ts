@@ -63,7 +63,12 @@ export class Backup {
     this.#fileSha1 = files.fileSha1;
     this.#fileEnd = files.fileEnd;
     this.#lastTime = files.lastTime;
-    this.#indexFd = fs.openSync(this.file.indexPath, 'r+');
+    try {
+      this.#indexFd = fs.openSync(this.file.indexPath, 'r+');
+    } catch (error) {
+      this.index.close(); // too many open files, say
+      throw error;
+    }
     this.#indexInode = fs.fstatSync(this.#indexFd).ino;
   }
 

@@ -400,6 +400,19 @@ describe('the index of a backup that stays open', () => {
     expect(fs.readFileSync(index).equals(before)).toBe(true);
   });
 
+  test('costs a request only, if somebody has it locked as it is opened', async () => {
+    await rig.shard.handle({ op: 'stop' });
+    rig.start();
+    const other = new Database(`${rig.dataPath('anne')}.index`);
+    other.exec('BEGIN EXCLUSIVE');
+    expect(
+      (await rig.shard.handle({ op: 'read', session: 2, userid: 'anne', query: { what: 'USER' } })).code,
+    ).toBe('IMAP_MAILBOX_LOCKED');
+    other.exec('ROLLBACK');
+    other.close();
+    expect(await rig.read(3, 'anne', { what: 'USER' })).toContain('user.anne');
+  });
+
   test('can be written to by others as soon as the session has released it, not before', async () => {
     await rig.read(2, 'anne', { what: 'USER' });
     const other = new Database(`${rig.dataPath('anne')}.index`, { timeout: 0 });
