@@ -212,7 +212,9 @@ export class Transport {
   }
 
   #share(stream: net.Socket): void {
-    if (shareReceiveBuffer(stream, (bytes) => this.#receive(bytes), this.#isTight)) this.#sharing.add(stream);
+    // What TLS has decrypted comes in any case: in small pieces it would only take longer.
+    const isTight = stream === this.#socket ? this.#isTight : () => false;
+    if (shareReceiveBuffer(stream, (bytes) => this.#receive(bytes), isTight)) this.#sharing.add(stream);
   }
 
   #listen(
