@@ -65,6 +65,7 @@ function draw({ bytes, users, facts, at }: CostReport): string {
   const caption = `${at.slice(0, 10)}, ${facts.cores} cores of ${facts.cpu}, Node ${facts.node}`;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}">`,
+    '<title>What a small update costs against the size of the backup and the number of users</title>',
     `<rect width="${width}" height="${height}" fill="white"/>`,
     text(LEFT, 20, 'What a small update costs', 'font-size="15" font-weight="bold"'),
     text(LEFT, 36, caption, 'font-size="11" fill="#666"'),
