@@ -1,5 +1,14 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, readlinkSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import path from 'node:path';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -179,11 +188,16 @@ function reads(pid: number | undefined, file: string): boolean {
   });
 }
 
+/** Somebody has a record lock on it. */
+function isLocked(file: string): boolean {
+  return readFileSync('/proc/locks', 'latin1').includes(`:${statSync(file).ino} `);
+}
+
 /** Begins with the large backup and has the process stand still in the middle, so that all else may take its time. */
 async function stopInTheMiddle(kind: string): Promise<void> {
   await ask(site, 'run-maintenance', { kind, userids: ['large'] });
   const file = dataPathOf(site, 'large');
-  await eventually(() => reads(workerPid(), file)).toBe(true);
+  await eventually(() => reads(workerPid(), file) && isLocked(file)).toBe(true);
   process.kill(workerPid()!, 'SIGSTOP');
 }
 

@@ -83,7 +83,10 @@ export class Pusher {
     const shuffled = OPERATIONS.map((what) => ({ what, key: this.#random.next() })).sort(
       (a, b) => a.key - b.key,
     );
-    for (const { what } of shuffled) await this.#perform(what);
+    for (const { what } of shuffled) {
+      if (what === 'user') await this.#renameUser(await this.#userWithInbox());
+      else await this.#perform(what);
+    }
     await this.#wire.ok('RESTART');
     await this.#append(this.#anyUser());
     await this.#wire.ok('RESTART');
@@ -330,6 +333,13 @@ export class Pusher {
   #anyUser(): string {
     const userids = [...this.acknowledged.keys()];
     return userids.length === 0 ? this.#newUser() : this.#random.pick(userids);
+  }
+
+  /** Without an INBOX no backup goes over to another name. */
+  async #userWithInbox(): Promise<string> {
+    const userid = this.#newUser();
+    await this.#append(userid);
+    return userid;
   }
 
   #newUser(): string {

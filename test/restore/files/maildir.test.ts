@@ -163,6 +163,7 @@ describe('restore --to maildir', () => {
     });
     const proc = store.restore('maildir:/proc/nothing');
     expect(proc.status).not.toBe(0);
-    expect(proc.stderr).toMatch(/cannot make the folder \/proc\/nothing/);
+    // Root may write there, as far as access(2) knows.
+    expect(proc.stderr).toMatch(/cannot (?:make the folder|restore to) \/proc\/nothing/);
   });
 });

@@ -64,7 +64,7 @@ test('says so, and what to do, where it may not be written', () => {
     );
   } finally {
     if (isRoot) process.seteuid!(0);
-    fs.chmodSync(folder, 0o755);
+    for (const made of [folder, file, `${file}-journal`]) fs.chmodSync(made, 0o700);
   }
   expect(subscriptions()).toEqual(['user.anne']);
 });
