@@ -1,5 +1,5 @@
 /** Piscina entry of the deflate pool. */
-import { workerData } from 'piscina';
+import { workerData } from 'node:worker_threads';
 import { watchThread } from '../src/metrics/thread-figures.ts';
 import { type DeflateResult, type DeflateTask, runDeflateTask } from '../src/pipeline/deflate-task.ts';
 import { type DeflateEffort, loadDeflateEngine } from '../src/platform/deflate.ts';

@@ -1,6 +1,6 @@
 /** Piscina entry of the thread that keeps the health of the backups. */
 import os from 'node:os';
-import { workerData } from 'piscina';
+import { workerData } from 'node:worker_threads';
 import { type HealthAnswer, type HealthTask, HealthThread } from '../src/maintenance/health-thread.ts';
 import { watchThread } from '../src/metrics/thread-figures.ts';
 

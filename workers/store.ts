@@ -1,16 +1,12 @@
 /** Piscina entry of one store shard: its task is to serve a message port. */
-import { workerData } from 'piscina';
+import { workerData } from 'node:worker_threads';
 import type { Config } from '../src/config/config.ts';
 import { watchThread } from '../src/metrics/thread-figures.ts';
-import {
-  monotonicSeconds,
-  type ServeTask,
-  type ShardCall,
-  type ShardReturn,
-} from '../src/pipeline/shard-pools.ts';
+import type { ServeTask, ShardCall, ShardReturn } from '../src/pipeline/shard-pools.ts';
 import { bootTag } from '../src/platform/boot.ts';
 import { loadDeflateEngine } from '../src/platform/deflate.ts';
 import { createLogger } from '../src/platform/log.ts';
+import { monotonicSeconds } from '../src/platform/monotonic.ts';
 import { Catalog } from '../src/store/catalog.ts';
 import { DiskSync } from '../src/store/disk-sync.ts';
 import { Shard } from '../src/store/shard.ts';

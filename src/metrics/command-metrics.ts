@@ -1,5 +1,5 @@
 /** Metrics of a command that was run by hand or by cron, which a Pushgateway keeps until they are fetched. */
-import { Gauge, Registry } from 'prom-client';
+import { Gauge, Registry } from './prom-client.ts';
 
 export const COMMAND_PREFIX = 'csync_backup_command_';
 

@@ -1,6 +1,6 @@
 /** Every metric of the program, each declared here and nowhere else. Names follow Prometheus: base units, `_total`. */
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { AGE_BOUNDS, DELAY_BOUNDS, GC_BOUNDS, LATENCY_BOUNDS, SYNC_BOUNDS } from './bounds.ts';
+import { Counter, Gauge, Histogram, Registry } from './prom-client.ts';
 import { TotalsMetric } from './totals-metric.ts';
 
 export const PREFIX = 'csync_backup_';

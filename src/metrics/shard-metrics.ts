@@ -1,6 +1,7 @@
 /** Brings the figures of the store shards into the registry, at each scrape. */
-import { Counter, Gauge, type Registry } from 'prom-client';
+
 import { LATENCY_BOUNDS } from './bounds.ts';
+import { Counter, Gauge, type Registry } from './prom-client.ts';
 import { PREFIX } from './registry.ts';
 import { SHARD_FIGURES, shardFigure } from './store-figures.ts';
 import { TotalsMetric } from './totals-metric.ts';

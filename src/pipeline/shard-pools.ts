@@ -7,6 +7,7 @@ import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threa
 import { Piscina } from 'piscina';
 import type { Config } from '../config/config.ts';
 import { BackupError } from '../platform/errors.ts';
+import { monotonicSeconds } from '../platform/monotonic.ts';
 import type { ShardReply, ShardRequest, ShardStats } from './messages.ts';
 import { workerFile } from './worker-file.ts';
 
@@ -46,12 +47,6 @@ export type ShardReturn = { id: number } & ({ reply: ShardReply } | { thrown: un
 const RESTART_PAUSE_MS = 1000;
 
 const GONE: ShardReply = { code: 'IMAP_MAILBOX_LOCKED', text: 'The store was interrupted, try again later' };
-
-/** The same in every thread, other than performance.now(). */
-export function monotonicSeconds(): number {
-  const [seconds, nanoseconds] = process.hrtime();
-  return seconds + nanoseconds / 1e9;
-}
 
 /** Which shard keeps this user's backup: FNV-1a of the userid's bytes. */
 export function shardOf(userid: string, count: number): number {
