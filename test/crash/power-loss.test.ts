@@ -3,7 +3,7 @@ import { BackupSite } from '../support/backup-server.ts';
 import { CrashWorld } from './crash-world.ts';
 import { PowerLoss } from './power-loss.ts';
 
-const ROUNDS = Math.max(3, Math.floor(Number(process.env.CRASH_ROUNDS ?? '0') / 5));
+const ROUNDS = Math.max(1, Math.floor(Number(process.env.CRASH_ROUNDS ?? '0') / 5));
 
 /** Steps at which the files differ most from what is synced. */
 const STEPS = [

@@ -1,7 +1,7 @@
 /** `csync-backup serve` as a process: signals, systemd, first start. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -107,6 +107,7 @@ test('without a configuration makes one user and shows the password once', async
   const dir = mkdtempSync(path.join(tmpdir(), 'csync-backup-first-'));
   try {
     // Where the ports of the embedded configuration are taken it ends by itself, after that.
+    let started: string[] = [];
     const serve = async () => {
       const child = spawn(process.execPath, [LAUNCH, 'serve'], {
         cwd: dir,
@@ -114,12 +115,17 @@ test('without a configuration makes one user and shows the password once', async
       });
       let shown = '';
       child.stdout.on('data', (bytes: Buffer) => (shown += bytes.toString()));
-      child.stderr.on('data', (bytes: Buffer) => bytes.includes('"msg":"ready"') && child.kill('SIGTERM'));
+      child.stderr.on('data', (bytes: Buffer) => {
+        if (!bytes.includes('"msg":"ready"')) return;
+        started = readFileSync(`/proc/${child.pid}/cmdline`, 'latin1').split('\0');
+        child.kill('SIGTERM');
+      });
       await once(child, 'close');
       return shown;
     };
     expect(await serve()).toMatch(/sync_authname: backup\n {2}sync_password: \S{24}\n/);
     expect(await serve()).toBe('');
+    expect(started, 'begins anew, with less memory for what is new').toContain('--max-semi-space-size=1');
     expect(readdirSync(path.join(dir, 'var', 'csync-backup', 'conf'))).toContain('csync-backup.passwd');
   } finally {
     rmSync(dir, { recursive: true, force: true });
