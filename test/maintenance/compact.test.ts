@@ -155,6 +155,26 @@ describe('compactBackup', () => {
     expect(await compact(backup, { now: nowFor(t1 + 1), force: false })).toMatchObject({ compacted: false });
   });
 
+  test('keeps a mailbox that was renamed to the name of an intermediate node', async () => {
+    const t = FIRST_TIME;
+    const rename =
+      'RENAME %(OLDMBOXNAME user.anne.New NEWMBOXNAME user.anne.Old PARTITION p2 UIDVALIDITY 77)';
+    const lines = [
+      `${t} APPLY RESERVE %(NOTE MAILBOX VALUE %(UNIQUEID node MBOXNAME user.anne.Old MBOXTYPE i HIGHESTMODSEQ 4))\r\n`,
+      messageLine(['a', 'b'], t).toString('latin1'),
+      mailboxLine('user.anne.New', [{ uid: 1, content: 'a' }], { time: t, uniqueid: 'id1' }),
+      mailboxLine('user.anne.Gone', [{ uid: 1, content: 'b' }], { time: t }),
+      `${t + 1} APPLY UNMAILBOX user.anne.Gone\r\n`,
+      `${t + 2} APPLY ${rename}\r\n`,
+      `${t + 4} APPLY SUB %(USERID anne MBOXNAME user.anne.Old)\r\n`,
+    ];
+    using backup = new SampleBackup([lines]);
+    const report = await compact(backup, { now: nowFor(t + 3) });
+    expect(report).toMatchObject({ compacted: true, keptAll: null, messages: 2, newMessages: 1 });
+    expect((await backup.verify()).findings).toEqual([]);
+    await checkHistory({ chunks: [lines], times: [0, 0, 0, 0, 1, 2, 4].map((s) => t + s) }, 5);
+  });
+
   test('combines and splits chunks as the limits say, and keeps segment starts', async () => {
     const content = (i: number): string => `${i} `.repeat(4000);
     const chunk = (i: number): (string | Uint8Array)[] => [

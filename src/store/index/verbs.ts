@@ -76,8 +76,7 @@ function unmailbox({ index, line, time }: VerbContext): boolean | Rejection {
   const name = sqlText(line.atom);
   const mark = 'UPDATE mailbox SET deleted = ? WHERE mboxname = CAST(? AS TEXT) AND deleted IS NULL';
   const marked = index.statement(mark).run(time, name).changes > 0;
-  const drop = 'DELETE FROM cb_intermediate WHERE mboxname = CAST(? AS TEXT)';
-  return index.statement(drop).run(name).changes > 0 || marked;
+  return index.statement(DROP_NODE).run(name).changes > 0 || marked;
 }
 
 function rename({ index, line, time }: VerbContext): boolean | Rejection {
@@ -92,13 +91,17 @@ function rename({ index, line, time }: VerbContext): boolean | Rejection {
 
   const find = 'SELECT id FROM mailbox WHERE mboxname = CAST(? AS TEXT) AND deleted IS NULL';
   const id = index.statement(find, 'pluck').get(from) as number | undefined;
-  const intermediate = `UPDATE OR REPLACE cb_intermediate SET mboxname = CAST(? AS TEXT)
-    WHERE mboxname = CAST(? AS TEXT)`;
-  const moved = index.statement(intermediate).run(to, from).changes > 0;
-  if (id === undefined) return moved;
-  // Two mailboxes cannot have one name: the former owner of the name is gone.
+  const findNode = 'SELECT 1 FROM cb_intermediate WHERE mboxname = CAST(? AS TEXT)';
+  if (id === undefined && index.statement(findNode).get(from) === undefined) return false;
+  // Nothing else can have the name: its former owner, a mailbox or an intermediate node, is gone.
   const evict = 'UPDATE mailbox SET deleted = ? WHERE mboxname = CAST(? AS TEXT) AND deleted IS NULL';
   index.statement(evict).run(time, to);
+  index.statement(DROP_NODE).run(to);
+  if (id === undefined) {
+    const move = 'UPDATE cb_intermediate SET mboxname = CAST(? AS TEXT) WHERE mboxname = CAST(? AS TEXT)';
+    index.statement(move).run(to, from);
+    return true;
+  }
   index.statement('UPDATE mailbox SET mboxname = CAST(? AS TEXT) WHERE id = ?').run(to, id);
   movePartition(index, newName, partition, uidvalidity);
   moveAnnotations(index, oldName, newName);
@@ -367,6 +370,7 @@ function compacted({ index, line }: VerbContext): boolean | Rejection {
 const HAS_ANYTHING = `SELECT EXISTS (SELECT 1 FROM mailbox) OR EXISTS (SELECT 1 FROM message)
   OR EXISTS (SELECT 1 FROM subscription) OR EXISTS (SELECT 1 FROM seen) OR EXISTS (SELECT 1 FROM sieve)
   OR EXISTS (SELECT 1 FROM cb_quota) OR EXISTS (SELECT 1 FROM cb_intermediate)`;
+const DROP_NODE = 'DELETE FROM cb_intermediate WHERE mboxname = CAST(? AS TEXT)';
 const DELETE_SIEVE = 'UPDATE sieve SET deleted = ? WHERE filename = CAST(? AS TEXT) AND deleted IS NULL';
 
 function field(line: SmallLine, key: string): string | Rejection {

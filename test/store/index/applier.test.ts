@@ -507,6 +507,33 @@ describe('intermediate nodes', () => {
     expect(rig.answer({ what: 'USER' })).toBe('');
   });
 
+  const rename = (from: string, to: string) =>
+    rig.apply(`RENAME %(OLDMBOXNAME ${from} NEWMBOXNAME ${to} PARTITION default UIDVALIDITY 5)`);
+
+  test('are gone when a mailbox is renamed to their name', () => {
+    node();
+    rig.apply(mailboxText({ uniqueid: 'u1', mboxname: 'user.anne.Y' }));
+    expect(rename('user.anne.Y', 'user.anne.X')).toMatchObject({ changed: true });
+    const named = rig.lines({ what: 'USER' }).map((line) => asMap(line.value));
+    expect(named.map((fields) => [fields.get('UNIQUEID'), fields.get('MBOXNAME')])).toEqual([
+      ['u1', 'user.anne.X'],
+    ]);
+    expect(rig.answer({ what: 'UNIQUEIDS', uniqueids: ['n1'] })).toBe('');
+  });
+
+  test('that are renamed take the name from who had it', () => {
+    node();
+    rig.apply(mailboxText({ uniqueid: 'u1', mboxname: 'user.anne.Y' }));
+    rig.apply('MAILBOX %(UNIQUEID n2 MBOXNAME user.anne.Z MBOXTYPE i HIGHESTMODSEQ 9)');
+    expect(rename('user.anne.X', 'user.anne.Y')).toMatchObject({ changed: true });
+    expect(mailboxByUniqueid(rig.index, 'u1')?.deleted).not.toBeNull();
+    rename('user.anne.Y', 'user.anne.Z');
+    const named = rig.lines({ what: 'USER' }).map((line) => asMap(line.value));
+    expect(named.map((fields) => [fields.get('UNIQUEID'), fields.get('MBOXNAME')])).toEqual([
+      ['n1', 'user.anne.Z'],
+    ]);
+  });
+
   test('without a name or unique id are refused', () => {
     expect(rig.apply('MAILBOX %(UNIQUEID n1 MBOXTYPE i)')).toMatchObject({ type: 'reject' });
     expect(rig.apply('MAILBOX %(MBOXNAME n1 MBOXTYPE i)')).toMatchObject({ type: 'reject' });

@@ -183,12 +183,14 @@ const renameStep = fc.tuple(name, name, fc.constantFrom('default', 'p2'), fc.int
       `RENAME %(OLDMBOXNAME ${from} NEWMBOXNAME ${to} PARTITION ${partition} UIDVALIDITY ${uidvalidity})`,
       (model) => {
         const mailbox = model.live(from);
+        const moved = [...model.nodes].find(([, node]) => node === from);
+        if (mailbox === undefined && moved === undefined) return;
         if (from !== to) {
-          for (const [id, node] of model.nodes) if (node === from) model.nodes.set(id, to);
+          model.takeName(to, mailbox);
+          for (const [id, node] of model.nodes) if (node === to) model.nodes.delete(id);
+          if (moved !== undefined) model.nodes.set(moved[0], to);
         }
-        if (mailbox === undefined) return;
-        model.takeName(to, mailbox);
-        Object.assign(mailbox, { name: to, partition, uidvalidity });
+        if (mailbox !== undefined) Object.assign(mailbox, { name: to, partition, uidvalidity });
       },
     ),
 );
