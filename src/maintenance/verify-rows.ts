@@ -112,7 +112,10 @@ class Renames {
     this.#positions = new Map(chunks.map(({ id }, i) => [id, i]));
   }
 
-  /** Whether the RENAMEs after the mailbox's last line lead to where its row says it is. */
+  /**
+   * Whether the RENAMEs after the mailbox's last line lead to where its row says it is. One that is gone has stayed
+   * where it was then: from there on the name was another one's.
+   */
   explain(row: MailboxRow): boolean {
     const position = this.#positions.get(row.lastChunkId);
     if (position === undefined) return false;
@@ -121,7 +124,9 @@ class Renames {
     let place = state.place;
     for (let i = position; i < this.#chunks.length; i++) {
       for (const rename of this.#chunks[i]!.report.renames) {
-        if (i > position || rename.lineOffset > state.lineOffset) place = applyRename(place, rename);
+        if (i === position && rename.lineOffset <= state.lineOffset) continue;
+        place = applyRename(place, rename);
+        if (row.deleted !== null && isAt(row, place)) return true;
       }
     }
     return isAt(row, place);

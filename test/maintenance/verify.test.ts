@@ -92,6 +92,26 @@ describe('verifyBackup on sound backups', () => {
     ]);
   });
 
+  it('lets a RENAME move only the mailbox that had the name then', async () => {
+    const rename = (time: number, from: string, to: string): string =>
+      `${time} APPLY RENAME %(OLDMBOXNAME ${from} NEWMBOXNAME ${to} PARTITION p2 UIDVALIDITY 9)\r\n`;
+    const again = { time: 1_700_000_003, uniqueid: 'id-second' };
+    using backup = new SampleBackup([
+      [messageLine([A]), mailboxLine('user.anne.Old', [{ uid: 1, content: A }])],
+      [
+        rename(1_700_000_001, 'user.anne.Old', 'user.anne.New'),
+        '1700000002 APPLY UNMAILBOX user.anne.New\r\n',
+      ],
+      [mailboxLine('user.anne.New', [{ uid: 1, content: A }], again)],
+      [rename(1_700_000_004, 'user.anne.New', 'user.anne.Newer')],
+    ]);
+    expect(await backup.verify()).toMatchObject({ ok: true, findings: [] });
+    backup.sql("UPDATE mailbox SET mboxname = 'user.anne.New' WHERE uniqueid = 'id-second'");
+    expect((await backup.verify()).findings).toMatchObject([
+      { code: 'MAILBOX_MISSING', uniqueid: 'id-second' },
+    ]);
+  });
+
   it('says of a message that never came that it is missing, and that this is no fault', async () => {
     const lines = [mailboxLine('user.anne', [{ uid: 1, content: A }])];
     expect(await findingsAfter(() => {}, [lines])).toMatchObject([
