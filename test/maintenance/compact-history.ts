@@ -5,7 +5,7 @@ import { mailboxLine, messageLine } from './backup-files.ts';
 /** A line of a data file but for its time. */
 export type HistoryStep = (time: number) => string;
 
-const NAMES = ['user.anne', 'user.anne.Sent', 'user.anne.Old', 'DELETED.user.anne.Sent.6B041'];
+const NAMES = ['user.anne', 'user.anne.Sent', 'user.anne.Old', 'DELETED.user.anne.Sent.6B041', 'user.bea'];
 const IDS = ['id1', 'id2', 'id3'];
 export const CONTENTS: readonly string[] = Array.from({ length: 6 }, (_, i) =>
   `message ${i} `.repeat(10 + i * 40),
@@ -31,10 +31,12 @@ const message = fc.uniqueArray(fc.constantFrom(...CONTENTS), { minLength: 1, max
     (time) =>
       messageLine(contents, time).toString('latin1'),
 );
-const mailbox = fc.tuple(name, id, records, fc.integer({ min: 1, max: 99 })).map(
-  ([mboxname, uniqueid, list, modseq]): HistoryStep =>
+/** A lower LAST_UID than before: the mail server was put back to an older state. */
+const lastUid = fc.constantFrom(1000, 1000, 1000, 3);
+const mailbox = fc.tuple(name, id, records, fc.integer({ min: 1, max: 99 }), lastUid).map(
+  ([mboxname, uniqueid, list, modseq, highest]): HistoryStep =>
     (time) =>
-      mailboxLine(mboxname, list, { time, uniqueid, modseq }),
+      mailboxLine(mboxname, list, { time, uniqueid, modseq, lastUid: highest }),
 );
 
 const step: fc.Arbitrary<HistoryStep> = fc.oneof(
@@ -84,9 +86,12 @@ const step: fc.Arbitrary<HistoryStep> = fc.oneof(
   fc.constant(note('UNANNOTATION', '%(MBOXNAME user.anne USERID anne ENTRY /x)')),
   fc.constant(note('UNUSER', 'anne')),
   fc
-    .tuple(name, fc.constantFrom('id1', 'node'))
-    .map(([mboxname, uniqueid]) =>
-      note('MAILBOX', `%(UNIQUEID ${uniqueid} MBOXNAME ${mboxname} MBOXTYPE i HIGHESTMODSEQ 4 FOO bar)`),
+    .tuple(name, fc.constantFrom('id1', 'node', 'node2'), fc.constantFrom('i', 'ei', 'di'))
+    .map(([mboxname, uniqueid, type]) =>
+      note(
+        'MAILBOX',
+        `%(UNIQUEID ${uniqueid} MBOXNAME ${mboxname} MBOXTYPE ${type} HIGHESTMODSEQ 4 FOO bar)`,
+      ),
     ),
   id.map((uniqueid) => note('HEAL', `%(UNIQUEID ${uniqueid})`)),
   fc.constantFrom('k1', '"k 2"').map((key) => note('FORMER', `%(KEY ${key})`)),

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import zlib from 'node:zlib';
 import Database from 'better-sqlite3';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type VerifyReport, verifyBackup } from '../../src/maintenance/verify.ts';
 import { VerifyPool } from '../../src/maintenance/verify-pool.ts';
@@ -10,6 +11,7 @@ import { tryLock, unlock } from '../../src/platform/file-lock.ts';
 import { scanMembers } from '../../src/store/chunk/scan.ts';
 import type { Finding } from '../../src/store/verify/finding.ts';
 import { guidOf, mailboxLine, messageLine, SampleBackup } from './backup-files.ts';
+import { history as randomHistory } from './compact-history.ts';
 
 const FIXTURES = path.join(import.meta.dirname, '../fixtures/backup-sample');
 const A = 'Subject: a\r\n\r\nfirst\r\n';
@@ -110,6 +112,15 @@ describe('verifyBackup on sound backups', () => {
     expect((await backup.verify()).findings).toMatchObject([
       { code: 'MAILBOX_MISSING', uniqueid: 'id-second' },
     ]);
+  });
+
+  it('finds no fault in any history', { timeout: 600_000 }, async () => {
+    const property = fc.asyncProperty(randomHistory, async ({ chunks }) => {
+      using backup = new SampleBackup(chunks);
+      const { findings } = await backup.verify();
+      expect(findings.filter(({ severity }) => severity === 'fault')).toEqual([]);
+    });
+    await fc.assert(property, { numRuns: Number(process.env.VERIFY_RUNS ?? '25') });
   });
 
   it('says of a message that never came that it is missing, and that this is no fault', async () => {
