@@ -1,11 +1,7 @@
 import fs from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  type CompactOptions,
-  type CompactReport,
-  compactBackup,
-} from '../../src/maintenance/compact/compact.ts';
+import { compactBackup } from '../../src/maintenance/compact/compact.ts';
 import { differences } from '../../src/maintenance/compact/differences.ts';
 import { Retention } from '../../src/maintenance/compact/window.ts';
 import { WorkFiles } from '../../src/maintenance/compact/work-files.ts';
@@ -19,56 +15,7 @@ import { StoreRig } from '../store/support/store-rig.ts';
 import { readDataFile, type StoredLine, storedMessages } from '../support/data-file.ts';
 import { guidOf, mailboxLine, messageLine, SampleBackup } from './backup-files.ts';
 import { FIRST_TIME, type History, history } from './compact-history.ts';
-
-const CONFIG: CompactOptions['config'] = {
-  backupRetentionMs: 100_000,
-  backupKeepPrevious: false,
-  backupCompactMinSizeBytes: 0,
-  backupCompactMaxSizeBytes: 0,
-  backupCompactWorkThreshold: 1,
-  chunkMaxBytes: 64 << 20,
-  deflateEngine: 'auto',
-};
-
-/** With this `now` the retention begins behind `since`. */
-const nowFor = (since: number): number => since * 1000 + CONFIG.backupRetentionMs;
-
-function compact(
-  backup: SampleBackup,
-  options: Partial<CompactOptions> & { settings?: Partial<CompactOptions['config']> } = {},
-): Promise<CompactReport> {
-  const { settings, ...more } = options;
-  return compactBackup({
-    dataPath: backup.dataPath,
-    config: { ...CONFIG, ...settings },
-    force: true,
-    ...more,
-  });
-}
-
-/** Everything may be past the retention. */
-function linesOf(backup: SampleBackup): StoredLine[] {
-  return backup.bytes().length === 0 ? [] : readDataFile(backup.dataPath);
-}
-
-const lineText = ({ time, command, verb, text }: StoredLine): Buffer =>
-  command === 'NOTE'
-    ? Buffer.concat([Buffer.from(`${time} APPLY RESERVE %(NOTE ${verb} VALUE `), text, Buffer.from(')\r\n')])
-    : Buffer.concat([Buffer.from(`${time} APPLY ${verb} `), text, Buffer.from('\r\n')]);
-
-/** What a file's lines up to a time say, as an index; the caller closes and removes it. */
-function stateAt(lines: StoredLine[], time: number): { index: BackupIndex; [Symbol.dispose](): void } {
-  const until = lines.filter((line) => line.time <= time).map(lineText);
-  const backup = new SampleBackup(until.length === 0 ? [] : [until]);
-  const index = BackupIndex.open(backup.indexPath, { readonly: true });
-  return {
-    index,
-    [Symbol.dispose]() {
-      index.close();
-      backup[Symbol.dispose]();
-    },
-  };
-}
+import { compact, linesOf, lineText, nowFor, stateAt } from './compact-runs.ts';
 
 function expectSame(before: StoredLine[], after: StoredLine[], time: number, since: number): void {
   using old = stateAt(before, time);
@@ -119,6 +66,15 @@ async function checkHistory({ chunks, times }: History, place: number, settings 
   expectSame(before, linesOf(backup), last, since);
 }
 
+/** Of histories whose chunks have some hundreds of bytes. */
+const chunkSizes = fc.constantFrom(
+  {},
+  {},
+  { backupCompactMinSizeBytes: 500, backupCompactMaxSizeBytes: 1500 },
+  { backupCompactMinSizeBytes: 100, backupCompactMaxSizeBytes: 300, chunkMaxBytes: 400 },
+  { backupCompactMinSizeBytes: 3000 },
+);
+
 const numRuns = Number(process.env.COMPACT_RUNS ?? '25');
 
 describe('compactBackup', () => {
@@ -126,7 +82,7 @@ describe('compactBackup', () => {
     timeout: 600_000,
   }, async () => {
     await fc.assert(
-      fc.asyncProperty(history, fc.nat(1000), (h, place) => checkHistory(h, place)),
+      fc.asyncProperty(history, fc.nat(1000), chunkSizes, (h, place, sizes) => checkHistory(h, place, sizes)),
       { numRuns },
     );
   });
