@@ -167,8 +167,12 @@ class HistoryObserver implements ReplayWatcher, ApplyObserver {
       case 'SIEVE':
       case 'UNSIEVE':
       case 'ACTIVATE_SIEVE': {
-        const change = verb === 'SIEVE' ? 'stored' : verb === 'UNSIEVE' ? 'removed' : 'activated';
-        this.#hold({ kind: 'sieve', change, filename: field('FILENAME').replace(/\.bc$/, '.script') });
+        const filename = field('FILENAME').replace(/\.bc$/, '.script');
+        const isCompiled = filename !== field('FILENAME');
+        if (verb === 'SIEVE') this.#hold({ kind: 'sieve', change: 'stored', filename });
+        else if (verb === 'ACTIVATE_SIEVE') this.#hold({ kind: 'sieve', change: 'activated', filename });
+        else if (isCompiled) this.#hold({ kind: 'sieve', change: 'deactivated' });
+        else this.#hold({ kind: 'sieve', change: 'removed', filename });
         return;
       }
       case 'UNACTIVATE_SIEVE':

@@ -73,7 +73,9 @@ const step: fc.Arbitrary<HistoryStep> = fc.oneof(
     .map(([file, n]) =>
       apply(`SIEVE %(USERID anne FILENAME ${file} LAST_UPDATE ${n} CONTENT {5}\r\nkeep${n})`),
     ),
-  fc.constantFrom('a.script', 'b.script').map((file) => apply(`UNSIEVE %(USERID anne FILENAME ${file})`)),
+  fc
+    .constantFrom('a.script', 'b.script', 'a.bc')
+    .map((file) => apply(`UNSIEVE %(USERID anne FILENAME ${file})`)),
   fc.constantFrom('a.bc', 'b.bc').map((file) => note('ACTIVATE_SIEVE', `%(USERID anne FILENAME ${file})`)),
   fc.constant(note('UNACTIVATE_SIEVE', '%(USERID anne)')),
   fc.nat(9).map((n) => note('QUOTA', `%(ROOT user.anne STORAGE ${n})`)),

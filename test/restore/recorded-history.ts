@@ -54,7 +54,8 @@ export interface Step {
     | 'quota'
     | 'sieve'
     | 'activate'
-    | 'unsieve';
+    | 'unsieve'
+    | 'deactivate';
   /** Which mailbox, message, name, ... of those that there are. */
   a: number;
   b: number;
@@ -75,7 +76,7 @@ const WHAT: Step['what'][] = [
   'create',
   'create',
 ];
-WHAT.push('rename', 'delete', 'acl', 'sub', 'unsub', 'quota', 'sieve', 'activate', 'unsieve');
+WHAT.push('rename', 'delete', 'acl', 'sub', 'unsub', 'quota', 'sieve', 'activate', 'unsieve', 'deactivate');
 
 export const steps: fc.Arbitrary<Step[]> = fc.array(
   fc.record({
@@ -187,6 +188,12 @@ export class Player {
       case 'activate':
         this.#active = script;
         await this.#apply('ACTIVATE_SIEVE', `%(USERID anne FILENAME ${script.replace('.script', '.bc')})`);
+        return;
+      case 'deactivate':
+        // All that sync_client says of it.
+        if (this.#active !== undefined)
+          await this.#apply('UNSIEVE', `%(USERID anne FILENAME ${this.#active.replace('.script', '.bc')})`);
+        this.#active = undefined;
         return;
       case 'unsieve':
         if (this.#scripts.delete(script)) await this.#apply('UNSIEVE', `%(USERID anne FILENAME ${script})`);

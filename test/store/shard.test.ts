@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { StoredVerb } from '../../src/pipeline/messages.ts';
 import { BackupIndex } from '../../src/store/index/backup-index.ts';
 import { guidOf, mailboxValue, messageValue, StoreRig } from './support/store-rig.ts';
 
@@ -370,6 +371,26 @@ describe('what changes nothing', () => {
 function mailboxText(name: string, contents: readonly string[]): string {
   return `MAILBOX ${mailboxValue(name, contents)}\r\n`;
 }
+
+describe('the active Sieve script', () => {
+  const apply = async (verb: StoredVerb, text: string) =>
+    expect((await rig.apply(1, 'anne', verb, text)).code).toBe('OK');
+
+  test('is none when its compiled form is taken away, which is all that sync_client says of it', async () => {
+    await rig.mailbox(1, 'anne', 'user.anne', []);
+    await apply('SIEVE', '%(USERID anne FILENAME main.script LAST_UPDATE 1 CONTENT {5+}\r\nkeep;)');
+    await apply('ACTIVATE_SIEVE', '%(USERID anne FILENAME main.bc)');
+    await apply('UNSIEVE', '%(USERID anne FILENAME other.bc)');
+    await apply('UNSIEVE', '%(USERID anne FILENAME main.bc)');
+    await apply('UNSIEVE', '%(USERID anne FILENAME main.bc)');
+    await rig.release(1);
+    const index = BackupIndex.open(`${rig.dataPath('anne')}.index`, { readonly: true });
+    expect(index.activeSieve()).toBe(undefined);
+    expect(index.statement('SELECT count(*) FROM sieve WHERE deleted IS NULL', 'pluck').get()).toBe(1);
+    index.close();
+    expect(content('anne').match(/UNSIEVE/g)).toHaveLength(1);
+  });
+});
 
 describe('the index of a backup that stays open', () => {
   const activate = () => rig.apply(2, 'anne', 'ACTIVATE_SIEVE', '%(USERID anne FILENAME main.bc)');

@@ -186,7 +186,7 @@ export class BackupIndex extends IndexConnection {
     this.#set('history_since', time);
   }
 
-  /** FILENAME of the last ACTIVATE_SIEVE that no UNACTIVATE_SIEVE followed. */
+  /** FILENAME of the last ACTIVATE_SIEVE that neither UNACTIVATE_SIEVE nor UNSIEVE of that name followed. */
   activeSieve(): string | undefined {
     const name = this.#get('active_sieve');
     return Buffer.isBuffer(name) ? fromBlob(name) : undefined;

@@ -231,7 +231,10 @@ function sieve({ index, line, chunkId, time, lineOffset }: VerbContext): boolean
 function unsieve({ index, line, time }: VerbContext): boolean | Rejection {
   const filename = field(line, 'FILENAME');
   if (typeof filename !== 'string') return filename;
-  return index.statement(DELETE_SIEVE).run(time, sqlText(filename)).changes > 0;
+  // sync_client says of a script that is no longer active only that its compiled form is gone.
+  const wasActive = index.activeSieve() === filename;
+  if (wasActive) index.setActiveSieve(undefined);
+  return index.statement(DELETE_SIEVE).run(time, sqlText(filename)).changes > 0 || wasActive;
 }
 
 function activateSieve({ index, line }: VerbContext): boolean | Rejection {
