@@ -1,4 +1,5 @@
 import { BackupError } from './errors.ts';
+import { CODE_LENGTH_ORDER } from './huffman-code.ts';
 
 /** Where a raw deflate stream has what keeps it from being continued. */
 export interface StreamEnd {
@@ -10,8 +11,6 @@ export interface StreamEnd {
   rawLength: number;
 }
 
-/** RFC 1951, section 3.2.7: the order in which the lengths of the code length code are sent. */
-const CODE_LENGTH_ORDER = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 const MAX_CODE_BITS = 15;
 const END_OF_BLOCK = 256;
 

@@ -4,6 +4,7 @@
  * and what was torn is good to the byte. Everything that only reads content uses the faster ones of
  * src/platform/inflate.ts.
  */
+import { CODE_LENGTH_ORDER } from '../../platform/huffman-code.ts';
 import { HuffmanCode } from './huffman.ts';
 
 const WINDOW_BYTES = 32 * 1024;
@@ -19,8 +20,6 @@ const DISTANCE_BASE = [
   1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097,
   6145, 8193, 12289, 16385, 24577,
 ];
-/** Order in which the lengths of the code length code are sent. */
-const LENGTH_ORDER = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
 const FIXED_LITERALS = new HuffmanCode(10, 288);
 const FIXED_DISTANCES = new HuffmanCode(8, 32);
@@ -233,7 +232,7 @@ export class Inflater {
     for (let i = 0; i < (sizes >>> 10) + 4; i++) {
       const bits = this.#take(3);
       if (bits === -1) return 'input';
-      lengths[LENGTH_ORDER[i]!] = bits;
+      lengths[CODE_LENGTH_ORDER[i]!] = bits;
     }
     if (!this.#lengthCode.build(lengths, 0, 19)) return 'error';
     lengths.fill(0);
