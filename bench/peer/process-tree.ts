@@ -24,6 +24,7 @@ export class MemoryWatch {
   readonly #root: number;
   readonly #timer: NodeJS.Timeout;
   #peakBytes = 0;
+  #peakOfRootBytes = 0;
 
   /** @param sampleMs more where there are so many processes that looking at them is work */
   constructor(root: number, sampleMs = SAMPLE_MS) {
@@ -37,6 +38,12 @@ export class MemoryWatch {
     return this.#peakBytes;
   }
 
+  /** Of the first process alone. */
+  get peakOfRootBytes(): number {
+    this.#sample();
+    return this.#peakOfRootBytes;
+  }
+
   /** Ends the watch: the largest sum of the peaks (VmHWM) of processes that lived at the same time. */
   stop(): number {
     clearInterval(this.#timer);
@@ -47,6 +54,7 @@ export class MemoryWatch {
   #sample(): void {
     const sum = tree(this.#root).reduce((bytes, { pid }) => bytes + peakResidentBytes(pid), 0);
     this.#peakBytes = Math.max(this.#peakBytes, sum);
+    this.#peakOfRootBytes = Math.max(this.#peakOfRootBytes, peakResidentBytes(this.#root));
   }
 }
 
