@@ -4,36 +4,24 @@ import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { loadConfig } from '../../src/config/load.ts';
-import { isDeletedMailbox } from '../../src/csync/mailbox-name.ts';
 import { compactBackup } from '../../src/maintenance/compact/compact.ts';
 import { differences } from '../../src/restore/diff.ts';
 import { readHistory } from '../../src/restore/history.ts';
 import type { HistoryEvent } from '../../src/restore/history-event.ts';
 import { withSource } from '../../src/restore/open-source.ts';
-import type { BackupSource } from '../../src/restore/source.ts';
 import type { BackupServer } from '../support/backup-server.ts';
 import { message, Random } from '../support/random.ts';
 import { dataFilesOf, SharedBackup } from './harness/backup.ts';
-import { internalName, sourceView } from './harness/compare.ts';
 import { CyrusSite } from './harness/cyrus.ts';
 import type { ImapClient } from './harness/imap.ts';
 import { seedUser } from './harness/mail.ts';
-import { listScripts, manageSieve, putScript } from './harness/sieve.ts';
+import { manageSieve, putScript } from './harness/sieve.ts';
+import { type View, viewOf, viewOfSource } from './harness/view.ts';
 
 const USER = 'alice';
 const ROUNDS = Number(process.env.TIME_ROUNDS ?? '14');
 /** Another one plays another history. */
 const SEED = process.env.TIME_SEED ?? 'time';
-
-/** What the user's mail program shows, in an order of its own. */
-interface View {
-  /** UID, flags and GUID of each message by the internal name of the mailbox. */
-  mail: [name: string, messages: unknown][];
-  subscriptions: string[];
-  /** Texts by name; the active one. */
-  scripts: [string, string][];
-  active: string | undefined;
-}
 
 describe('the state of a moment', () => {
   let cyrus: CyrusSite;
@@ -52,7 +40,7 @@ describe('the state of a moment', () => {
       for (const port of [backup.site.port, cyrus.ports('peer').csync])
         await cyrus.sync(['-u', USER], { port });
       const time = Math.floor(Date.now() / 1000);
-      recorded.set(time, await viewOf(cyrus));
+      recorded.set(time, await viewOf(cyrus, USER));
       while (Math.floor(Date.now() / 1000) === time) await pause(20);
     }
     expect(await server.stop()).toBe(0);
@@ -168,63 +156,6 @@ describe('the state of a moment', () => {
 
 function guidsOf({ mail }: View): Set<string> {
   return new Set(mail.flatMap(([, messages]) => (messages as { guid: string }[]).map(({ guid }) => guid)));
-}
-
-async function viewOf(cyrus: CyrusSite): Promise<View> {
-  const mail = [...(await sourceView(cyrus, USER))].sort(([a], [b]) => (a < b ? -1 : 1));
-  const imap = await cyrus.imap(USER);
-  const lines = await imap.command('LSUB "" "*"');
-  await imap.logout();
-  const names = lines.flatMap((line) => {
-    const [, flags, name] = /^\* LSUB \(([^)]*)\) "\/" "?(.*?)"?\r\n$/.exec(line.toString()) ?? [];
-    return name === undefined || flags!.includes('\\Noselect') ? [] : [internalName(USER, name)];
-  });
-  const scripts: [string, string][] = [];
-  let active: string | undefined;
-  for (const text of await listScripts(cyrus.ports('source').sieve, USER)) {
-    const [, name, isActive, script] = /^"([^"]*)"( ACTIVE)?: \{\d+\}\r\n([\s\S]*)$/.exec(text)!;
-    scripts.push([name!, script!.trimEnd()]);
-    if (isActive) active = name;
-  }
-  return { mail, subscriptions: names.sort(), scripts: scripts.sort(byName), active };
-}
-
-function viewOfSource(source: BackupSource): View {
-  const rules = {
-    defaultDomain: '',
-    virtDomains: 'off',
-    unixHierarchySep: true,
-    deletedPrefix: 'DELETED',
-  } as const;
-  const mail = [...source.mailboxes()]
-    .filter(({ mboxname }) => !isDeletedMailbox(mboxname, rules))
-    .map((mailbox): [string, unknown] => [
-      mailbox.mboxname,
-      [...source.records(mailbox)].map(({ uid, flags, guid }) => {
-        source.message(guid); // which is checked against its GUID
-        return { uid, flags: flags.sort().join(' '), guid };
-      }),
-    ])
-    .sort(([a], [b]) => (a < b ? -1 : 1));
-  const scripts = source
-    .scripts()
-    .map((script): [string, string] => [
-      script.filename.replace(/\.script$/, ''),
-      script.content().toString('utf8').trimEnd(),
-    ])
-    .sort(byName);
-  const active = source.activeScript()?.replace(/\.script$/, '');
-  // LSUB does not show those of mailboxes that are gone.
-  const names = new Set(mail.map(([name]) => name));
-  const subscriptions = source
-    .subscriptions()
-    .filter((name) => names.has(name))
-    .sort();
-  return { mail, subscriptions, scripts, active };
-}
-
-function byName([a]: [string, string], [b]: [string, string]): number {
-  return a < b ? -1 : 1;
 }
 
 let serial = 0;
