@@ -131,6 +131,17 @@ describe('compactBackup', () => {
     await checkHistory({ chunks: [lines], times: [0, 0, 0, 0, 1, 2, 4].map((s) => t + s) }, 5);
   });
 
+  test('keeps the checksums of a mailbox that went in the second in which its messages were expunged', async () => {
+    const t = FIRST_TIME;
+    const lines = [
+      messageLine(['a'], t).toString('latin1'),
+      mailboxLine('user.anne.Old', [{ uid: 1, content: 'a', flags: '\\Expunged' }], { time: t }),
+      `${t} APPLY UNMAILBOX user.anne.Old\r\n`,
+      `${t + 3} APPLY EXPUNGE %(MBOXNAME user.anne.Old UNIQUEID id-user.anne.Old UID (1))\r\n`,
+    ];
+    await checkHistory({ chunks: [lines], times: [t, t, t, t + 3] }, 1);
+  });
+
   test('combines and splits chunks as the limits say, and keeps segment starts', async () => {
     const content = (i: number): string => `${i} `.repeat(4000);
     const chunk = (i: number): (string | Uint8Array)[] => [

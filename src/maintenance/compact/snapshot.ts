@@ -82,32 +82,21 @@ function* goneRecords(
     if (list === undefined) expunged.set(record.expunged, [at]);
     else list.push(at);
   }
-  if (deleted !== null) {
-    for (const batch of batches(liveRecords(state, mailbox))) {
-      yield { time: deleted, text: mailboxText(mailbox, batch) };
-    }
-    yield { time: deleted, text: [line(`UNMAILBOX ${printString(mboxname)}`)] };
-  }
+  const ofExpunged = (list: { record: string }[]): string[] => list.map(({ record }) => record);
   for (const [time, list] of expunged) {
-    if (deleted === null || time < deleted) {
-      yield {
-        time,
-        text: mailboxText(
-          mailbox,
-          list.map(({ record }) => record),
-        ),
-      };
-      continue;
-    }
+    if (deleted === null || time <= deleted) yield { time, text: mailboxText(mailbox, ofExpunged(list)) };
+  }
+  if (deleted === null) return;
+  const unmailbox = { time: deleted, text: [line(`UNMAILBOX ${printString(mboxname)}`)] };
+  for (const batch of batches(liveRecords(state, mailbox))) {
+    yield { time: deleted, text: mailboxText(mailbox, batch) };
+  }
+  yield unmailbox;
+  for (const [time, list] of expunged) {
+    if (time <= deleted) continue;
     // A MAILBOX would bring the mailbox back: they are live in one before it goes, and then expunged.
-    yield {
-      time: deleted,
-      text: mailboxText(
-        mailbox,
-        list.map(({ record }) => asLive(record)),
-      ),
-    };
-    yield { time: deleted, text: [line(`UNMAILBOX ${printString(mboxname)}`)] };
+    yield { time: deleted, text: mailboxText(mailbox, ofExpunged(list).map(asLive)) };
+    yield unmailbox;
     const uids = list.map(({ uid }) => uid).join(' ');
     const fields = `MBOXNAME ${printString(mboxname)} UNIQUEID ${printString(uniqueid)} UID (${uids})`;
     yield { time, text: [line(`EXPUNGE %(${fields})`)] };
