@@ -131,6 +131,20 @@ describe('compactBackup', () => {
     await checkHistory({ chunks: [lines], times: [0, 0, 0, 0, 1, 2, 4].map((s) => t + s) }, 5);
   });
 
+  test('keeps that a user is back whose deleted folder was renamed', async () => {
+    const t = FIRST_TIME;
+    const rename =
+      'RENAME %(OLDMBOXNAME DELETED.user.anne.1 NEWMBOXNAME user.anne PARTITION p2 UIDVALIDITY 77)';
+    const lines = [
+      mailboxLine('DELETED.user.anne.1', [], { time: t, uniqueid: 'id1' }),
+      `${t} APPLY SUB %(USERID anne MBOXNAME user.anne)\r\n`,
+      `${t} APPLY RESERVE %(NOTE UNUSER VALUE anne)\r\n`,
+      `${t + 1} APPLY ${rename}\r\n`,
+      mailboxLine('user.anne', [], { time: t + 3, uniqueid: 'id1' }),
+    ];
+    await checkHistory({ chunks: [lines], times: [t, t, t, t + 1, t + 3] }, 4);
+  });
+
   test('keeps the checksums of a mailbox that went in the second in which its messages were expunged', async () => {
     const t = FIRST_TIME;
     const lines = [

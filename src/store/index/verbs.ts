@@ -105,6 +105,8 @@ function rename({ index, line, time }: VerbContext): boolean | Rejection {
   index.statement('UPDATE mailbox SET mboxname = CAST(? AS TEXT) WHERE id = ?').run(to, id);
   movePartition(index, newName, partition, uidvalidity);
   moveAnnotations(index, oldName, newName);
+  // A folder that is brought back from the deleted namespace brings its user back.
+  if (isUsers(newName) && index.unuserAt() !== undefined) index.setUnuserAt(undefined);
   // A renamed user's quota root goes along; the client takes the old one away from a user who has none now.
   if (isUsers(newName) && userPart(oldName) !== userPart(newName)) moveQuota(index, oldName, newName);
   return true;

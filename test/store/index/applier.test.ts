@@ -717,6 +717,17 @@ describe('what belongs to the user', () => {
     put([]);
     expect(rig.index.unuserAt()).toBeUndefined();
   });
+
+  test('a user who is deleted is back when a deleted folder is renamed to one of the user', () => {
+    rig.apply(mailboxText({ uniqueid: 'u2', mboxname: 'DELETED.user.anne.5F3A1B2C' }));
+    rig.apply('UNUSER anne');
+    const rename = (from: string, to: string): string =>
+      `RENAME %(OLDMBOXNAME ${from} NEWMBOXNAME ${to} PARTITION default UIDVALIDITY 1)`;
+    rig.apply(rename('DELETED.user.anne.5F3A1B2C', 'DELETED.user.anne.5F3A1B2D'));
+    expect(rig.index.unuserAt()).toBeDefined();
+    rig.apply(rename('DELETED.user.anne.5F3A1B2D', 'user.anne'));
+    expect(rig.index.unuserAt()).toBeUndefined();
+  });
 });
 
 describe('lines that are no request of a client', () => {
