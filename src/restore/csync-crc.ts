@@ -1,3 +1,4 @@
+import { flagsCrc, recordCrc } from '../csync/sync-crc.ts';
 import { crc32 } from '../platform/crc32.ts';
 import type { CsyncRecord, SyncCrcs } from './csync-mailbox.ts';
 
@@ -22,10 +23,8 @@ export class CrcSum {
 
   add(record: CsyncRecord): void {
     if (record.flags.includes('\\Expunged')) return;
-    let flags = 0;
-    for (const flag of record.flags) flags ^= crcOf(flag.toLowerCase());
-    const { uid, modseq, lastUpdated, internaldate, guid } = record;
-    this.#basic ^= crcOf(`${uid} ${modseq} ${lastUpdated} (${flags >>> 0}) ${internaldate} ${guid}`);
+    const { uid } = record;
+    this.#basic ^= recordCrc(record, flagsCrc(record.flags));
     for (const { entry, userid, value } of record.annotations ?? []) {
       this.#annot ^= crcOf(`${uid} ${entry} ${userid} ${value ?? ''}`);
     }
