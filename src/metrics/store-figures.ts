@@ -57,6 +57,14 @@ export const SHARD_FIGURES: Record<string, ShardFigure> = {
   failures_total: { type: 'counter', help: 'Requests that failed.' },
   heals_requested_total: { type: 'counter', help: 'Mailboxes that clients were asked to send again.' },
   heals_completed_total: { type: 'counter', help: 'Mailboxes that came again as a whole after that.' },
+  checksum_mismatches_total: {
+    type: 'counter',
+    help: "Times that a mailbox was not as the mail server has it, by the server's checksum, and was asked for or had been not long ago.",
+  },
+  checksums_unusable_total: {
+    type: 'counter',
+    help: "Times that the mail server's checksum of a mailbox did not fit though all of the mailbox had come.",
+  },
   messages_lost_total: {
     type: 'counter',
     help: 'Messages found unreadable, which clients are asked for again.',

@@ -10,7 +10,7 @@ import { slabText } from '../pipeline/slabs.ts';
 import { crashPoint } from '../platform/crash-points.ts';
 import { LineFeed } from './apply-line.ts';
 import type { Backup } from './backup.ts';
-import type { Rejection } from './index/outcome.ts';
+import type { ApplyOutcome, Rejection } from './index/outcome.ts';
 import {
   appendStagedMessages,
   eachBlock,
@@ -26,6 +26,10 @@ import type { StoreEnvironment } from './store-environment.ts';
 import { commandWord } from './stored-verbs.ts';
 
 const SAVEPOINT = 'command';
+/** Of an EXPUNGE of our own. */
+const UIDS_OF_LINE = 10_000;
+
+type AppliedChecksum = NonNullable<Extract<ApplyOutcome, { type: 'ok' }>['checksum']>;
 
 export class StateCommand implements Command {
   readonly #backup: Backup;
@@ -80,7 +84,7 @@ export class StateCommand implements Command {
     if (this.#stream !== undefined) {
       const outcome = this.#stream.feed.end();
       if (outcome.type === 'ok' && this.#backup.ensureChunk().pending.strangers().length === 0) {
-        return await this.#commit();
+        return await this.#commit(outcome.checksum);
       }
       const text = outcome.type === 'reject' ? { bytes: Buffer.alloc(0) } : this.#spoolStream();
       this.abort();
@@ -148,17 +152,20 @@ export class StateCommand implements Command {
       this.#moveStrangers(chunk, strangers);
       return await this.#applyAndWrite(text, isLast, false);
     }
-    if (!outcome.changed) {
+    const { checksum } = outcome;
+    if (!outcome.changed && checksum?.type !== 'ask') {
       index.release(SAVEPOINT);
       return { code: 'OK', text: '' };
     }
-    if (outcome.command === 'NOTE') {
+    if (!outcome.changed) {
+      // Only what is noted about it is new.
+    } else if (outcome.command === 'NOTE') {
       writeNote(chunk, this.#verb, noteValue(text, this.#verb));
     } else {
       chunk.beginLine();
       eachBlock(text, (block) => chunk.appendText(block));
     }
-    return await this.#commit();
+    return await this.#commit(checksum);
   }
 
   async #reject({ code, text, heal }: Rejection): Promise<ShardReply> {
@@ -188,8 +195,9 @@ export class StateCommand implements Command {
     this.#backup.ensureChunk().pending.unclaimAll();
   }
 
-  async #commit(): Promise<ShardReply> {
+  async #commit(checksum?: AppliedChecksum): Promise<ShardReply> {
     this.#backup.index.release(SAVEPOINT);
+    if (checksum !== undefined) this.#actOnChecksum(checksum);
     this.#stream = undefined;
     crashPoint('index-applied');
     await this.#backup.commit();
@@ -217,10 +225,61 @@ export class StateCommand implements Command {
   async #markForHeal(uniqueid: string, guids: readonly string[]): Promise<void> {
     const chunk = this.#backup.ensureChunk();
     chunk.rollbackToCommitted(); // the client sends these again, too
-    this.#backup.index.markForHeal(uniqueid, guids);
-    writeNote(chunk, 'HEAL', { bytes: Buffer.from(`%(UNIQUEID ${printString(uniqueid)})`, 'latin1') });
+    this.#noteHeal(uniqueid, guids);
     await this.#backup.commit();
+  }
+
+  /** To be committed. */
+  #noteHeal(uniqueid: string, guids: readonly string[]): void {
+    this.#backup.index.markForHeal(uniqueid, guids);
+    const value = Buffer.from(`%(UNIQUEID ${printString(uniqueid)})`, 'latin1');
+    writeNote(this.#backup.ensureChunk(), 'HEAL', { bytes: value });
     this.#env.figures.count('heals_requested_total');
+  }
+
+  /**
+   * What is noted about a checksum that differs is committed together with the MAILBOX. The client is told OK in any
+   * case: after a second IMAP_SYNC_CHECKSUM it would compare record by record, and renumber or fetch what only the
+   * backup has.
+   */
+  #actOnChecksum(checksum: AppliedChecksum): void {
+    const { figures, log } = this.#env;
+    const { uniqueid, mboxname, type } = checksum;
+    const what = { userid: this.#backup.userid, mailbox: mboxname, uniqueid };
+    if (type === 'gone') {
+      this.#expunge(mboxname, uniqueid, checksum.uids);
+      log.info(
+        { ...what, uids: checksum.uids.slice(0, 20), count: checksum.uids.length },
+        'a mailbox has come as a whole without messages that it had; they count as expunged',
+      );
+    } else if (type === 'unusable') {
+      figures.count('checksums_unusable_total');
+      log.info(
+        what,
+        'the checksum of a mailbox does not fit though all of it has come; what differs later will not be seen by it',
+      );
+    } else {
+      figures.count('checksum_mismatches_total');
+      if (type === 'differs') return;
+      this.#noteHeal(uniqueid, []);
+      log.warn(
+        what,
+        'a mailbox is not as the mail server has it, by its checksum; the next sync is to bring all of it',
+      );
+    }
+  }
+
+  #expunge(mboxname: string, uniqueid: string, uids: readonly number[]): void {
+    const chunk = this.#backup.ensureChunk();
+    for (let from = 0; from < uids.length; from += UIDS_OF_LINE) {
+      const some = uids.slice(from, from + UIDS_OF_LINE).join(' ');
+      const fields = `MBOXNAME ${printString(mboxname)} UNIQUEID ${printString(uniqueid)} UID (${some})`;
+      const text = Buffer.from(`EXPUNGE %(${fields})\r\n`, 'latin1');
+      const feed = this.#newFeed(chunk.beginLine(), false);
+      feed.push(text);
+      feed.end();
+      chunk.appendText(text);
+    }
   }
 
   #reportHealed(): void {

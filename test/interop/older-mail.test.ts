@@ -21,7 +21,7 @@ beforeAll(async () => {
   backup = await SharedBackup.create(cyrus);
   server = await backup.site.start();
   proxy = await RecordingProxy.start(backup.site.port);
-  await seedUser(cyrus, 'alice', { messages: 12 });
+  for (const userid of ['alice', 'bob']) await seedUser(cyrus, userid, { messages: 12 });
 });
 afterAll(async () => {
   await proxy?.close();
@@ -31,8 +31,8 @@ afterAll(async () => {
 });
 
 /** What a mail program goes by: UIDVALIDITY, UIDNEXT, HIGHESTMODSEQ and the UIDs of each folder. */
-async function numbers(): Promise<string[]> {
-  const imap = await cyrus.imap('alice');
+async function numbers(userid: string): Promise<string[]> {
+  const imap = await cyrus.imap(userid);
   const lines: Buffer[] = [];
   for (const folder of ['INBOX', ...FOLDERS]) {
     lines.push(...(await imap.command(`STATUS "${folder}" (UIDNEXT UIDVALIDITY HIGHESTMODSEQ)`)));
@@ -49,25 +49,35 @@ async function copy(from: string, to: string): Promise<void> {
 }
 
 /** One run of the client, which must not change anything on the mail server. */
-async function sync(): Promise<void> {
-  const before = await numbers();
+async function sync(userid = 'alice'): Promise<void> {
+  const before = await numbers(userid);
   proxy.clear();
-  await cyrus.sync(['-u', 'alice'], { port: proxy.port });
-  expect(await numbers()).toEqual(before);
+  await cyrus.sync(['-u', userid], { port: proxy.port });
+  expect(await numbers(userid)).toEqual(before);
+}
+
+/** Runs with the mail server stopped. */
+async function whileStopped(run: (now: string, saved: string) => Promise<void>): Promise<void> {
+  await cyrus.stopInstance('source');
+  await run(path.join(cyrus.dir, 'source'), path.join(cyrus.dir, 'saved'));
+  await cyrus.startInstance('source');
+}
+
+/** The lost messages can still be had. */
+async function expectKept(lost: readonly { guid: string }[], userid: string): Promise<void> {
+  for (const { guid } of lost) {
+    const message = await backup.cliOk(['dump', 'message', guid, '-u', userid]);
+    expect(createHash('sha1').update(message).digest('hex')).toBe(guid);
+  }
 }
 
 test('a mail server that was put back to an older state is backed up as it is, keeps its numbers, and loses nothing', async () => {
   await sync();
-  const [now, saved] = [path.join(cyrus.dir, 'source'), path.join(cyrus.dir, 'saved')];
-  await cyrus.stopInstance('source');
-  await copy(now, saved);
-  await cyrus.startInstance('source');
+  await whileStopped((now, saved) => copy(now, saved));
   for (const what of ['new', 'new', 'flags', 'expunge', 'annot'] as const) await change(cyrus, 'alice', what);
   await sync();
   const known = (await sourceView(cyrus, 'alice')).get('user.alice')!;
-  await cyrus.stopInstance('source');
-  await copy(saved, now);
-  await cyrus.startInstance('source');
+  await whileStopped((now, saved) => copy(saved, now));
 
   // The backup names higher UIDs and modseqs than the mail server has.
   await sync();
@@ -88,10 +98,47 @@ test('a mail server that was put back to an older state is backed up as it is, k
   expect(proxy.applies).toEqual([]);
 
   await backup.cliOk(['verify', '-A', '--wait']);
-  for (const { guid } of lost)
-    expect(
-      createHash('sha1')
-        .update(await backup.cliOk(['dump', 'message', guid, '-u', 'alice']))
-        .digest('hex'),
-    ).toBe(guid);
+  await expectKept(lost, 'alice');
 });
+
+test('one that has passed its old numbers by its next sync is known by its checksum, and loses nothing either', async () => {
+  await sync('bob');
+  await whileStopped((now, saved) => copy(now, saved));
+  for (const what of ['new', 'new', 'flags', 'expunge'] as const) await change(cyrus, 'bob', what);
+  await sync('bob');
+  const known = (await sourceView(cyrus, 'bob')).get('user.bob')!;
+  const before = await inboxNumbers('bob');
+  await whileStopped((now, saved) => copy(saved, now));
+  for (let i = 0; i < 5; i++) await change(cyrus, 'bob', 'new');
+  for (let i = 0; i < 3; i++) await change(cyrus, 'bob', 'flags');
+  const view = (await sourceView(cyrus, 'bob')).get('user.bob')!;
+  const lost = known.filter(({ guid }) => view.every((message) => message.guid !== guid));
+  const reused = view.filter(({ uid, guid }) => lost.some((one) => one.uid === uid && one.guid !== guid));
+  expect([lost.length, reused.length]).toEqual([2, 2]);
+  for (const [i, number] of (await inboxNumbers('bob')).entries()) {
+    expect(number).toBeGreaterThan(before[i]!);
+  }
+
+  const mismatches = 'csync_backup_store_checksum_mismatches_total';
+  const seen = await server.metric(mismatches);
+  await sync('bob');
+  expect(await server.metric(mismatches)).toBe(seen + 1);
+  expect(proxy.applies.some((command) => reused.some(({ guid }) => command.includes(guid)))).toBe(false);
+  await sync('bob');
+  expect(proxy.applies.some((command) => command.startsWith('MAILBOX'))).toBe(true);
+  await expectSameMail(cyrus, backup.site.port, ['bob']);
+  await sync('bob');
+  expect(proxy.applies).toEqual([]);
+  expect(await server.metric('csync_backup_store_checksums_unusable_total')).toBe(0);
+
+  await backup.cliOk(['verify', '-A', '--wait']);
+  await expectKept(lost, 'bob');
+});
+
+/** UIDNEXT and HIGHESTMODSEQ of the INBOX. */
+async function inboxNumbers(userid: string): Promise<number[]> {
+  const imap = await cyrus.imap(userid);
+  const status = (await imap.command('STATUS INBOX (UIDNEXT HIGHESTMODSEQ)')).map(String).join('');
+  await imap.logout();
+  return ['UIDNEXT', 'HIGHESTMODSEQ'].map((key) => Number(new RegExp(`${key} (\\d+)`).exec(status)?.[1]));
+}

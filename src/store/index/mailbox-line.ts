@@ -5,6 +5,7 @@
 import type { DlistSaxEvents, ScalarView } from '../../csync/dlist-sax.ts';
 import type { ApplyObserver } from './apply-observer.ts';
 import type { BackupIndex } from './backup-index.ts';
+import { compareChecksum, isAskedFor } from './checksum.ts';
 import type { DlistText } from './dlist-text.ts';
 import { MailboxHeader } from './mailbox-header.ts';
 import { MailboxRows, type StoredMailbox } from './mailbox-rows.ts';
@@ -41,6 +42,8 @@ export class MailboxLine implements DlistSaxEvents {
   /** Set from the first RECORD on. */
   #mailbox: StoredMailbox | undefined;
   #recordsChanged = false;
+  /** UIDs of the line, if it brings all of a mailbox that was here before. */
+  #mentioned: number[] | undefined;
 
   constructor(
     index: BackupIndex,
@@ -161,8 +164,20 @@ export class MailboxLine implements DlistSaxEvents {
     }
     if (this.#expungeAbove()) this.#recordsChanged = true;
     this.#observer?.mailbox(this.#mailbox!, header);
-    const changed = this.#rows.finish(this.#mailbox!, header, this.#time, this.#recordsChanged);
-    return { type: 'ok', changed, command: 'APPLY' };
+    const mailbox = this.#mailbox!;
+    const changed = this.#rows.finish(mailbox, header, this.#time, this.#recordsChanged);
+    const verdict = compareChecksum(this.#index, {
+      mailbox,
+      header,
+      sumChange: this.#records.sumChange,
+      mentioned: this.#mentioned,
+      changed,
+      time: this.#time,
+      live: this.#live,
+    });
+    if (verdict === undefined) return { type: 'ok', changed, command: 'APPLY' };
+    const { uniqueid, mboxname } = header;
+    return { type: 'ok', changed, command: 'APPLY', checksum: { uniqueid, mboxname, ...verdict } };
   }
 
   /** What a mail server had before it was put back to an older state it has no more. */
@@ -204,6 +219,7 @@ export class MailboxLine implements DlistSaxEvents {
   #openMailbox(): void {
     this.#mailbox = this.#rows.open(this.#header);
     this.#records.open(this.#mailbox.id, this.#time, this.#mailbox.row?.underHeal);
+    this.#mentioned = this.#live && isAskedFor(this.#mailbox, this.#header) ? [] : undefined;
   }
 
   #endRecord(): void {
@@ -215,6 +231,7 @@ export class MailboxLine implements DlistSaxEvents {
       return;
     }
     this.#observer?.record(this.#mailbox!, this.#header, record);
+    this.#mentioned?.push(record.uid);
     if (this.#records.put(record)) this.#recordsChanged = true;
   }
 

@@ -84,7 +84,8 @@ export class MailboxRows {
   #putFields({ id, row }: StoredMailbox, header: MailboxHeader): boolean {
     if (row !== undefined && !row.crcStale && row.fields === header.extra.latin1()) return false;
     if (header.extra.length === 0) {
-      return this.#index.statement('DELETE FROM cb_mailbox WHERE mailbox_id = ?').run(id).changes > 0;
+      if (this.#index.statement(DROP_ROW).run(id).changes > 0) return true;
+      return row !== undefined && this.#index.statement(DROP_FIELDS).run(id).changes > 0;
     }
     return this.#index.statement(PUT_FIELDS).run(id, header.extra.text()).changes > 0;
   }
@@ -130,6 +131,10 @@ const INSERT = `INSERT INTO mailbox(last_chunk_id, ${COLUMNS.map(([name]) => nam
 const UPDATE = `UPDATE mailbox SET last_chunk_id = ?, ${COLUMNS.map(
   ([name, parameter]) => `${name} = ${parameter}`,
 ).join(', ')}, deleted = NULL WHERE id = ?`;
+/** Unless it says something of the checksum (checksum.ts). */
+const DROP_ROW = 'DELETE FROM cb_mailbox WHERE mailbox_id = ? AND crc IS NULL AND crc_asked IS NULL';
+const DROP_FIELDS = `UPDATE cb_mailbox SET fields = '', crc_stale = 0
+  WHERE mailbox_id = ? AND (fields <> '' OR crc_stale <> 0)`;
 const PUT_FIELDS = `INSERT INTO cb_mailbox(mailbox_id, fields, crc_stale) VALUES (?, CAST(? AS TEXT), 0)
   ON CONFLICT(mailbox_id) DO UPDATE SET fields = excluded.fields, crc_stale = 0
   WHERE fields IS NOT excluded.fields OR crc_stale <> 0`;

@@ -4,6 +4,8 @@ import Database from 'better-sqlite3';
 import { BackupError } from '../../platform/errors.ts';
 import { indexError, isCutOff } from './index-error.ts';
 import {
+  addChecksums,
+  areTablesCurrent,
   completeTemporarily,
   createTables,
   FRESH_USER_VERSION,
@@ -109,7 +111,14 @@ function prepareTables(
   }
   if (header === undefined || header.isWal) db.pragma('journal_mode = DELETE');
   const state = userVersion < FRESH_USER_VERSION ? undefined : readState(db);
-  if (state !== undefined) return state;
+  if (state !== undefined && areTablesCurrent(state)) return state;
+  if (state !== undefined) {
+    // No unfinished member of the data file would tell that a power failure has torn the index meanwhile.
+    db.pragma('synchronous = FULL');
+    db.transaction(() => addChecksums(db))();
+    db.pragma('synchronous = OFF');
+    return readState(db);
+  }
   db.transaction(() => upgradeTables(db, userVersion))();
   return readState(db);
 }

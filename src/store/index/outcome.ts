@@ -8,6 +8,8 @@ export type ApplyOutcome =
       changed: boolean;
       /** The command word under which the line belongs in the data file. */
       command: 'APPLY' | 'NOTE';
+      /** The records of this mailbox are not those that the mail server's checksum stands for. */
+      checksum?: { uniqueid: string; mboxname: string } & ChecksumVerdict;
     }
   | Rejection
   | {
@@ -18,6 +20,17 @@ export type ApplyOutcome =
       guids: string[];
       missingCount: number;
     };
+
+/** What is to be done about a checksum that differs. */
+export type ChecksumVerdict =
+  /** The mailbox is to be asked for as a whole. */
+  | { type: 'ask' }
+  /** It was, not long ago. */
+  | { type: 'differs' }
+  /** All of it has just come, and was not this: the records of these UIDs, of which it said nothing, are no more. */
+  | { type: 'gone'; uids: number[] }
+  /** All of it has just come, so that to ask again would bring nothing. */
+  | { type: 'unusable' };
 
 export interface Rejection {
   type: 'reject';

@@ -15,6 +15,8 @@ export interface Row {
   id: number;
   uid: number;
   expunged: number | null;
+  /** All columns that were asked for. */
+  values: readonly unknown[];
 }
 
 export interface MainRow extends Row {
@@ -56,18 +58,18 @@ export function demoteRecord(index: BackupIndex, id: number): void {
   index.statement('DELETE FROM mailbox_message WHERE id = ?').run(id);
 }
 
-/** From a raw row `id, message_id, uid, expunged`. */
+/** From a raw row `id, message_id, uid, expunged, ...`. */
 export function mainRow(values: unknown): MainRow | undefined {
   if (values === undefined) return undefined;
-  const [id, messageId, uid, expunged] = values as [number, number, number, number | null];
-  return { id, messageId, uid, expunged };
+  const row = values as [id: number, messageId: number, uid: number, expunged: number | null];
+  return { id: row[0], messageId: row[1], uid: row[2], expunged: row[3], values: row };
 }
 
-/** From a raw row `id, guid, uid, expunged`. */
+/** From a raw row `id, guid, uid, expunged, ...`. */
 export function sideRow(values: unknown): SideRow | undefined {
   if (values === undefined) return undefined;
-  const [id, guid, uid, expunged] = values as [number, string, number, number | null];
-  return { id, guid, uid, expunged };
+  const row = values as [id: number, guid: string, uid: number, expunged: number | null];
+  return { id: row[0], guid: row[1], uid: row[2], expunged: row[3], values: row };
 }
 
 function isBetter(a: Row, b: Row): boolean {

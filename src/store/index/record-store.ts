@@ -10,6 +10,7 @@ import {
   settleRecords,
   sideRow,
 } from './record-places.ts';
+import { COUNTED_COLUMNS, sumOfFields, sumOfRow } from './record-sum.ts';
 import { type SqlText, toSigned64 } from './sql-text.ts';
 
 /** Messages that are stored but not in the index yet. */
@@ -49,6 +50,7 @@ export class RecordStore {
   #hasExtra = false;
   #missing = new Set<string>();
   #missingCount = 0;
+  #sumChange = 0;
 
   constructor(index: BackupIndex, chunkId: number, pending: PendingMessageSource | undefined) {
     this.#index = index;
@@ -66,6 +68,7 @@ export class RecordStore {
     this.#time = time;
     this.#missing.clear();
     this.#missingCount = 0;
+    this.#sumChange = 0;
     const pluck = (sql: string): number =>
       (this.#index.statement(sql, 'pluck').get(mailboxId) as number | null) ?? 0;
     this.#maxUid = pluck('SELECT max(uid) FROM mailbox_message WHERE mailbox_id = ?');
@@ -84,6 +87,11 @@ export class RecordStore {
     return { guids: [...this.#missing], count: this.#missingCount };
   }
 
+  /** The exclusive or of what the live records of the mailbox add up to (record-sum.ts) now and when it was opened. */
+  get sumChange(): number {
+    return this.#sumChange >>> 0;
+  }
+
   /** Looks again for what was missing; whatever has been entered since has given its records their place. */
   recheckMissing(): void {
     for (const guid of this.#missing) {
@@ -100,6 +108,7 @@ export class RecordStore {
     if (record.uid > this.#maxUid) {
       this.#maxUid = record.uid;
       this.#insert(record, messageId);
+      this.#countNew(record);
       return true;
     }
     const main = this.#mainByUid(record.uid);
@@ -107,14 +116,18 @@ export class RecordStore {
     if (main !== undefined) this.#replaceMain(main);
     const side = this.#hasSide ? this.#sideByUid(record.uid) : undefined;
     if (side !== undefined && side.guid === record.guid) {
-      changed = this.#update(UPDATE_SIDE, side, record) || changed;
+      changed = this.#update(UPDATE_SIDE, side, side.guid, record) || changed;
       if (messageId !== undefined) return this.#settle(record.guid, messageId) || changed;
       // One that was live and not here before was accepted so: the client has nothing to send.
       if (!record.expunged && side.expunged !== null) this.#noteMissing(record.guid);
       return changed;
     }
-    if (side !== undefined) this.#markReplaced(record.uid);
+    if (side !== undefined) {
+      this.#markReplaced(record.uid);
+      this.#countOld(side, side.guid);
+    }
     this.#insert(record, messageId);
+    this.#countNew(record);
     return true;
   }
 
@@ -127,12 +140,15 @@ export class RecordStore {
         this.#index
           .statement('UPDATE mailbox_message SET expunged = ? WHERE id = ?')
           .run(this.#time, main.id);
-        if (this.#hasSide) this.#settle(this.#guidOf(main.messageId), main.messageId);
+        const guid = this.#guidOf(main.messageId);
+        this.#countOld(main, guid);
+        if (this.#hasSide) this.#settle(guid, main.messageId);
         changed = true;
       }
       const side = this.#hasSide ? this.#sideByUid(uid) : undefined;
       if (side !== undefined && side.expunged === null) {
         this.#index.statement('UPDATE cb_record SET expunged = ? WHERE id = ?').run(this.#time, side.id);
+        this.#countOld(side, side.guid);
         changed = true;
       }
     }
@@ -158,6 +174,15 @@ export class RecordStore {
 
   #sideByUid(uid: number): SideRow | undefined {
     return sideRow(this.#index.statement(SIDE_BY_UID, 'raw').get(this.#mailboxId, uid));
+  }
+
+  #countNew(record: RecordFields): void {
+    if (!record.expunged) this.#sumChange ^= sumOfFields(record);
+  }
+
+  /** What the row says counts no more. */
+  #countOld(row: Row, guid: string): void {
+    if (row.expunged === null) this.#sumChange ^= sumOfRow(row.uid, guid, row.values, FIRST_COUNTED);
   }
 
   #insert(record: RecordFields, messageId: number | undefined): void {
@@ -215,27 +240,33 @@ export class RecordStore {
   }
 
   #updateMain(main: MainRow, record: RecordFields): boolean {
-    const changed = this.#update(UPDATE_MAIN, main, record);
+    const changed = this.#update(UPDATE_MAIN, main, record.guid, record);
     if (changed && record.expunged && this.#hasSide) this.#settle(record.guid, main.messageId);
     return changed;
   }
 
-  #update(sql: string, row: Row, record: RecordFields): boolean {
+  #update(sql: string, row: Row, guid: string, record: RecordFields): boolean {
     const { lastUpdated, flags, internaldate, annotations } = record;
     const expunged = record.expunged ? (row.expunged ?? this.#time) : null;
     const modseq = toSigned64(record.modseq);
     const values = [modseq, lastUpdated, flags, internaldate, annotations, expunged];
     if (this.#isHealing)
       this.#index.statement(sql === UPDATE_MAIN ? RESTATE_MAIN : RESTATE_SIDE).run(this.#chunkId, row.id);
-    return this.#index.statement(sql).run(this.#chunkId, ...values, row.id, ...values).changes > 0;
+    const { changes } = this.#index.statement(sql).run(this.#chunkId, ...values, row.id, ...values);
+    if (changes === 0) return false;
+    this.#countOld(row, guid);
+    this.#countNew(record);
+    return true;
   }
 
   /** The UID of this row names another message from now on. */
   #replaceMain(main: MainRow): void {
+    const guid = this.#guidOf(main.messageId);
+    this.#countOld(main, guid);
     demoteRecord(this.#index, main.id);
     this.#hasSide = true;
     this.#markReplaced(main.uid);
-    this.#settle(this.#guidOf(main.messageId), main.messageId);
+    this.#settle(guid, main.messageId);
   }
 
   #markReplaced(uid: number): void {
@@ -253,9 +284,11 @@ export class RecordStore {
   }
 }
 
-const MAIN_BY_UID =
-  'SELECT id, message_id, uid, expunged FROM mailbox_message WHERE mailbox_id = ? AND uid = ?';
-const SIDE_BY_UID = `SELECT id, guid, uid, expunged FROM cb_record
+/** Of COUNTED_COLUMNS in these rows. */
+const FIRST_COUNTED = 4;
+const MAIN_BY_UID = `SELECT id, message_id, uid, expunged, ${COUNTED_COLUMNS} FROM mailbox_message
+  WHERE mailbox_id = ? AND uid = ?`;
+const SIDE_BY_UID = `SELECT id, guid, uid, expunged, ${COUNTED_COLUMNS} FROM cb_record
   WHERE mailbox_id = ? AND uid = ? AND replaced = 0`;
 const INSERT_MAIN = `INSERT OR IGNORE INTO mailbox_message(mailbox_id, message_id, last_chunk_id, uid, modseq,
     last_updated, flags, internaldate, annotations, expunged)

@@ -9,7 +9,7 @@
  * | `cb_state` | committed end of the data file, SHA-1 state, ..., by name |
  * | `cb_segment` | places in a chunk from which its content can be inflated |
  * | `cb_message` | where in the chunk's content a message's first byte lies |
- * | `cb_mailbox` | header fields of MAILBOX that have no column, as dlist text |
+ * | `cb_mailbox` | header fields of MAILBOX that have no column, as dlist text; what its records add up to |
  * | `cb_record` | RECORDs that `mailbox_message` cannot hold |
  * | `cb_record_extra` | fields of RECORDs that have no column, as dlist text |
  * | `cb_intermediate` | mailbox names that exist only to have children |
@@ -79,7 +79,9 @@ const CYRUS_TABLES: readonly { since: number; sql: string }[] = [
 ];
 
 /** Version of our own tables; another one means that they are to be made anew from the data file. */
-export const OWN_TABLES_VERSION = 1;
+export const OWN_TABLES_VERSION = 2;
+/** Without `crc` and what follows it in `cb_mailbox`; brought up to date by addChecksums(). */
+const BEFORE_CHECKSUMS = 1;
 
 const OWN_TABLES: readonly string[] = [
   'cb_state(name TEXT PRIMARY KEY, value) WITHOUT ROWID',
@@ -87,7 +89,7 @@ const OWN_TABLES: readonly string[] = [
     PRIMARY KEY (chunk_id, content_offset)) WITHOUT ROWID`,
   'cb_message(message_id INTEGER PRIMARY KEY, content_offset INTEGER NOT NULL)',
   `cb_mailbox(mailbox_id INTEGER PRIMARY KEY, fields TEXT NOT NULL DEFAULT '',
-    crc_stale INTEGER NOT NULL DEFAULT 0)`,
+    crc_stale INTEGER NOT NULL DEFAULT 0, crc INTEGER, crc_asked INTEGER, crc_state INTEGER)`,
   `cb_record(id INTEGER PRIMARY KEY, mailbox_id INTEGER NOT NULL, guid TEXT NOT NULL, size INTEGER,
     last_chunk_id INTEGER NOT NULL, uid INTEGER NOT NULL, modseq INTEGER, last_updated INTEGER, flags TEXT,
     internaldate INTEGER, annotations TEXT, expunged INTEGER, replaced INTEGER NOT NULL DEFAULT 0,
@@ -146,7 +148,22 @@ export function completeTemporarily(db: Database.Database): void {
   for (const table of OWN_TABLES) db.exec(`CREATE TEMP TABLE ${table}`);
 }
 
-/** The rows of `cb_state`; undefined unless our own tables exist in the form that this program knows. */
+/** Whether our own tables are those of the last version, of which only writers need to know. */
+export function areTablesCurrent(state: readonly [name: string, value: unknown][]): boolean {
+  return state.some(([name, value]) => name === 'version' && value === OWN_TABLES_VERSION);
+}
+
+/** Makes of tables of version 1 those of version 2: what the records of each mailbox add up to is to be counted yet. */
+export function addChecksums(db: Database.Database): void {
+  db.exec(`ALTER TABLE cb_mailbox ADD COLUMN crc INTEGER;
+    ALTER TABLE cb_mailbox ADD COLUMN crc_asked INTEGER;
+    ALTER TABLE cb_mailbox ADD COLUMN crc_state INTEGER;
+    INSERT INTO cb_mailbox(mailbox_id, crc) SELECT id, -1 FROM mailbox WHERE true
+      ON CONFLICT(mailbox_id) DO UPDATE SET crc = -1;`);
+  db.prepare("UPDATE cb_state SET value = ? WHERE name = 'version'").run(OWN_TABLES_VERSION);
+}
+
+/** The rows of `cb_state`; undefined unless our own tables exist in a form that this program knows. */
 export function readState(db: Database.Database): [name: string, value: unknown][] | undefined {
   let rows: [string, unknown][];
   try {
@@ -155,7 +172,8 @@ export function readState(db: Database.Database): [name: string, value: unknown]
     if (error instanceof Error && error.message.startsWith('no such ')) return undefined;
     throw error;
   }
-  return rows.some(([name, value]) => name === 'version' && value === OWN_TABLES_VERSION) ? rows : undefined;
+  const version = rows.find(([name]) => name === 'version')?.[1];
+  return version === OWN_TABLES_VERSION || version === BEFORE_CHECKSUMS ? rows : undefined;
 }
 
 function hasTable(db: Database.Database, name: string): boolean {

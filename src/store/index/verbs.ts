@@ -1,6 +1,7 @@
 /** What each line but MAILBOX and MESSAGE does to the index; facts from Cyrus's `backup/lcb_indexw.c`. */
 import { printString } from '../../csync/encoder.ts';
 import type { BackupIndex } from './backup-index.ts';
+import { changeSum } from './checksum.ts';
 import { chunkAt, loseMessage, noteDamagedChunk } from './damage.ts';
 import { badParameters, type Rejection } from './outcome.ts';
 import { RecordStore } from './record-store.ts';
@@ -68,6 +69,7 @@ function expunge({ index, line, chunkId, live, time }: VerbContext): boolean | R
   const stale = `INSERT INTO cb_mailbox(mailbox_id, crc_stale) VALUES (?, 1)
     ON CONFLICT(mailbox_id) DO UPDATE SET crc_stale = 1`;
   index.statement(stale).run(found.id);
+  changeSum(index, found.id, records.sumChange);
   return true;
 }
 

@@ -64,7 +64,7 @@ describe('MAILBOX', () => {
   test.each(['SYNC_CRC', 'SYNC_CRC_ANNOT', 'POP3_SHOW_AFTER'])('needs no %s', (key) => {
     const without = complete.replace(new RegExp(` ${key} \\d+`), '');
     expect(without).not.toBe(complete);
-    expect(rig.apply(without)).toEqual({ type: 'ok', changed: true, command: 'APPLY' });
+    expect(rig.apply(without)).toMatchObject({ type: 'ok', changed: true, command: 'APPLY' });
     expect(rig.answer({ what: 'USER' })).not.toMatch(new RegExp(`\\b${key} `));
   });
 

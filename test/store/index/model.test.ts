@@ -4,6 +4,7 @@ import { mailboxByUniqueid, mailboxMessages } from '../../../src/store/index/que
 import { asList, asMap } from '../../support/dlist-text.ts';
 import { everything, guidOf, IndexRig } from './index-rig.ts';
 import { mailboxText } from './mailbox-text.ts';
+import { storedSum, wholeSum } from './sums.ts';
 
 /** What the index should say, kept as simply as can be. */
 interface ModelRecord {
@@ -418,6 +419,9 @@ test('random histories: answers are as a simple model has them, and replayed his
             after !== before,
           );
           before = after;
+          for (const id of model.mailboxes.keys()) {
+            expect(storedSum(rig.index, id), 'kept from change to change').toBe(wholeSum(rig.index, id));
+          }
         }
         compareAnswers(rig, model);
         compareRows(rig, model);
@@ -425,6 +429,9 @@ test('random histories: answers are as a simple model has them, and replayed his
         // Messages at the very end that no line followed are not in the index of the live one yet.
         for (const message of rig.pending.values()) rig.index.addMessage(message);
         expect(everything(replayed.index)).toEqual(everything(rig.index));
+        for (const id of model.mailboxes.keys()) {
+          expect(storedSum(replayed.index, id)).toBe(wholeSum(replayed.index, id));
+        }
         compareAnswers(replayed, model);
         for (const one of rigs.splice(0)) one.remove();
       },

@@ -1,0 +1,150 @@
+/**
+ * Whether the records of a mailbox here are those of the mail server, by the SYNC_CRC that each MAILBOX carries.
+ *
+ * | cb_mailbox | |
+ * | --- | --- |
+ * | `crc` | what the live records add up to (record-sum.ts); NULL: what `sync_crc` says, -1: not counted yet |
+ * | `crc_asked` | Unix time at which the mailbox was last asked for because of its checksum; NULL: never |
+ * | `crc_state` | 1: it has not fitted since; 2: nor when all of it had come; NULL: it has |
+ *
+ * In state 2 nobody is asked for anything: it is the checksum that means something else, and no number of messages would
+ * make it right. A mailbox that fits whenever all of it has come, and not otherwise, is asked for once a day at most. So
+ * whatever a mail server's checksums mean, its syncs stay small.
+ */
+import type { BackupIndex } from './backup-index.ts';
+import type { MailboxHeader } from './mailbox-header.ts';
+import type { StoredMailbox } from './mailbox-rows.ts';
+import type { ChecksumVerdict } from './outcome.ts';
+import { sumOfMailbox, uidsBeside } from './record-sum.ts';
+
+const ASK_AGAIN_SECONDS = 86_400;
+const NOT_COUNTED = -1;
+const ASKED = 1;
+const UNUSABLE = 2;
+
+/** The three columns. */
+type Stored = [crc: number | null, asked: number | null, state: number | null];
+const NOTHING_STORED: Stored = [null, null, null];
+
+/** `crc_asked` and `crc_state`, and what is to be done. */
+interface Judged {
+  asked: number | null;
+  state: number | null;
+  verdict?: ChecksumVerdict;
+}
+
+/** A mailbox to which all of a MAILBOX was applied. */
+export interface AppliedMailbox {
+  mailbox: StoredMailbox;
+  header: MailboxHeader;
+  /** RecordStore.sumChange. */
+  sumChange: number;
+  /** UIDs of the line's records, if all of a mailbox that was here before has come; else undefined. */
+  mentioned: readonly number[] | undefined;
+  /** Whether the line brought anything. */
+  changed: boolean;
+  /** Of the line, in seconds. */
+  time: number;
+  /** A client waits for the answer; of history nobody can be asked for more. */
+  live: boolean;
+}
+
+/** Compares, and notes how the mailbox stands. Undefined: there is nothing to do or to tell. */
+export function compareChecksum(index: BackupIndex, applied: AppliedMailbox): ChecksumVerdict | undefined {
+  const { mailbox, header, changed, live } = applied;
+  const { row } = mailbox;
+  const stored = row === undefined ? NOTHING_STORED : read(index, row.id);
+  const [, asked, state] = stored;
+  const fits: Judged = { asked, state: null };
+  let sum = add(sumOf(stored, row?.syncCrc), applied.sumChange);
+  const sent = sentChecksum(header);
+  let judged: Judged = { asked, state };
+  if (sent !== undefined) {
+    if (sum === undefined && live && changed) sum = sumOfMailbox(index, mailbox.id);
+    if (sum !== undefined) judged = sum === sent ? fits : judge(applied, asked, state);
+    // Before anything is concluded all is counted once more.
+    if (judged.verdict !== undefined && live) {
+      sum = sumOfMailbox(index, mailbox.id);
+      const gone = applied.mentioned && uidsBeside(index, mailbox.id, applied.mentioned, sent);
+      if (sum === sent) judged = fits;
+      else if (gone !== undefined) judged = { ...fits, verdict: { type: 'gone', uids: gone } };
+    }
+  }
+  write(index, mailbox.id, stored, { ...judged, sum }, crcColumn(header));
+  return judged.verdict;
+}
+
+/** The records of a mailbox have changed without a new checksum. */
+export function changeSum(index: BackupIndex, mailboxId: number, sumChange: number): void {
+  if (sumChange === 0) return;
+  const sql = 'SELECT sync_crc FROM mailbox WHERE id = ?';
+  const column = index.statement(sql, 'pluck').get(mailboxId) as number | null;
+  const stored = read(index, mailboxId);
+  const [, asked, state] = stored;
+  write(index, mailboxId, stored, { asked, state, sum: add(sumOf(stored, column), sumChange) }, column);
+}
+
+function add(sum: number | undefined, change: number): number | undefined {
+  return sum === undefined ? undefined : (sum ^ change) >>> 0;
+}
+
+/** SYNC_CRC as its column holds it. */
+function crcColumn(header: MailboxHeader): number | undefined {
+  const sent = header.number('SYNC_CRC');
+  return sent === undefined ? undefined : Number(BigInt.asUintN(32, sent));
+}
+
+/**
+ * Undefined if the client does not know it: none, or 0, which is also that of an empty mailbox. Then SYNC_CRC_ANNOT is
+ * not 0, in all releases that send it.
+ */
+function sentChecksum(header: MailboxHeader): number | undefined {
+  const sent = crcColumn(header);
+  return sent === 0 && !header.number('SYNC_CRC_ANNOT') ? undefined : sent;
+}
+
+function judge(applied: AppliedMailbox, asked: number | null, state: number | null): Judged {
+  const { mailbox, header, live, time } = applied;
+  const isWhole = mailbox.row === undefined || isAskedFor(mailbox, header);
+  // What was asked for may also have come in several parts.
+  if (isWhole || (live && state === ASKED)) {
+    return { asked: asked ?? time, state: UNUSABLE, verdict: { type: 'unusable' } };
+  }
+  if (!live || state === UNUSABLE) return { asked, state };
+  if (asked !== null && time - asked < ASK_AGAIN_SECONDS) {
+    return { asked, state, verdict: { type: 'differs' } };
+  }
+  return { asked: time, state: ASKED, verdict: { type: 'ask' } };
+}
+
+/** Whether the client was told nothing of this mailbox, which was here before, so that what it sends is all of it. */
+export function isAskedFor({ row }: StoredMailbox, header: MailboxHeader): boolean {
+  const isHidden = row !== undefined && (row.deleted !== null || row.underHeal);
+  return isHidden && !header.number('SINCE_MODSEQ');
+}
+
+function read(index: BackupIndex, mailboxId: number): Stored {
+  return (index.statement(SELECT, 'raw').get(mailboxId) as Stored | undefined) ?? NOTHING_STORED;
+}
+
+/** What the live records add up to; undefined: not counted. `column`: `sync_crc`. */
+function sumOf([crc]: Stored, column: number | null | undefined): number | undefined {
+  return crc === NOT_COUNTED ? undefined : (crc ?? column ?? 0);
+}
+
+function write(
+  index: BackupIndex,
+  mailboxId: number,
+  stored: Stored,
+  { sum, asked, state }: Judged & { sum: number | undefined },
+  column: number | null | undefined,
+): void {
+  const crc = sum === (column ?? 0) ? null : (sum ?? NOT_COUNTED);
+  if (crc === stored[0] && asked === stored[1] && state === stored[2]) return;
+  index.statement(PUT).run(mailboxId, crc, asked, state);
+}
+
+const SELECT = 'SELECT crc, crc_asked, crc_state FROM cb_mailbox WHERE mailbox_id = ?';
+const PUT = `INSERT INTO cb_mailbox(mailbox_id, crc, crc_asked, crc_state) VALUES (?, ?, ?, ?)
+  ON CONFLICT(mailbox_id) DO UPDATE SET crc = excluded.crc, crc_asked = excluded.crc_asked,
+    crc_state = excluded.crc_state`;
