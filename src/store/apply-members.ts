@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import { fdatasync, writeAllSync } from '../platform/durable.ts';
 import { ResumableSha1 } from '../platform/sha1.ts';
 import { hashRange } from './chunk/hash-range.ts';
+import { endsAsFinished } from './chunk/member.ts';
 import type { ScannedMember } from './chunk/scan.ts';
 import { ChunkWriter } from './chunk/writer.ts';
 import type { DataFile } from './data-file.ts';
@@ -37,9 +38,6 @@ export interface AppliedMembers {
   damage: Damage;
 }
 
-/** End of the last segment and the final block of a finished chunk; CRC-32 and length follow. */
-const FINISHED_END = Buffer.from([0x00, 0x00, 0xff, 0xff, 0x03, 0x00]);
-const FOOTER_BYTES = 8;
 const SECONDS_OF_DAY = 86_400;
 
 /**
@@ -169,9 +167,7 @@ export function isTorn(fd: number, member: ScannedMember): boolean {
   // Pages that were never written are zeros.
   if (member.headerLength === 0) return startsWithZeros(fd, member.offset);
   if (member.bootTag === undefined || member.streamEnd !== undefined) return false;
-  const end = Buffer.alloc(FINISHED_END.length);
-  fs.readSync(fd, end, 0, end.length, member.end - FOOTER_BYTES - end.length);
-  return !end.equals(FINISHED_END);
+  return !endsAsFinished(fd, member.end);
 }
 
 function startsWithZeros(fd: number, offset: number): boolean {

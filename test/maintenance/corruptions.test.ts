@@ -7,8 +7,8 @@ import { loadDeflateEngine } from '../../src/platform/deflate.ts';
 import { isReadable } from '../../src/store/heal.ts';
 import { BackupIndex } from '../../src/store/index/backup-index.ts';
 import { messages } from '../../src/store/index/queries.ts';
-import type { SampleBackup } from './backup-files.ts';
-import { CORRUPTIONS, corruptible, type Layout } from './corruptions.ts';
+import { guidOf, type SampleBackup } from './backup-files.ts';
+import { A, B, C, CORRUPTIONS, corruptible, type Layout } from './corruptions.ts';
 
 const engine = loadDeflateEngine('auto');
 
@@ -58,19 +58,32 @@ describe('flipped bits anywhere', () => {
   it('are all reported, and cost nothing that can still be read', async () => {
     using sound = corruptible();
     const whole = sound.bytes();
+    const { first, second, third, end } = layoutOf(sound);
+    const chunks = [
+      { from: first, to: second, content: A },
+      { from: second, to: third, content: B },
+      { from: third, to: end, content: C },
+    ];
     const flips = fc.array(fc.tuple(fc.nat(whole.length - 1), fc.nat(7)), { minLength: 1, maxLength: 3 });
     await fc.assert(
-      fc.asyncProperty(flips, async (places) => {
+      fc.asyncProperty(flips, fc.boolean(), async (places, hasIndex) => {
         using backup = corruptible();
         const bytes = Buffer.from(whole);
         for (const [at, bit] of places) bytes[at]! ^= 1 << bit;
         // Two flips can undo each other.
         if (bytes.equals(whole)) return;
         backup.write(bytes);
-        expect((await backup.verify()).ok).toBe(false);
+        if (hasIndex) expect((await backup.verify()).ok).toBe(false);
+        else fs.rmSync(backup.indexPath);
         await expectMended(backup);
+        const index = BackupIndex.open(backup.indexPath, { readonly: true });
+        for (const { from, to, content } of chunks) {
+          if (places.some(([at]) => at >= from && at < to)) continue;
+          expect(index.messageId(guidOf(content)), content).toBeDefined();
+        }
+        index.close();
       }),
-      { numRuns: 60 },
+      { numRuns: Number(process.env.CORRUPTION_RUNS ?? '60') },
     );
   });
 });

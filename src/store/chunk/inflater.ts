@@ -91,6 +91,11 @@ export class Inflater {
     return this.#at >= BUFFER_BYTES ? 'full' : 'input';
   }
 
+  /** Whether it stands inside a stored block, whose bytes are content as they are. */
+  get isCopying(): boolean {
+    return this.#state === 'stored' && this.#storedLeft > 0;
+  }
+
   /** Bytes decoded since the start of the stream. */
   get contentLength(): number {
     return this.#flushed + this.#at;

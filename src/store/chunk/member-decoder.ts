@@ -9,6 +9,7 @@ import {
   CHUNK_START,
   decodeFooter,
   decodeMemberHeader,
+  endsAsFinished,
   GZIP_FOOTER_BYTES,
   MAX_HEADER_BYTES,
   type MemberHeader,
@@ -37,6 +38,8 @@ export interface Extent {
   /** Seconds, of the last complete line; 0 before the first. */
   lastTime: number;
   contentSha1: Hash;
+  /** It was inside a stored block: what stands here is content, byte for byte. */
+  isCopied: boolean;
 }
 
 /**
@@ -97,6 +100,8 @@ export class MemberDecoder {
   readonly #tracked: boolean;
   readonly #sink: ContentSink | undefined;
   readonly #window: FileWindow;
+  /** Once it is at work. */
+  #inflater: Inflater | undefined;
   #lines: LineParser;
   #lineCount = 0;
   #openLineTime = 0;
@@ -139,8 +144,8 @@ export class MemberDecoder {
   }
 
   /**
-   * Decodes the rest of what was not finished, if there is any. Only where the file just ends, and no place inside
-   * is known to be another member's, what stands before it is not looked at any closer.
+   * Decodes the rest of what was not finished, if there is any. Only where the file just ends, other than a finished
+   * member does, and no place inside is known to be another member's, what stands before it is not looked at any closer.
    */
   #isDone(fast: FastMember | FastStart, inflater: Inflater): boolean {
     if ('end' in fast) {
@@ -153,7 +158,7 @@ export class MemberDecoder {
     this.flushPoint = { contentOffset: fast.contentLength, fileOffset: fast.segmentEnd };
     this.#window.seek(fast.segmentEnd);
     this.#run(inflater);
-    return this.outcome === 'complete' || this.outcome === 'out';
+    return this.outcome === 'complete' || (this.outcome === 'out' && !endsAsFinished(this.#fd, this.#size));
   }
 
   #decodeFast(tools: FastTools): FastMember | FastStart | undefined {
@@ -196,6 +201,7 @@ export class MemberDecoder {
       lines: this.#lineCount,
       lastTime: this.#lastTime,
       contentSha1: this.#contentSha1.copy(),
+      isCopied: this.#inflater?.isCopying ?? false,
     };
   }
 
@@ -242,6 +248,7 @@ export class MemberDecoder {
   /** Inflates from the window on. */
   #run(inflater: Inflater): void {
     const window = this.#window;
+    this.#inflater = inflater;
     inflater.reset({
       content: (bytes) => {
         this.#crc32 = crc32(bytes, this.#crc32);

@@ -10,6 +10,8 @@
  * Cyrus's own members have the plain header of 10 bytes that zlib writes, and may end without an empty block.
  */
 
+import { readSync } from 'node:fs';
+
 /** First line of every chunk's content. */
 export const CHUNK_START_TEXT = '# cyrus backup: chunk start\r\n';
 export const CHUNK_START: Uint8Array = Buffer.from(CHUNK_START_TEXT, 'latin1');
@@ -25,6 +27,9 @@ export const TRAILER_BYTES = 10;
 
 /** CRC-32 and length, which end every gzip member. */
 export const GZIP_FOOTER_BYTES = 8;
+
+/** What stands before the footer of each member that we have finished: the last flush and the empty final block. */
+const FINISHED_END = Buffer.from([0x00, 0x00, 0xff, 0xff, 0x03, 0x00]);
 
 /** A header longer than this is taken for damage: neither Cyrus nor we write names or comments. */
 export const MAX_HEADER_BYTES = 1024;
@@ -107,6 +112,15 @@ export function encodeTrailer(crc32: number, contentLength: number): Uint8Array 
   view.setUint32(2, crc32, true);
   view.setUint32(6, contentLength % 2 ** 32, true);
   return trailer;
+}
+
+/** Whether what ends at the file offset looks like the end of a member that we have finished. */
+export function endsAsFinished(fd: number, end: number): boolean {
+  const bytes = Buffer.alloc(FINISHED_END.length);
+  const from = end - GZIP_FOOTER_BYTES - bytes.length;
+  return (
+    from >= 0 && readSync(fd, bytes, 0, bytes.length, from) === bytes.length && bytes.equals(FINISHED_END)
+  );
 }
 
 /** CRC-32 and content length (mod 2^32) of the 8 bytes that end a member. */

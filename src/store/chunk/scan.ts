@@ -7,7 +7,9 @@
  * - **unfinished**: the bytes run out, at the end of the file or at the next member's header. A killed backupd
  *   leaves such members and appends the next one behind. Up to there the content is good to the byte.
  * - **corrupt**: the stream or its checksum is wrong. What was decoded before is reported, but which of it is
- *   good only the checksums inside it (message GUIDs) can tell.
+ *   good only the checksums inside it (message GUIDs) can tell. A changed bit can also hide the end of a stream, so
+ *   that it seems to go on through the members behind it: their headers, which no decoder copies to the content,
+ *   and the end of a finished member tell that from a torn one.
  *
  * The next member after damage is looked for from the last flush point on: a gzip header whose content begins
  * with the first line of every chunk. A message may hold such bytes too (somebody mails a backup); therefore
@@ -20,7 +22,7 @@
 import { fstatSync, readSync } from 'node:fs';
 import { ResumableSha1 } from '../../platform/sha1.ts';
 import { hashRange } from './hash-range.ts';
-import { BOOT_TAG_BYTES, CHUNK_START, encodeMemberHeader } from './member.ts';
+import { BOOT_TAG_BYTES, CHUNK_START, encodeMemberHeader, endsAsFinished } from './member.ts';
 import {
   type ContentSink,
   DecoderBuffers,
@@ -112,6 +114,13 @@ const MEMBER_START = encodeMemberHeader(new Uint8Array(BOOT_TAG_BYTES)).subarray
 
 type Judgement = 'chain' | 'maybe' | 'no';
 
+interface Verdict {
+  state: ScannedMember['state'];
+  end: number;
+  reason: string;
+  extent: Extent;
+}
+
 class Scan {
   readonly #fd: number;
   readonly #size: number;
@@ -166,18 +175,13 @@ class Scan {
     };
   }
 
-  #judge(decoder: MemberDecoder): {
-    state: ScannedMember['state'];
-    end: number;
-    reason: string;
-    extent: Extent;
-  } {
+  #judge(decoder: MemberDecoder): Verdict {
     const { outcome, offset, end } = decoder;
     const extent = decoder.extent();
     if (outcome === 'complete') return { state: 'complete', end, reason: '', extent };
     if (outcome === 'torn-header' || outcome === 'no-header') {
       const next = this.#findBelievable(offset + 1);
-      if (outcome === 'torn-header' && next === this.#size) {
+      if (outcome === 'torn-header' && next === this.#size && !endsAsFinished(this.#fd, this.#size)) {
         return { state: 'unfinished', end: next, reason: 'the file ends inside its header', extent };
       }
       return { state: 'corrupt', end: next, reason: 'it has no gzip header', extent };
@@ -190,9 +194,7 @@ class Scan {
     if (outcome === 'mismatch' && this.#fits(end)) {
       return { state: 'corrupt', end, reason: 'its checksum or length is not that of its content', extent };
     }
-    if (outcome === 'out') {
-      return { state: 'unfinished', end: this.#size, reason: 'the file ends before it does', extent };
-    }
+    if (outcome === 'out') return this.#endless(decoder, extent);
     const reason = `its stream is damaged at or before byte ${extent.fileOffset} of the file`;
     // Without any flush point the header itself may be wrong about its length.
     const trusted = decoder.flushPoint.contentOffset > 0;
@@ -203,6 +205,21 @@ class Scan {
       reason,
       extent: next < extent.fileOffset ? decoder.nothing : extent,
     };
+  }
+
+  /** A member that does not end before the file does: torn, or its end has become unreadable. */
+  #endless(decoder: MemberDecoder, extent: Extent): Verdict {
+    if (decoder.header.bootTag !== undefined && endsAsFinished(this.#fd, this.#size)) {
+      const reason = 'its stream is damaged: it goes on behind its end';
+      const swallowed = [...decoder.earlier, ...decoder.candidates].find(
+        ({ isCopied, fileOffset }) => !isCopied && this.#judgePlace(fileOffset) !== 'no',
+      );
+      if (swallowed !== undefined) {
+        return { state: 'corrupt', end: swallowed.fileOffset, reason, extent: swallowed };
+      }
+      if (!extent.isCopied) return { state: 'corrupt', end: this.#size, reason, extent };
+    }
+    return { state: 'unfinished', end: this.#size, reason: 'the file ends before it does', extent };
   }
 
   /** Where another member begins before the decoder came to its end, or undefined. */

@@ -365,6 +365,58 @@ describe('scanMembers on damaged files', () => {
     }
   });
 
+  /** Finished chunks with a message and a line each, in one segment; another `variant` is deflated to other bits. */
+  function finishedMembers(file: TemporaryFile, variant: number): void {
+    for (let i = 0; i < 3; i++) {
+      const hex = sha1(Buffer.from(`${variant} ${i}`));
+      const body = Buffer.from(`Subject: ${hex}\r\n\r\n${hex.slice(0, 9).repeat(20)}\r\n`);
+      ownMember(file, [messageLine(body).toString('latin1') + line(hex.slice(20))]);
+    }
+  }
+
+  it('finds the chunks behind one whose stream goes on through them to the end of the file', () => {
+    let swallowed = 0;
+    for (let variant = 0; variant < 12; variant++) {
+      using file = new TemporaryFile();
+      finishedMembers(file, variant);
+      const whole = file.bytes();
+      const sound = file.scan();
+      for (const hit of sound.slice(0, 2)) {
+        for (let bit = 0; bit < 8; bit++) {
+          const bytes = Buffer.from(whole);
+          bytes[hit.end - 16]! ^= 1 << bit; // the end of the last segment
+          file.replace(bytes);
+          const members = file.scan();
+          expectCoherent(bytes, members);
+          const behind = sound.filter(({ offset }) => offset > hit.offset);
+          for (const { offset, contentSha1 } of behind) {
+            expect(members).toContainEqual(
+              expect.objectContaining({ offset, contentSha1, state: 'complete' }),
+            );
+          }
+          if (members.some(({ reason, end }) => /goes on/.test(reason) && end < whole.length)) swallowed++;
+        }
+      }
+    }
+    expect(swallowed).toBeGreaterThan(0);
+  });
+
+  it('takes a finished chunk at the end of the file for damaged, and never for torn', () => {
+    using file = new TemporaryFile();
+    finishedMembers(file, 0);
+    const whole = file.bytes();
+    const { offset } = file.scan().at(-1)!;
+    // Of its own trailer nothing is needed.
+    for (let at = offset; at < whole.length - 14; at++) {
+      for (let bit = 0; bit < 8; bit++) {
+        const bytes = Buffer.from(whole);
+        bytes[at]! ^= 1 << bit;
+        file.replace(bytes);
+        expect(file.scan().at(-1)?.state, `bit ${bit} of byte ${at}`).not.toBe('unfinished');
+      }
+    }
+  });
+
   it('takes any bytes without throwing or going on for ever', async () => {
     const sample = (await cyrusMember([line('a'), line('b')])).bytes;
     const part = fc.oneof(
