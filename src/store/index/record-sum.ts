@@ -18,11 +18,13 @@ export function sumOfFields(record: RecordFields): number {
 }
 
 /** What of a row counts. A string costs a third of what a Buffer does, and `flags` may hold any bytes. */
-export const COUNTED_COLUMNS = 'CAST(modseq AS TEXT), last_updated, hex(flags), internaldate';
+export const COUNTED_COLUMNS =
+  'iif(modseq BETWEEN 0 AND 9007199254740991, modseq, CAST(modseq AS TEXT)), last_updated, hex(flags), internaldate';
 
 /** Of a row that is not expunged; COUNTED_COLUMNS begin at `first`. */
 export function sumOfRow(uid: number, guid: string, values: readonly unknown[], first: number): number {
-  const modseq = unsignedDigits((values[first] as string | null) ?? '0');
+  const stored = values[first] as number | string | null;
+  const modseq = typeof stored === 'string' ? unsignedDigits(stored) : (stored ?? 0);
   const lastUpdated = values[first + 1] as number;
   const internaldate = values[first + 3] as number;
   const flags = sumOfHexFlags(values[first + 2] as string);
