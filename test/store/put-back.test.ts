@@ -51,7 +51,8 @@ async function send(
   const whole = mailboxValue('user.anne', contents, { SYNC_CRC: crcOf(contents), ...more });
   const at = whole.indexOf('RECORD (') + 'RECORD ('.length;
   const records = [...whole.matchAll(/%\(UID .*?GUID \w+\)/g)].map(String);
-  const text = `${whole.slice(0, at)}${records.slice(records.length - count).join(' ')}))`;
+  let text = `${whole.slice(0, at)}${records.slice(records.length - count).join(' ')}))`;
+  if (more.SYNC_CRC_ANNOT === 0) text = text.replace(' SYNC_CRC_ANNOT 0', '');
   const reply =
     text.length > 60_000
       ? await rig.applyInSlabs(session, 'anne', 'MAILBOX', text)
@@ -154,6 +155,47 @@ test('a change of many messages that leaves a difference is stored, and the mail
   const text = content();
   for (const message of now.slice(-800)) expect(text).toContain(message);
   expect(text).toMatch(/APPLY RESERVE %\(NOTE HEAL VALUE %\(UNIQUEID \w+\)\)\r\n$/);
+});
+
+describe('a large mailbox that comes again in parts (sync_batchsize)', () => {
+  const old = Array.from({ length: 9 }, (_, i) => `old ${i}\r\n`);
+  const lost = [...old, 'lost\r\n'];
+  /** What Cyrus says of a part: the state as if no more were there, and no checksum. */
+  const part = (contents: readonly string[], count: number): Promise<string> =>
+    send(2, contents, count, { SYNC_CRC: 0, SYNC_CRC_ANNOT: 0 });
+  const expunged = async (session: number): Promise<number> =>
+    ((await full(session)).match(/\\Expunged/g) ?? []).length;
+
+  beforeEach(async () => {
+    await send(1, lost);
+    // Put back by one message, and not far enough: all of it is asked for.
+    expect(await send(1, old, 0)).toBe('IMAP_SYNC_CHECKSUM');
+    expect(await rig.read(1, 'anne', CHECKED)).toBe('');
+    await rig.release(1);
+  });
+
+  test('what has not come again yet is not gone', async () => {
+    expect(await part(old.slice(0, 4), 4)).toBe('OK');
+    await rig.release(2);
+    expect(await rig.read(3, 'anne', CHECKED)).toMatch(/LAST_UID 4 /);
+    expect(await expunged(3)).toBe(0);
+    for (const message of lost) expect(await full(3)).toContain(guidOf(message));
+  });
+
+  test('what lies above the last UID is, when all of it has come', async () => {
+    expect(await part(old.slice(0, 4), 4)).toBe('OK');
+    expect(await part(old.slice(0, 7), 3)).toBe('OK');
+    expect(await expunged(2)).toBe(0);
+    expect(await send(2, old, 2)).toBe('OK');
+    expect(await expunged(2)).toBe(1);
+    expect(figure('checksum_mismatches_total') + figure('checksums_unusable_total')).toBe(0);
+    await rig.release(2);
+    await rig.shard.handle({ op: 'stop' });
+    fs.rmSync(`${rig.dataPath('anne')}.index`);
+    rig.start();
+    expect(await expunged(3)).toBe(1);
+    expect(await rig.read(3, 'anne', CHECKED)).toMatch(/LAST_UID 9 /);
+  });
 });
 
 test('a mail server whose checksums mean something else is never asked for anything', async () => {

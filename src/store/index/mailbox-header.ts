@@ -149,6 +149,15 @@ export class MailboxHeader {
     return typeof text === 'string' && /^\d{1,20}$/.test(text) ? BigInt(text) : undefined;
   }
 
+  /**
+   * Whether it says how the mailbox would be with a part of its messages, the rest of which is to come: sync_client
+   * divides what is more than `sync_batchsize` (facts: Cyrus IMAP imap/sync_support.c, sync_prepare_dlists). Of a whole
+   * one the releases that do so send both checksums.
+   */
+  get isPart(): boolean {
+    return this.number('SYNC_CRC') === 0n && this.number('SYNC_CRC_ANNOT') === undefined;
+  }
+
   /** What is wrong with it for a mailbox that holds messages. */
   problem(): Rejection | undefined {
     for (const key of REQUIRED) {

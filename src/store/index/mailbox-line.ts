@@ -180,11 +180,15 @@ export class MailboxLine implements DlistSaxEvents {
     return { type: 'ok', changed, command: 'APPLY', checksum: { uniqueid, mboxname, ...verdict } };
   }
 
-  /** What a mail server had before it was put back to an older state it has no more. */
+  /**
+   * What a mail server had before it was put back to an older state it has no more. Of a part of a mailbox nothing is
+   * to be concluded: what lies above may come yet, and the last part has the checksum again.
+   */
   #expungeAbove(): boolean {
     const { id, row } = this.#mailbox!;
     const lastUid = this.#header.number('LAST_UID');
-    if (row === undefined || lastUid === undefined || lastUid >= row.lastUid) return false;
+    if (row === undefined || lastUid === undefined) return false;
+    if (lastUid >= Math.max(row.lastUid, this.#records.lastUidBefore) || this.#header.isPart) return false;
     const gone = [...mailboxMessages(this.#index, id, Number(lastUid))].filter(
       ({ expunged }) => expunged === null,
     );

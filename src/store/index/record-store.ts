@@ -45,6 +45,7 @@ export class RecordStore {
   #time = 0;
   /** No UID above this one is in the mailbox. */
   #maxUid = 0;
+  #lastUidBefore = 0;
   #isHealing = false;
   #hasSide = false;
   #hasExtra = false;
@@ -77,6 +78,7 @@ export class RecordStore {
       this.#maxUid = Math.max(this.#maxUid, pluck('SELECT max(uid) FROM cb_record WHERE mailbox_id = ?'));
       this.#hasSide = pluck('SELECT EXISTS (SELECT 1 FROM cb_record WHERE mailbox_id = ?)') === 1;
     }
+    this.#lastUidBefore = this.#maxUid;
     this.#hasExtra =
       this.#index.mayHaveRows('cb_record_extra') &&
       pluck('SELECT EXISTS (SELECT 1 FROM cb_record_extra WHERE mailbox_id = ?)') === 1;
@@ -85,6 +87,11 @@ export class RecordStore {
   /** Live messages of the line whose content is not here: the first MAX_MISSING, and how many in all. */
   get missing(): { guids: string[]; count: number } {
     return { guids: [...this.#missing], count: this.#missingCount };
+  }
+
+  /** Highest UID that the mailbox had when it was opened, live or not. */
+  get lastUidBefore(): number {
+    return this.#lastUidBefore;
   }
 
   /** The exclusive or of what the live records of the mailbox add up to (record-sum.ts) now and when it was opened. */
