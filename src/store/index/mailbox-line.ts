@@ -188,7 +188,8 @@ export class MailboxLine implements DlistSaxEvents {
     const { id, row } = this.#mailbox!;
     const lastUid = this.#header.number('LAST_UID');
     if (row === undefined || lastUid === undefined) return false;
-    if (lastUid >= Math.max(row.lastUid, this.#records.lastUidBefore) || this.#header.isPart) return false;
+    const wasPart = row.syncCrc === 0 && row.syncCrcAnnot === null;
+    if (lastUid >= (wasPart ? this.#records.lastUidBefore : row.lastUid) || this.#header.isPart) return false;
     const gone = [...mailboxMessages(this.#index, id, Number(lastUid))].filter(
       ({ expunged }) => expunged === null,
     );
