@@ -1,5 +1,4 @@
 /** Brings the figures of the store shards into the registry, at each scrape. */
-
 import { LATENCY_BOUNDS } from './bounds.ts';
 import { Counter, Gauge, type Registry } from './prom-client.ts';
 import { PREFIX } from './registry.ts';

@@ -1,25 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { syncCrcs } from '../../src/restore/csync-crc.ts';
-import { guidOf, mailboxValue, messageValue } from '../store/support/store-rig.ts';
+import { crcOf, guidOf, mailboxValue, messageValue } from '../store/support/store-rig.ts';
 import { type BackupServer, BackupSite } from '../support/backup-server.ts';
 
-const TIME = 1_700_000_000;
 const LOST = ['old\r\n', 'lost\r\n'];
 const NOW = ['old\r\n', 'reused\r\n', 'new\r\n'];
-
-function crcOf(contents: readonly string[]): number {
-  return syncCrcs(
-    contents.map((content, i) => ({
-      uid: i + 1,
-      modseq: i + 2,
-      lastUpdated: TIME,
-      flags: [],
-      internaldate: TIME,
-      size: content.length,
-      guid: guidOf(content),
-    })),
-  ).basic;
-}
 
 /** Killed while it stores a MAILBOX by which the mailbox is not the mail server's, and the note that says so. */
 describe('a mailbox that is to be asked for as its checksum differs, killed at', () => {

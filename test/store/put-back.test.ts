@@ -5,8 +5,7 @@
 import fs from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { syncCrcs } from '../../src/restore/csync-crc.ts';
-import { guidOf, mailboxValue, messageValue, StoreRig } from './support/store-rig.ts';
+import { crcOf, guidOf, mailboxValue, messageValue, StoreRig } from './support/store-rig.ts';
 
 let rig: StoreRig;
 beforeEach(() => {
@@ -17,22 +16,7 @@ afterEach(async () => {
   rig.remove();
 });
 
-const TIME = 1_700_000_000;
 const CHECKED = { what: 'MAILBOXES' as const, mboxnames: ['user.anne'] };
-
-/** SYNC_CRC of a mailbox with these messages, as mailboxValue() makes it. */
-function crcOf(contents: readonly string[]): number {
-  const records = contents.map((content, i) => ({
-    uid: i + 1,
-    modseq: i + 2,
-    lastUpdated: TIME,
-    flags: [],
-    internaldate: TIME,
-    size: content.length,
-    guid: guidOf(content),
-  }));
-  return syncCrcs(records).basic;
-}
 
 const full = async (session: number): Promise<string> =>
   await rig.read(session, 'anne', { what: 'FULLMAILBOX', mboxname: 'user.anne' });

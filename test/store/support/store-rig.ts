@@ -11,6 +11,7 @@ import { bootTag } from '../../../src/platform/boot.ts';
 import { crc32 } from '../../../src/platform/crc32.ts';
 import { loadDeflateEngine } from '../../../src/platform/deflate.ts';
 import { createLogger } from '../../../src/platform/log.ts';
+import { syncCrcs } from '../../../src/restore/csync-crc.ts';
 import { Catalog } from '../../../src/store/catalog.ts';
 import { DiskSync } from '../../../src/store/disk-sync.ts';
 import { prepareStore } from '../../../src/store/prepare.ts';
@@ -193,6 +194,20 @@ export function messageValue(contents: readonly string[]): { value: string; refs
     parts.push(header, content);
   }
   return { value: `${parts.join('')})`, refs };
+}
+
+/** SYNC_CRC of the mailbox that mailboxValue() makes of these messages. */
+export function crcOf(contents: readonly string[]): number {
+  const records = contents.map((content, i) => ({
+    uid: i + 1,
+    modseq: i + 2,
+    lastUpdated: 1700000000,
+    flags: [],
+    internaldate: 1700000000,
+    size: content.length,
+    guid: guidOf(content),
+  }));
+  return syncCrcs(records).basic;
 }
 
 /** Value of a MAILBOX command as sync_client sends it. */
