@@ -12,6 +12,7 @@ import { ChunkWriter } from './chunk/writer.ts';
 import type { DataFile } from './data-file.ts';
 import type { BackupIndex, IndexState } from './index/backup-index.ts';
 import { damagedChunks, mailboxesLacking, noteDamagedChunk } from './index/damage.ts';
+import { isHidden } from './index/parts.ts';
 import { mailboxes } from './index/queries.ts';
 import { fromBlob } from './index/sql-text.ts';
 import type { ReadMember } from './member-source.ts';
@@ -136,7 +137,7 @@ function noteDamage(
 export function markDamage(index: BackupIndex, damage: Damage): void {
   if (damage.chunks > 0) {
     for (const mailbox of mailboxes(index)) {
-      if (mailbox.deleted === null && !mailbox.underHeal) index.markForHeal(mailbox.uniqueid, []);
+      if (mailbox.deleted === null && !isHidden(mailbox)) index.markForHeal(mailbox.uniqueid, []);
     }
     return;
   }
@@ -155,7 +156,7 @@ export function markDamage(index: BackupIndex, damage: Damage): void {
 const WHO_LACKS = `SELECT DISTINCT CAST(b.uniqueid AS BLOB) FROM cb_record r JOIN mailbox b ON b.id = r.mailbox_id
   WHERE r.guid = ? AND r.expunged IS NULL AND r.replaced = 0 AND b.deleted IS NULL
     AND NOT EXISTS (SELECT 1 FROM message m WHERE m.guid = r.guid)
-    AND NOT EXISTS (SELECT 1 FROM cb_heal h WHERE h.uniqueid = b.uniqueid)`;
+    AND NOT EXISTS (SELECT 1 FROM cb_heal h WHERE h.uniqueid = b.uniqueid AND h.part_uid IS NULL)`;
 
 /**
  * Whether the last member of the file was never finished. A power failure can leave anything behind what was

@@ -187,8 +187,9 @@ function marksFor(
   for (const [uniqueid, marked] of mailboxesUnderHeal(index)) {
     const missing = marks.get(uniqueid);
     if (missing === undefined) continue;
-    // A mark without GUIDs stands for any message.
-    if (marked === 0) marks.delete(uniqueid);
+    // A mark without GUIDs stands for any message. Of what comes in parts what has come may be what is lost.
+    if (marked === 0 && !index.isComingInParts(uniqueid)) marks.delete(uniqueid);
+    else if (marked === 0) marks.set(uniqueid, []);
     else if (missing.length > 0)
       marks.set(uniqueid, [...new Set([...missing, ...index.healMark(uniqueid)!])]);
   }

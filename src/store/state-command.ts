@@ -211,7 +211,8 @@ export class StateCommand implements Command {
    * answers to GET, makes the client send all of it again (see docs/architecture.md, healing).
    */
   async #askForAll(uniqueid: string, guids: readonly string[]): Promise<ShardReply> {
-    await this.#markForHeal(uniqueid, guids);
+    // What was missing of parts before is not there the next time, either.
+    await this.#markForHeal(uniqueid, [...(this.#backup.index.healMark(uniqueid) ?? []), ...guids]);
     this.#env.log.warn(
       { userid: this.#backup.userid, uniqueid, missing: guids.length },
       'the backup lacks messages of a mailbox; the client is asked to send all of it again',

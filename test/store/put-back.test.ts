@@ -5,6 +5,8 @@
 import fs from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { BackupIndex } from '../../src/store/index/backup-index.ts';
+import { mailboxByName, mailboxMessages } from '../../src/store/index/queries.ts';
 import { crcOf, guidOf, mailboxValue, messageValue, StoreRig } from './support/store-rig.ts';
 
 let rig: StoreRig;
@@ -35,8 +37,7 @@ async function send(
   const whole = mailboxValue('user.anne', contents, { SYNC_CRC: crcOf(contents), ...more });
   const at = whole.indexOf('RECORD (') + 'RECORD ('.length;
   const records = [...whole.matchAll(/%\(UID .*?GUID \w+\)/g)].map(String);
-  let text = `${whole.slice(0, at)}${records.slice(records.length - count).join(' ')}))`;
-  if (more.SYNC_CRC_ANNOT === 0) text = text.replace(' SYNC_CRC_ANNOT 0', '');
+  const text = `${whole.slice(0, at)}${records.slice(records.length - count).join(' ')}))`;
   const reply =
     text.length > 60_000
       ? await rig.applyInSlabs(session, 'anne', 'MAILBOX', text)
@@ -142,43 +143,161 @@ test('a change of many messages that leaves a difference is stored, and the mail
 });
 
 describe('a large mailbox that comes again in parts (sync_batchsize)', () => {
-  const old = Array.from({ length: 9 }, (_, i) => `old ${i}\r\n`);
-  const lost = [...old, 'lost\r\n'];
-  /** What Cyrus says of a part: the state as if no more were there, and no checksum. */
-  const part = (contents: readonly string[], count: number): Promise<string> =>
-    send(2, contents, count, { SYNC_CRC: 0, SYNC_CRC_ANNOT: 0 });
-  const expunged = async (session: number): Promise<number> =>
-    ((await full(session)).match(/\\Expunged/g) ?? []).length;
+  const old = Array.from({ length: 12 }, (_, i) => `old ${i}\r\n`);
+  const lost = [...old.slice(0, 4), 'lost a\r\n', ...old.slice(5), 'lost b\r\n'];
+  /** By UID less one: put back, without two messages, with other mail under two old numbers and some more. */
+  const now = [...old, 'reused\r\n', 'new\r\n'].map((one, i) => (i === 1 || i === 9 ? undefined : one));
+  const last = now.length + 5;
+
+  /** Records of these UIDs and their messages, in a MAILBOX that ends there. */
+  async function bring(session: number, from: number, to: number, more = {}): Promise<string> {
+    const isPart = to < now.length;
+    const sent = now.slice(0, to).map((one, i) => (i < from ? undefined : one));
+    const { value, refs } = messageValue(sent.filter((one) => one !== undefined));
+    await rig.applyInSlabs(session, 'anne', 'MESSAGE', value, refs);
+    const whole = { SYNC_CRC: crcOf(now), HIGHESTMODSEQ: last };
+    let text = mailboxValue('user.anne', sent, isPart ? { SYNC_CRC: 0, ...more } : { ...whole, ...more });
+    if (isPart) text = text.replace(/ SYNC_CRC_ANNOT \d+/, '');
+    return (await rig.apply(session, 'anne', 'MAILBOX', text)).code;
+  }
+
+  async function reopen(how: 'disconnect' | 'restart' | 'kill' | 'reindex', session: number): Promise<void> {
+    if (how !== 'kill') await rig.release(session);
+    if (how === 'disconnect') return;
+    const files = ['', '.index', '.index-journal'].map((suffix) => rig.dataPath('anne') + suffix);
+    const left = files.map((file) => (fs.existsSync(file) ? fs.readFileSync(file) : undefined));
+    await rig.shard.handle({ op: 'stop' });
+    for (const [i, file] of files.entries()) {
+      if (how === 'kill' && left[i] !== undefined) fs.writeFileSync(file, left[i]);
+    }
+    if (how === 'reindex') fs.rmSync(files[1]!);
+    rig.start();
+  }
+
+  const uidsOf = (text: string): number[] =>
+    [...text.matchAll(/%\(UID (\d+)/g)].map(([, uid]) => Number(uid));
+  const known = now.flatMap((one, i) => (one === undefined ? [] : [i + 1]));
+  /** UID and state of all records in the index, with the chunk in which they stand. */
+  function records(): { uid: number; expunged: boolean; chunk: number }[] {
+    const index = BackupIndex.open(`${rig.dataPath('anne')}.index`, { readonly: true });
+    try {
+      const { id } = mailboxByName(index, 'user.anne')!;
+      return [...mailboxMessages(index, id)].map(({ uid, expunged, lastChunkId: chunk }) => ({
+        uid,
+        expunged: expunged !== null,
+        chunk,
+      }));
+    } finally {
+      index.close();
+    }
+  }
 
   beforeEach(async () => {
     await send(1, lost);
-    // Put back by one message, and not far enough: all of it is asked for.
-    expect(await send(1, old, 0)).toBe('IMAP_SYNC_CHECKSUM');
+    await rig.release(1);
+    // It has passed our numbers: what is above our modseq comes, with a checksum that differs.
+    expect(await bring(1, now.length - 1, now.length)).toBe('OK');
+    expect(figure('checksum_mismatches_total')).toBe(1);
     expect(await rig.read(1, 'anne', CHECKED)).toBe('');
     await rig.release(1);
   });
 
-  test('what has not come again yet is not gone', async () => {
-    expect(await part(old.slice(0, 4), 4)).toBe('OK');
+  test.each(['disconnect', 'restart', 'kill', 'reindex'] as const)(
+    'heals as one that comes at once (%s)',
+    async (how) => {
+      let mismatches = 0;
+      for (const [session, from, to] of [
+        [2, 0, 5],
+        [3, 5, 10],
+      ] as const) {
+        expect(await bring(session, from, to)).toBe('OK');
+        await reopen(how, session);
+        expect(await rig.read(session + 10, 'anne', CHECKED)).toMatch(
+          new RegExp(`LAST_UID ${to} HIGHESTMODSEQ ${to + 1} `),
+        );
+        // Nothing is gone yet, and nothing is shown of which the mail server has not said that it has it.
+        const text = await full(session + 10);
+        expect(uidsOf(text)).toEqual(known.filter((uid) => uid <= to));
+        expect(text).not.toContain('Expunged');
+        await rig.release(session + 10);
+        expect(records().filter(({ expunged }) => expunged)).toEqual([]);
+        expect(records().map(({ uid }) => uid)).toEqual([...Array(now.length).keys()].map((i) => i + 1));
+        mismatches += figure('checksum_mismatches_total') + figure('checksums_unusable_total');
+      }
+      expect(mismatches).toBe(how === 'disconnect' ? 2 : 0);
+      expect(figure('heals_completed_total')).toBe(0);
+      expect(await bring(4, 10, now.length)).toBe('OK');
+      expect(figure('heals_completed_total')).toBe(1);
+      expect(figure('checksums_unusable_total')).toBe(0);
+      await reopen(how, 4);
+      const check = async (session: number): Promise<void> => {
+        const text = await full(session);
+        for (const uid of known) expect(text).toContain(guidOf(now[uid - 1]!));
+        expect(text.match(/%\(UID (2|10) [^)]*FLAGS \(\\Expunged\)/g)).toHaveLength(2);
+        expect(text.match(/Expunged/g)).toHaveLength(2);
+        expect(await rig.read(session, 'anne', CHECKED)).toContain(`LAST_UID 14 HIGHESTMODSEQ ${last} `);
+        await rig.release(session);
+      };
+      await check(5);
+      await reopen('reindex', 5);
+      await check(6);
+    },
+  );
+
+  test('all that has come stands in the lines that brought it', async () => {
+    await bring(2, 0, 5);
     await rig.release(2);
-    expect(await rig.read(3, 'anne', CHECKED)).toMatch(/LAST_UID 4 /);
-    expect(await expunged(3)).toBe(0);
-    for (const message of lost) expect(await full(3)).toContain(guidOf(message));
+    const before = records().at(-1)!.chunk;
+    await bring(3, 5, 10);
+    await rig.release(3);
+    await bring(4, 10, now.length);
+    await rig.release(4);
+    const places = records().filter(({ expunged }) => !expunged);
+    expect(places.filter(({ chunk }) => chunk <= before && chunk < places[0]!.chunk)).toEqual([]);
+    expect(new Set(places.map(({ chunk }) => chunk)).size).toBe(3);
   });
 
-  test('what lies above the last UID is, when all of it has come', async () => {
-    expect(await part(old.slice(0, 4), 4)).toBe('OK');
-    expect(await part(old.slice(0, 7), 3)).toBe('OK');
-    expect(await expunged(2)).toBe(0);
-    expect(await send(2, old, 2)).toBe('OK');
-    expect(await expunged(2)).toBe(1);
-    expect(figure('checksum_mismatches_total') + figure('checksums_unusable_total')).toBe(0);
+  test('a client that says on what it builds is believed between the parts, and not before the first', async () => {
+    expect(await bring(2, 0, 5, { SINCE_MODSEQ: 14 })).toBe('IMAP_SYNC_CHECKSUM');
+    expect(await bring(2, 0, 5)).toBe('OK');
+    expect(await bring(2, 5, 10, { SINCE_MODSEQ: 6, SINCE_CRC: 0, SINCE_CRC_ANNOT: 0 })).toBe('OK');
+    expect(await bring(2, 10, now.length, { SINCE_MODSEQ: 10 })).toBe('IMAP_SYNC_CHECKSUM');
+    expect(await bring(2, 10, now.length, { SINCE_MODSEQ: 11 })).toBe('OK');
+    expect(records().filter(({ expunged }) => expunged)).toHaveLength(0); // not committed yet
     await rig.release(2);
-    await rig.shard.handle({ op: 'stop' });
-    fs.rmSync(`${rig.dataPath('anne')}.index`);
-    rig.start();
-    expect(await expunged(3)).toBe(1);
-    expect(await rig.read(3, 'anne', CHECKED)).toMatch(/LAST_UID 9 /);
+    expect(records().filter(({ expunged }) => expunged)).toHaveLength(2);
+  });
+
+  test('a mail server that is put back between the parts begins anew', async () => {
+    expect(await bring(2, 0, 5)).toBe('OK');
+    expect(await bring(2, 0, 3)).toBe('IMAP_SYNC_CHECKSUM');
+    expect(await rig.read(2, 'anne', CHECKED)).toBe('');
+    expect(await bring(2, 0, 3)).toBe('OK');
+    expect(await rig.read(2, 'anne', CHECKED)).toMatch(/LAST_UID 3 /);
+    expect(await bring(2, 3, now.length)).toBe('OK');
+    await rig.release(2);
+    expect(
+      records()
+        .filter(({ expunged }) => expunged)
+        .map(({ uid }) => uid),
+    ).toEqual([2, 10]);
+  });
+
+  test('what lies above the last UID is gone when all of it has come, though there is no checksum', async () => {
+    expect(await bring(2, 0, 5)).toBe('OK');
+    expect(await bring(2, 5, 10)).toBe('OK');
+    const text = mailboxValue('user.anne', now.slice(0, 11), {
+      SYNC_CRC: crcOf(now.slice(0, 11)),
+    });
+    expect(
+      (await rig.apply(2, 'anne', 'MAILBOX', text.replace(/RECORD .*(?=%\(UID 11 )/, 'RECORD ('))).code,
+    ).toBe('OK');
+    await rig.release(2);
+    expect(
+      records()
+        .filter(({ expunged }) => expunged)
+        .map(({ uid }) => uid),
+    ).toEqual([2, 10, 12, 13, 14]);
   });
 });
 

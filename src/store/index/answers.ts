@@ -6,6 +6,7 @@
 import { printKvlist, printList, printString } from '../../csync/encoder.ts';
 import type { ReadQuery } from '../../pipeline/messages.ts';
 import type { BackupIndex } from './backup-index.ts';
+import { cameInParts, isHidden } from './parts.ts';
 import {
   annotations,
   type IntermediateRow,
@@ -128,7 +129,7 @@ function* mailboxLines(
 }
 
 function isAnswered(mailbox: MailboxRow): boolean {
-  return mailbox.deleted === null && !mailbox.underHeal;
+  return mailbox.deleted === null && !isHidden(mailbox);
 }
 
 /** Tombstones (type `d`) are kept, but Cyrus's own servers do not report them either. */
@@ -188,7 +189,10 @@ function intermediateLine(node: IntermediateRow): Buffer {
 function* fullMailbox(index: BackupIndex, mailbox: MailboxRow): Generator<Buffer, void> {
   let piece = `* MAILBOX %(${mailboxFields(mailbox)} RECORD (`;
   let separator = '';
+  // While it comes in parts the client would fetch back what it has no more, under a new UID.
+  const came = cameInParts(index, mailbox);
   for (const record of mailboxMessages(index, mailbox.id)) {
+    if (came !== undefined && (record.uid > came.lastUid || came.unsaid.has(record.uid))) continue;
     piece += separator + recordText(record);
     separator = ' ';
     if (piece.length < PIECE_BYTES) continue;

@@ -339,6 +339,12 @@ export class BackupIndex extends IndexConnection {
     return set;
   }
 
+  /** Whether parts of it have come since it was marked (parts.ts); to mark it again begins anew. */
+  isComingInParts(uniqueid: string): boolean {
+    const sql = 'SELECT part_uid IS NOT NULL FROM cb_heal WHERE uniqueid = CAST(? AS TEXT)';
+    return this.statement(sql, 'pluck').get(sqlText(uniqueid)) === 1;
+  }
+
   /** Whether the client was asked for this mailbox as a whole because of these GUIDs (or more) already. */
   isUnderHeal(uniqueid: string, guids: readonly string[]): boolean {
     const marked = this.healMark(uniqueid);

@@ -4,8 +4,8 @@
  * | cb_mailbox | |
  * | --- | --- |
  * | `crc` | what the live records add up to (record-sum.ts); NULL: what `sync_crc` says, -1: not counted yet |
- * | `crc_asked` | Unix time at which the mailbox was last asked for because of its checksum; NULL: never |
- * | `crc_state` | 1: it has not fitted since; 2: nor when all of it had come; NULL: it has |
+ * | `crc_asked` | Unix time at which the mailbox was last asked for, or given up, because of its checksum; NULL: never |
+ * | `crc_state` | 2: it did not fit when all of it had come, nor since; 1: nor when all had come in parts; NULL: it did, or not all has come yet |
  *
  * In state 2 nobody is asked for anything: it is the checksum that means something else, and no number of messages would
  * make it right. A mailbox that fits whenever all of it has come, and not otherwise, is asked for once a day at most. So
@@ -15,11 +15,13 @@ import type { BackupIndex } from './backup-index.ts';
 import type { MailboxHeader } from './mailbox-header.ts';
 import type { StoredMailbox } from './mailbox-rows.ts';
 import type { ChecksumVerdict } from './outcome.ts';
+import { bringsAll } from './parts.ts';
 import { sumOfMailbox, uidsBeside } from './record-sum.ts';
+import { fromBlob, sqlText } from './sql-text.ts';
 
 const ASK_AGAIN_SECONDS = 86_400;
 const NOT_COUNTED = -1;
-const ASKED = 1;
+const DIFFERED_IN_PARTS = 1;
 const UNUSABLE = 2;
 
 /** The three columns. */
@@ -39,8 +41,8 @@ export interface AppliedMailbox {
   header: MailboxHeader;
   /** RecordStore.sumChange. */
   sumChange: number;
-  /** UIDs of the line's records, if all of a mailbox that was here before has come; else undefined. */
-  mentioned: readonly number[] | undefined;
+  /** Whether the client said something of this UID, if all of a mailbox that was here before has come; else undefined. */
+  said: ((uid: number) => boolean) | undefined;
   /** Whether the line brought anything. */
   changed: boolean;
   /** Of the line, in seconds. */
@@ -61,11 +63,11 @@ export function compareChecksum(index: BackupIndex, applied: AppliedMailbox): Ch
   let judged: Judged = { asked, state };
   if (sent !== undefined) {
     if (sum === undefined && live && changed) sum = sumOfMailbox(index, mailbox.id);
-    if (sum !== undefined) judged = sum === sent ? fits : judge(applied, asked, state);
+    if (sum !== undefined) judged = sum === sent ? fits : judge({ index, ...applied }, asked, state);
     // Before anything is concluded all is counted once more.
     if (judged.verdict !== undefined && live) {
       sum = sumOfMailbox(index, mailbox.id);
-      const gone = applied.mentioned && uidsBeside(index, mailbox.id, applied.mentioned, sent);
+      const gone = applied.said && uidsBeside(index, mailbox.id, applied.said, sent);
       if (sum === sent) judged = fits;
       else if (gone !== undefined) judged = { ...fits, verdict: { type: 'gone', uids: gone } };
     }
@@ -103,24 +105,68 @@ function sentChecksum(header: MailboxHeader): number | undefined {
   return sent === 0 && !header.number('SYNC_CRC_ANNOT') ? undefined : sent;
 }
 
-function judge(applied: AppliedMailbox, asked: number | null, state: number | null): Judged {
-  const { mailbox, header, live, time } = applied;
-  const isWhole = mailbox.row === undefined || isAskedFor(mailbox, header);
-  // What was asked for may also have come in several parts.
-  if (isWhole || (live && state === ASKED)) {
+function judge(
+  applied: AppliedMailbox & { index: BackupIndex },
+  asked: number | null,
+  state: number | null,
+): Judged {
+  const { index, mailbox, header, live, time } = applied;
+  const { row } = mailbox;
+  // Of a snapshot by compaction a line need not be all, and how the mailbox stood is not to be seen.
+  const isFirst = row === undefined && (live || time > (index.historySince() ?? 0));
+  if (!isFirst && !live) return { asked, state };
+  if (isFirst || bringsAll(mailbox, header)) {
+    const isInParts = row?.deleted === null && row.partUid !== null;
+    // Between the parts the mail server may have been put back.
+    if (isInParts && state === null)
+      return { asked: time, state: DIFFERED_IN_PARTS, verdict: { type: 'ask' } };
     return { asked: asked ?? time, state: UNUSABLE, verdict: { type: 'unusable' } };
   }
-  if (!live || state === UNUSABLE) return { asked, state };
+  if (state === UNUSABLE) return { asked, state };
   if (asked !== null && time - asked < ASK_AGAIN_SECONDS) {
     return { asked, state, verdict: { type: 'differs' } };
   }
-  return { asked: time, state: ASKED, verdict: { type: 'ask' } };
+  return { asked: time, state, verdict: { type: 'ask' } };
 }
 
-/** Whether the client was told nothing of this mailbox, which was here before, so that what it sends is all of it. */
-export function isAskedFor({ row }: StoredMailbox, header: MailboxHeader): boolean {
-  const isHidden = row !== undefined && (row.deleted !== null || row.underHeal);
-  return isHidden && !header.number('SINCE_MODSEQ');
+/**
+ * Takes over what the data file does not say, from an index of the same backup: what was asked for, and what was given
+ * up. It holds as long as the records are those that were judged.
+ */
+export function carryChecksums(from: BackupIndex, to: BackupIndex): void {
+  const known = judgedMailboxes(from);
+  const found = judgedMailboxes(to);
+  for (const uniqueid of new Set([...known.keys(), ...found.keys()])) {
+    const old = known.get(uniqueid) ?? judgedMailbox(from, uniqueid);
+    const own = found.get(uniqueid) ?? judgedMailbox(to, uniqueid);
+    if (old === undefined || own === undefined || old.sum !== own.sum) continue;
+    if (old.asked === own.asked && old.state === own.state) continue;
+    to.statement(CARRY).run(own.id, old.asked, old.state);
+  }
+}
+
+interface JudgedMailbox extends Judged {
+  id: number;
+  sum: number;
+}
+
+type JudgedValues = [uniqueid: Buffer, id: number, sum: number, asked: number | null, state: number | null];
+
+function judgedMailboxes(index: BackupIndex): Map<string, JudgedMailbox> {
+  const rows = index.statement(`${SELECT_JUDGED} AND c.crc_asked IS NOT NULL`, 'raw').all() as JudgedValues[];
+  return new Map(rows.map(([uniqueid, ...values]) => [fromBlob(uniqueid), judgedOf(values)]));
+}
+
+function judgedMailbox(index: BackupIndex, uniqueid: string): JudgedMailbox | undefined {
+  const sql = `${SELECT_JUDGED} AND m.uniqueid = CAST(? AS TEXT)`;
+  const row = index.statement(sql, 'raw').get(sqlText(uniqueid)) as JudgedValues | undefined;
+  return row && judgedOf(row.slice(1) as Tail<JudgedValues>);
+}
+
+type Tail<T extends unknown[]> = T extends [unknown, ...infer R] ? R : never;
+
+function judgedOf([id, sum, asked, state]: Tail<JudgedValues>): JudgedMailbox {
+  return { id, sum, asked, state };
 }
 
 function read(index: BackupIndex, mailboxId: number): Stored {
@@ -148,3 +194,7 @@ const SELECT = 'SELECT crc, crc_asked, crc_state FROM cb_mailbox WHERE mailbox_i
 const PUT = `INSERT INTO cb_mailbox(mailbox_id, crc, crc_asked, crc_state) VALUES (?, ?, ?, ?)
   ON CONFLICT(mailbox_id) DO UPDATE SET crc = excluded.crc, crc_asked = excluded.crc_asked,
     crc_state = excluded.crc_state`;
+const SELECT_JUDGED = `SELECT CAST(m.uniqueid AS BLOB), m.id, coalesce(c.crc, m.sync_crc, 0), c.crc_asked, c.crc_state
+  FROM mailbox m LEFT JOIN cb_mailbox c ON c.mailbox_id = m.id WHERE coalesce(c.crc, 0) <> ${NOT_COUNTED}`;
+const CARRY = `INSERT INTO cb_mailbox(mailbox_id, crc_asked, crc_state) VALUES (?, ?, ?)
+  ON CONFLICT(mailbox_id) DO UPDATE SET crc_asked = excluded.crc_asked, crc_state = excluded.crc_state`;

@@ -70,7 +70,7 @@ const WHO_NAMES = `SELECT CAST(b.uniqueid AS BLOB) FROM mailbox b WHERE b.delete
     UNION SELECT mailbox_id FROM cb_record WHERE guid = ? AND expunged IS NULL AND replaced = 0)
   ORDER BY b.id`;
 
-/** UNIQUEIDs of the mailboxes not under heal that name live messages which the backup lacks. */
+/** UNIQUEIDs of the mailboxes that name live messages which the backup lacks, and are not to come as a whole. */
 export function mailboxesLacking(index: BackupIndex): string[] {
   return (index.statement(WHO_LACKS, 'pluck').all() as Buffer[]).map((name) => fromBlob(name));
 }
@@ -78,7 +78,7 @@ export function mailboxesLacking(index: BackupIndex): string[] {
 const WHO_LACKS = `SELECT DISTINCT CAST(b.uniqueid AS BLOB) FROM cb_record r JOIN mailbox b ON b.id = r.mailbox_id
   WHERE r.expunged IS NULL AND r.replaced = 0 AND b.deleted IS NULL
     AND NOT EXISTS (SELECT 1 FROM message m WHERE m.guid = r.guid)
-    AND NOT EXISTS (SELECT 1 FROM cb_heal h WHERE h.uniqueid = b.uniqueid)`;
+    AND NOT EXISTS (SELECT 1 FROM cb_heal h WHERE h.uniqueid = b.uniqueid AND h.part_uid IS NULL)`;
 
 /** UNIQUEIDs of the mailboxes that clients shall send again, and how many messages were missing in each (0: unknown). */
 export function mailboxesUnderHeal(index: BackupIndex): Map<string, number> {

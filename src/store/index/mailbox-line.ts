@@ -5,11 +5,12 @@
 import type { DlistSaxEvents, ScalarView } from '../../csync/dlist-sax.ts';
 import type { ApplyObserver } from './apply-observer.ts';
 import type { BackupIndex } from './backup-index.ts';
-import { compareChecksum, isAskedFor } from './checksum.ts';
+import { compareChecksum } from './checksum.ts';
 import type { DlistText } from './dlist-text.ts';
 import { MailboxHeader } from './mailbox-header.ts';
 import { MailboxRows, type StoredMailbox } from './mailbox-rows.ts';
 import { type ApplyOutcome, badParameters, type Rejection } from './outcome.ts';
+import { bringsAll, type CameInParts, cameInParts, isAskedPart, isHidden, notePart } from './parts.ts';
 import { mailboxMessages } from './queries.ts';
 import { RecordReader } from './record-reader.ts';
 import { type PendingMessageSource, RecordStore } from './record-store.ts';
@@ -42,8 +43,10 @@ export class MailboxLine implements DlistSaxEvents {
   /** Set from the first RECORD on. */
   #mailbox: StoredMailbox | undefined;
   #recordsChanged = false;
-  /** UIDs of the line, if it brings all of a mailbox that was here before. */
+  /** UIDs of the line, if it brings all of a mailbox that was here before, or a part of what was asked for. */
   #mentioned: number[] | undefined;
+  /** Of such a mailbox: what parts before it have brought. */
+  #came: CameInParts | undefined;
 
   constructor(
     index: BackupIndex,
@@ -165,12 +168,16 @@ export class MailboxLine implements DlistSaxEvents {
     if (this.#expungeAbove()) this.#recordsChanged = true;
     this.#observer?.mailbox(this.#mailbox!, header);
     const mailbox = this.#mailbox!;
-    const changed = this.#rows.finish(mailbox, header, this.#time, this.#recordsChanged);
+    let changed = this.#rows.finish(mailbox, header, this.#time, this.#recordsChanged);
+    if (isAskedPart(mailbox, header)) {
+      notePart(this.#index, mailbox, header, this.#came, this.#mentioned ?? []);
+      changed = true;
+    }
     const verdict = compareChecksum(this.#index, {
       mailbox,
       header,
       sumChange: this.#records.sumChange,
-      mentioned: this.#mentioned,
+      said: this.#said(),
       changed,
       time: this.#time,
       live: this.#live,
@@ -178,6 +185,14 @@ export class MailboxLine implements DlistSaxEvents {
     if (verdict === undefined) return { type: 'ok', changed, command: 'APPLY' };
     const { uniqueid, mboxname } = header;
     return { type: 'ok', changed, command: 'APPLY', checksum: { uniqueid, mboxname, ...verdict } };
+  }
+
+  /** Whether a UID stood in the line or a part before it; undefined if not all of the mailbox has come. */
+  #said(): ((uid: number) => boolean) | undefined {
+    if (this.#mentioned === undefined || this.#header.isPart) return undefined;
+    const mentioned = new Set(this.#mentioned);
+    const came = this.#came ?? { lastUid: 0, unsaid: mentioned };
+    return (uid) => mentioned.has(uid) || (uid <= came.lastUid && !came.unsaid.has(uid));
   }
 
   /**
@@ -224,7 +239,11 @@ export class MailboxLine implements DlistSaxEvents {
   #openMailbox(): void {
     this.#mailbox = this.#rows.open(this.#header);
     this.#records.open(this.#mailbox.id, this.#time, this.#mailbox.row?.underHeal);
-    this.#mentioned = this.#live && isAskedFor(this.#mailbox, this.#header) ? [] : undefined;
+    // Of history, too, it is to be known how far it came; what is gone stands there in an EXPUNGE.
+    const isPart = isAskedPart(this.#mailbox, this.#header);
+    const isCounted = isPart || (this.#live && bringsAll(this.#mailbox, this.#header));
+    this.#mentioned = isCounted ? [] : undefined;
+    this.#came = isCounted ? cameInParts(this.#index, this.#mailbox.row!) : undefined;
   }
 
   #endRecord(): void {
@@ -253,7 +272,7 @@ export class MailboxLine implements DlistSaxEvents {
     const { mboxname } = this.#header;
     const { row } = this.#mailbox!;
     if (row === undefined || row.deleted !== null) return checksum(`${mboxname} is not in the backup`);
-    if (row.underHeal) return checksum(`${mboxname} is to be sent as a whole`);
+    if (isHidden(row)) return checksum(`${mboxname} is to be sent as a whole`);
     if (row.highestmodseq !== since) {
       return checksum(`${mboxname} is at modseq ${row.highestmodseq}, not ${since}`);
     }
@@ -277,7 +296,7 @@ export class MailboxLine implements DlistSaxEvents {
    */
   #checkOlder(): Rejection | undefined {
     const { row } = this.#mailbox!;
-    if (row === undefined || row.deleted !== null || row.underHeal) return undefined;
+    if (row === undefined || row.deleted !== null || isHidden(row)) return undefined;
     const numbers = [
       ['HIGHESTMODSEQ', row.highestmodseq],
       ['LAST_UID', BigInt(row.lastUid)],

@@ -1,6 +1,7 @@
 /** Rows of mailboxes and intermediate nodes, as MAILBOX lines make and change them. */
 import type { BackupIndex } from './backup-index.ts';
 import type { MailboxHeader } from './mailbox-header.ts';
+import { isAskedPart } from './parts.ts';
 import { type MailboxRow, mailboxByUniqueid } from './queries.ts';
 import { sqlText, toSigned64 } from './sql-text.ts';
 
@@ -49,7 +50,8 @@ export class MailboxRows {
     const keepsName = this.#live && row?.deleted === null && row.mboxname === header.mboxname;
     if (!keepsName && this.#takeName(header, mailbox.id, time)) changed = true;
     if (this.#dropIntermediate(header)) changed = true;
-    if (this.#index.clearHealMark(header.uniqueid)) changed = true;
+    // Of a part the next one is to be said again, too.
+    if (!isAskedPart(mailbox, header) && this.#index.clearHealMark(header.uniqueid)) changed = true;
     // Deleted folders of a user who is gone are reported as long as the mail server has them.
     if (OWN_FOLDER.test(header.mboxname) && this.#index.unuserAt() !== undefined) {
       this.#index.setUnuserAt(undefined);

@@ -4,13 +4,13 @@ import Database from 'better-sqlite3';
 import { BackupError } from '../../platform/errors.ts';
 import { indexError, isCutOff } from './index-error.ts';
 import {
-  addChecksums,
   areTablesCurrent,
   completeTemporarily,
   createTables,
   FRESH_USER_VERSION,
   readState,
   UPGRADED_USER_VERSION,
+  upgradeOwnTables,
   upgradeTables,
 } from './schema.ts';
 
@@ -115,7 +115,7 @@ function prepareTables(
   if (state !== undefined) {
     // No unfinished member of the data file would tell that a power failure has torn the index meanwhile.
     db.pragma('synchronous = FULL');
-    db.transaction(() => addChecksums(db))();
+    db.transaction(() => upgradeOwnTables(db, state))();
     db.pragma('synchronous = OFF');
     return readState(db);
   }

@@ -38,8 +38,10 @@ export interface MailboxRow {
   fields: string;
   /** When it was deleted; null if it was not. */
   deleted: number | null;
-  /** The client shall send it again as a whole, so it is left out of answers. */
+  /** The client shall send it again as a whole, so it is left out of answers until something of it has come. */
   underHeal: boolean;
+  /** See parts.ts. */
+  partUid: number | null;
 }
 
 /** A mailbox name that exists only to have children. */
@@ -272,8 +274,8 @@ const SELECT_MAILBOX = `SELECT m.id, m.last_chunk_id AS lastChunkId, CAST(m.uniq
     m.sync_crc_annot AS syncCrcAnnot, CAST(m.quotaroot AS BLOB) AS quotaroot,
     CAST(m.xconvmodseq AS TEXT) AS xconvmodseq, CAST(m.annotations AS BLOB) AS annotations, m.deleted,
     CAST(c.fields AS BLOB) AS fields, c.crc_stale AS crcStale,
-    EXISTS (SELECT 1 FROM cb_heal h WHERE h.uniqueid = m.uniqueid) AS underHeal
-  FROM mailbox m LEFT JOIN cb_mailbox c ON c.mailbox_id = m.id`;
+    h.guids IS NOT NULL AS underHeal, h.part_uid AS partUid
+  FROM mailbox m LEFT JOIN cb_mailbox c ON c.mailbox_id = m.id LEFT JOIN cb_heal h ON h.uniqueid = m.uniqueid`;
 
 function mailboxOf(row: RawMailbox): MailboxRow {
   return {

@@ -38,21 +38,20 @@ export function sumOfMailbox(index: BackupIndex, mailboxId: number): number {
   return sum >>> 0;
 }
 
-/** UIDs of the live records beside these, if there are any and those of these UIDs add up to `sum`. */
+/** UIDs of the live records of which nothing was said, if there are any and the others add up to `sum`. */
 export function uidsBeside(
   index: BackupIndex,
   mailboxId: number,
-  uids: readonly number[],
+  said: (uid: number) => boolean,
   sum: number,
 ): number[] | undefined {
-  const known = new Set(uids);
   const beside: number[] = [];
-  let sumOfKnown = 0;
+  let sumOfSaid = 0;
   for (const row of liveRows(index, mailboxId)) {
-    if (known.has(row[0])) sumOfKnown ^= sumOfRow(row[0], row[1], row, 2);
+    if (said(row[0])) sumOfSaid ^= sumOfRow(row[0], row[1], row, 2);
     else beside.push(row[0]);
   }
-  return beside.length > 0 && sumOfKnown >>> 0 === sum ? beside : undefined;
+  return beside.length > 0 && sumOfSaid >>> 0 === sum ? beside : undefined;
 }
 
 type LiveRow = [uid: number, guid: string, ...counted: unknown[]];

@@ -1,8 +1,8 @@
 /**
  * Tables of the index. The first seven are those of Cyrus Backups (`backup/lcb_sqlconsts.c`,
  * user_version 1 to 4), so that Cyrus's programs read and go on with our indexes and we with theirs. What they
- * cannot hold stands in tables of our own, all named `cb_`, which Cyrus ignores; all but `cb_heal` and the
- * file positions in `cb_state` follow from the data file's content.
+ * cannot hold stands in tables of our own, all named `cb_`, which Cyrus ignores; all but `cb_heal`, what was asked for by
+ * checksum, and the file positions in `cb_state` follow from the data file's content.
  *
  * | table | holds |
  * | --- | --- |
@@ -79,9 +79,11 @@ const CYRUS_TABLES: readonly { since: number; sql: string }[] = [
 ];
 
 /** Version of our own tables; another one means that they are to be made anew from the data file. */
-export const OWN_TABLES_VERSION = 2;
-/** Without `crc` and what follows it in `cb_mailbox`; brought up to date by addChecksums(). */
+export const OWN_TABLES_VERSION = 3;
+/** Those that upgradeOwnTables() brings up to date: without `crc` and what follows it in `cb_mailbox`, */
 const BEFORE_CHECKSUMS = 1;
+/** and without `part_uid` and `unsaid` in `cb_heal`. */
+const BEFORE_PARTS = 2;
 
 const OWN_TABLES: readonly string[] = [
   'cb_state(name TEXT PRIMARY KEY, value) WITHOUT ROWID',
@@ -101,8 +103,12 @@ const OWN_TABLES: readonly string[] = [
   'cb_quota(root TEXT PRIMARY KEY, fields TEXT NOT NULL) WITHOUT ROWID',
   `cb_annotation(mboxname TEXT NOT NULL, entry TEXT NOT NULL, userid TEXT NOT NULL, fields TEXT NOT NULL,
     PRIMARY KEY (mboxname, entry, userid)) WITHOUT ROWID`,
-  'cb_heal(uniqueid TEXT PRIMARY KEY, guids BLOB NOT NULL) WITHOUT ROWID',
+  'cb_heal(uniqueid TEXT PRIMARY KEY, guids BLOB NOT NULL, part_uid INTEGER, unsaid BLOB) WITHOUT ROWID',
 ];
+
+/** For who must not write to tables of an older version. */
+const HEAL_BEFORE_PARTS = `CREATE TEMP VIEW cb_heal AS
+  SELECT uniqueid, guids, NULL AS part_uid, NULL AS unsaid FROM main.cb_heal`;
 
 const OWN_INDEXES = `
   CREATE INDEX IF NOT EXISTS cb_record_uid ON cb_record(mailbox_id, uid);
@@ -144,22 +150,32 @@ export function completeTemporarily(db: Database.Database): void {
       db.exec(`CREATE TEMP TABLE ${definition.replaceAll(/REFERENCES \w+\(\w+\)/g, '')}`);
     }
   }
-  if (readState(db) !== undefined) return;
+  const state = readState(db);
+  if (state !== undefined) {
+    if (!areTablesCurrent(state)) db.exec(HEAL_BEFORE_PARTS);
+    return;
+  }
   for (const table of OWN_TABLES) db.exec(`CREATE TEMP TABLE ${table}`);
 }
 
-/** Whether our own tables are those of the last version, of which only writers need to know. */
+/** Whether our own tables are those of the last version. */
 export function areTablesCurrent(state: readonly [name: string, value: unknown][]): boolean {
-  return state.some(([name, value]) => name === 'version' && value === OWN_TABLES_VERSION);
+  return versionOf(state) === OWN_TABLES_VERSION;
 }
 
-/** Makes of tables of version 1 those of version 2: what the records of each mailbox add up to is to be counted yet. */
-export function addChecksums(db: Database.Database): void {
-  db.exec(`ALTER TABLE cb_mailbox ADD COLUMN crc INTEGER;
-    ALTER TABLE cb_mailbox ADD COLUMN crc_asked INTEGER;
-    ALTER TABLE cb_mailbox ADD COLUMN crc_state INTEGER;
-    INSERT INTO cb_mailbox(mailbox_id, crc) SELECT id, -1 FROM mailbox WHERE true
-      ON CONFLICT(mailbox_id) DO UPDATE SET crc = -1;`);
+/** Brings tables of an older version up to date: what the records of each mailbox add up to is to be counted yet. */
+export function upgradeOwnTables(
+  db: Database.Database,
+  state: readonly [name: string, value: unknown][],
+): void {
+  if (versionOf(state) === BEFORE_CHECKSUMS) {
+    db.exec(`ALTER TABLE cb_mailbox ADD COLUMN crc INTEGER;
+      ALTER TABLE cb_mailbox ADD COLUMN crc_asked INTEGER;
+      ALTER TABLE cb_mailbox ADD COLUMN crc_state INTEGER;
+      INSERT INTO cb_mailbox(mailbox_id, crc) SELECT id, -1 FROM mailbox WHERE true
+        ON CONFLICT(mailbox_id) DO UPDATE SET crc = -1;`);
+  }
+  db.exec('ALTER TABLE cb_heal ADD COLUMN part_uid INTEGER; ALTER TABLE cb_heal ADD COLUMN unsaid BLOB;');
   db.prepare("UPDATE cb_state SET value = ? WHERE name = 'version'").run(OWN_TABLES_VERSION);
 }
 
@@ -172,8 +188,13 @@ export function readState(db: Database.Database): [name: string, value: unknown]
     if (error instanceof Error && error.message.startsWith('no such ')) return undefined;
     throw error;
   }
-  const version = rows.find(([name]) => name === 'version')?.[1];
-  return version === OWN_TABLES_VERSION || version === BEFORE_CHECKSUMS ? rows : undefined;
+  return KNOWN_VERSIONS.includes(versionOf(rows)) ? rows : undefined;
+}
+
+const KNOWN_VERSIONS: readonly unknown[] = [BEFORE_CHECKSUMS, BEFORE_PARTS, OWN_TABLES_VERSION];
+
+function versionOf(state: readonly [name: string, value: unknown][]): unknown {
+  return state.find(([name]) => name === 'version')?.[1];
 }
 
 function hasTable(db: Database.Database, name: string): boolean {

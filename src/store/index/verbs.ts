@@ -330,11 +330,11 @@ function unuser({ index, line, chunkId, live, time }: VerbContext): boolean | Re
   return changed;
 }
 
-/** Our own note that the client was asked for a mailbox as a whole. */
+/** Our own note that the client was asked for a mailbox as a whole: all of it, though parts of it may have come. */
 function heal({ index, line }: VerbContext): boolean | Rejection {
   const uniqueid = field(line, 'UNIQUEID');
   if (typeof uniqueid !== 'string') return uniqueid;
-  if (index.healMark(uniqueid) !== undefined) return false;
+  if (index.healMark(uniqueid) !== undefined && !index.isComingInParts(uniqueid)) return false;
   index.markForHeal(uniqueid, []);
   return true;
 }

@@ -119,7 +119,7 @@ export class IndexRig {
 
   /** Our own note that a mailbox is to be sent again. */
   heal(uniqueid: string, guids: string[]): void {
-    if (this.index.healMark(uniqueid) !== undefined) return;
+    if (this.index.healMark(uniqueid) !== undefined && !this.index.isComingInParts(uniqueid)) return;
     this.index.markForHeal(uniqueid, guids);
     this.#keep({ time: this.#time, command: 'NOTE', text: `HEAL %(UNIQUEID ${uniqueid})` });
   }
@@ -220,7 +220,7 @@ export function everything(index: BackupIndex): unknown {
     quotas: quotas(index).sort(),
     annotations: annotations(index, '').sort(),
     unuserAt: index.unuserAt(),
-    healing: index.statement('SELECT uniqueid FROM cb_heal ORDER BY 1').all(),
+    healing: index.statement('SELECT uniqueid, part_uid, hex(unsaid) FROM cb_heal ORDER BY 1').all(),
   };
 }
 

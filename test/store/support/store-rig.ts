@@ -197,10 +197,10 @@ export function messageValue(contents: readonly string[]): { value: string; refs
 }
 
 /** SYNC_CRC of the mailbox that mailboxValue() makes of these messages. */
-export function crcOf(contents: readonly string[]): number {
-  const records = contents.map((content, i) => ({
-    uid: i + 1,
-    modseq: i + 2,
+export function crcOf(contents: readonly (string | undefined)[]): number {
+  const records = withUids(contents).map(([uid, content]) => ({
+    uid,
+    modseq: uid + 1,
     lastUpdated: 1700000000,
     flags: [],
     internaldate: 1700000000,
@@ -210,10 +210,14 @@ export function crcOf(contents: readonly string[]): number {
   return syncCrcs(records).basic;
 }
 
-/** Value of a MAILBOX command as sync_client sends it. */
+function withUids(contents: readonly (string | undefined)[]): [uid: number, content: string][] {
+  return contents.flatMap((content, i) => (content === undefined ? [] : [[i + 1, content]]));
+}
+
+/** Value of a MAILBOX command as sync_client sends it; where there is no message it says nothing of the UID. */
 export function mailboxValue(
   name: string,
-  contents: readonly string[],
+  contents: readonly (string | undefined)[],
   extra: Record<string, string | number> = {},
 ): string {
   const fields: Record<string, string | number> = {
@@ -235,9 +239,9 @@ export function mailboxValue(
     ...extra,
   };
   const head = Object.entries(fields).map(([key, value]) => `${key} ${value}`);
-  const records = contents.map(
-    (content, i) =>
-      `%(UID ${i + 1} MODSEQ ${i + 2} LAST_UPDATED 1700000000 FLAGS () INTERNALDATE 1700000000 ` +
+  const records = withUids(contents).map(
+    ([uid, content]) =>
+      `%(UID ${uid} MODSEQ ${uid + 1} LAST_UPDATED 1700000000 FLAGS () INTERNALDATE 1700000000 ` +
       `SIZE ${content.length} GUID ${guidOf(content)})`,
   );
   return `%(${head.join(' ')} RECORD (${records.join(' ')}))`;
