@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { crashPoint } from '../platform/crash-points.ts';
 import { fdatasync, syncDirectory } from '../platform/durable.ts';
-import { hasErrno } from '../platform/errors.ts';
+import { BackupError, hasErrno } from '../platform/errors.ts';
 import { ResumableSha1 } from '../platform/sha1.ts';
 import {
   type AppliedMembers,
@@ -16,6 +16,8 @@ import {
 } from './apply-members.ts';
 import type { DataFile } from './data-file.ts';
 import { BackupIndex, type IndexState } from './index/backup-index.ts';
+import { carryChecksums } from './index/checksum.ts';
+import { isSqliteError } from './index/index-error.ts';
 import { type MemberReaders, type ReadMember, readMembers } from './member-source.ts';
 
 /** State of an index that describes nothing yet. */
@@ -63,6 +65,7 @@ export async function rebuildIndex(
       const read = counted(members, options);
       const keepsDropped = isCut || described === undefined;
       applied = await applyMembers(file, index, read, new Map(), NOTHING_INDEXED, env, keepsDropped);
+      carryFrom(file.indexPath, index);
       index.commit();
     } finally {
       index.close();
@@ -99,6 +102,22 @@ export function describedEnd(indexPath: string): number | undefined {
     }
   } catch {
     return undefined; // it is made anew because it cannot be used
+  }
+}
+
+/** Takes over from the old index what only it knows, as far as it can be read and still holds. */
+function carryFrom(indexPath: string, index: BackupIndex): void {
+  if (!fs.existsSync(indexPath)) return;
+  try {
+    const old = BackupIndex.open(indexPath, { readonly: true });
+    try {
+      carryChecksums(old, index);
+    } finally {
+      old.close();
+    }
+  } catch (error) {
+    // What cannot be read there is asked for once more.
+    if (!(error instanceof BackupError) && !isSqliteError(error)) throw error;
   }
 }
 

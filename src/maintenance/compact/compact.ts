@@ -14,6 +14,7 @@ import { lockAsync, lockHolder } from '../../platform/file-lock.ts';
 import type { RecoveryEnvironment } from '../../store/apply-members.ts';
 import type { DataFile } from '../../store/data-file.ts';
 import { BackupIndex } from '../../store/index/backup-index.ts';
+import { carryChecksums } from '../../store/index/checksum.ts';
 import { fromBlob } from '../../store/index/sql-text.ts';
 import type { MemberReaders } from '../../store/member-source.ts';
 import { useridOfDataFile } from '../../store/partition.ts';
@@ -294,9 +295,13 @@ class Compaction {
       .statement('SELECT CAST(uniqueid AS BLOB) FROM cb_heal', 'pluck')
       .all()
       .map((name) => fromBlob(name as Buffer));
-    now.index.close();
-    if ((await carryOver(from, done, now.fileEnd)) !== now.fileEnd) {
-      throw failed(dataPath, 'what was appended meanwhile is damaged');
+    try {
+      if ((await carryOver(from, done, now.fileEnd)) !== now.fileEnd) {
+        throw failed(dataPath, 'what was appended meanwhile is damaged');
+      }
+      carryChecksums(now.index, index);
+    } finally {
+      now.index.close();
     }
     report.carriedOverBytes = now.fileEnd - sizeBytes;
     await this.#writeHealMarks(index, found, output, heal);
@@ -381,7 +386,9 @@ class Compaction {
   ): Promise<void> {
     const wanted = new Set(heal);
     if (damagedChunks > 0) for (const name of liveMailboxes(before)) wanted.add(name);
-    const missing = [...wanted].filter((name) => index.healMark(name) === undefined);
+    const isMissing = (name: string): boolean =>
+      index.healMark(name) === undefined || (damagedChunks > 0 && index.isComingInParts(name));
+    const missing = [...wanted].filter(isMissing);
     for (const { time, text } of healLines(missing, output.lastTime)) {
       output.beginLine(time);
       for (const piece of text) output.write(piece);
