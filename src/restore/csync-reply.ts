@@ -55,11 +55,16 @@ export function isImapNotice(unit: Buffer): boolean {
   return /^\* (?:OK|NO|BAD|PREAUTH|CAPABILITY|\d+ )/i.test(unit.toString('latin1', 0, 32));
 }
 
+/** What Cyrus's programs say before they end by themselves, failed assertions included. */
+const FATAL = /^\* Fatal error: (.*)/;
+
 /**
  * A line before the final one. A value that is only a name (`* NONSYNC`) is NIL.
- * @throws BackupError UNAVAILABLE for what no csync server sends
+ * @throws BackupError UNAVAILABLE for what no csync server sends, or only one that dies
  */
 export function parseLine(unit: Buffer): CsyncLine {
+  const fatal = FATAL.exec(unit.toString('latin1', 0, 1024));
+  if (fatal !== null) throw died(fatal[1]!.trim());
   const [, name] = /^\* (\S+)(?: |$)/.exec(unit.toString('latin1', 0, 256)) ?? [];
   if (name === undefined) throw unexpected(unit, 'neither a `* ` line nor OK, NO, BAD or BYE');
   const value = unit.subarray(2 + name.length + 1);
@@ -68,6 +73,18 @@ export function parseLine(unit: Buffer): CsyncLine {
   } catch (error) {
     throw unexpected(unit, error instanceof BackupError ? error.reason : String(error));
   }
+}
+
+function died(reason: string): BackupError {
+  return new BackupError({
+    code: 'UNAVAILABLE',
+    tried: 'go on with',
+    subject: 'the csync server',
+    reason: `the server died: ${reason}`,
+    remedy:
+      'See its log. Cyrus dies so where it has no partition of the name that a mailbox is on: --partition NAME puts new ' +
+      'mailboxes on another',
+  });
 }
 
 /** For what no csync server says. */

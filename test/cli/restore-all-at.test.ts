@@ -1,7 +1,8 @@
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { mailboxLine, messageLine, SampleBackup } from '../maintenance/backup-files.ts';
+import { ACCOUNT, type BackupServer, BackupSite } from '../support/backup-server.ts';
 import { SmallStore } from '../support/small-store.ts';
 
 const T = 1_700_000_000; // 2023-11-14T22:13:20Z, when anne's backup begins
@@ -92,5 +93,53 @@ describe('csync-backup restore --all-users --at', () => {
     const other = restore('--at', '-2d', '--resume', resume);
     expect(other.status).toBe(64);
     expect(other.stderr).toContain(`it is of a restore at ${THEN}. Give --at ${ago} as then`);
+  });
+});
+
+describe('a user whom the mail server has deleted', () => {
+  const gone = ['user.carol', 'user.carol.Sent'].map(
+    (name, i) =>
+      `${T + 700} APPLY RENAME %(OLDMBOXNAME ${name} NEWMBOXNAME DELETED.${name}.6B08246${i} PARTITION default UIDVALIDITY 1)\r\n`,
+  );
+  let store: SmallStore;
+  let site: BackupSite;
+  let server: BackupServer;
+  beforeAll(async () => {
+    site = await BackupSite.create();
+    server = await site.start();
+    store = new SmallStore(`sync_authname: ${ACCOUNT.user}\nsync_password: ${ACCOUNT.password}`);
+    store.add('anne');
+    const lines = [...gone, `${T + 700} APPLY UNUSER carol\r\n`];
+    store.add('carol', { lines });
+  });
+  afterAll(async () => {
+    await server?.kill();
+    site?.remove();
+    store?.[Symbol.dispose]();
+  });
+
+  test('has nothing to come back when all users do, and is no failure', () => {
+    const ran = store.run(['restore', '--all-users', '--in-place', '--to', `eml:${store.folder}/out/{user}`]);
+    expect(ran.status).toBe(0);
+    expect(ran.stderr).toMatch(/^csync-backup: carol: .*no live mailbox.*--at/);
+    expect(ran.stdout).toContain('\n2 users: 2 complete, 3 messages');
+    expect(readdirSync(path.join(store.folder, 'out'))).toEqual(['anne']);
+    const to = `csync://127.0.0.1:${site.port}`;
+    const whole = store.run(['restore', '--all-users', '--in-place', '--identity', '--to', to]);
+    expect(whole).toMatchObject({ status: 0, stderr: ran.stderr });
+    expect(whole.stdout).toContain('\n2 users: 2 complete, 3 messages');
+  });
+
+  test('comes back into the deleted namespace with --deleted', async () => {
+    const to = `csync://127.0.0.1:${site.port}`;
+    const args = ['restore', '--all-users', '--in-place', '--identity', '--deleted', '--yes', '--to', to];
+    const ran = store.run(args);
+    expect(ran).toMatchObject({ status: 0, stderr: '' });
+    const shown = (await site.cli(['show', 'mailboxes', '-u', 'carol', '--json'])).stdout.toString();
+    const names = shown
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { internalName: string }).internalName);
+    expect(names).toContain('DELETED.user.carol.6B082460');
   });
 });

@@ -211,6 +211,12 @@ describe('restore over csync into Cyrus', () => {
         69,
         /no partition "nowhere" \(--partition NAME/,
       ],
+      // Where messages come first Cyrus dies.
+      [
+        ['-u', 'heidi', '--in-place', '--identity', '--partition', 'nowhere'],
+        69,
+        /the server died: .*--partition NAME/,
+      ],
     ];
     for (const [args, status, said] of cases) {
       const done = await restore(...args);

@@ -260,6 +260,15 @@ describe('commands', () => {
     await expect(sent).rejects.toMatchObject({ code: 'UNAVAILABLE' });
   });
 
+  test('passes on what a server says that dies', async () => {
+    const client = await open(answering(() => '* Fatal error: Internal error: assertion failed\r\n'));
+    await expect(client.command('APPLY MESSAGE ()')).rejects.toMatchObject({
+      code: 'UNAVAILABLE',
+      reason: 'the server died: Internal error: assertion failed',
+      remedy: expect.stringContaining('--partition') as string,
+    });
+  });
+
   test('reports an answer of another protocol', async () => {
     const client = await open(answering(() => '250 hello\r\n'));
     await expect(client.restart()).rejects.toMatchObject({ code: 'UNAVAILABLE', subject: '"250 hello"' });

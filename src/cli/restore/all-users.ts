@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import type { Config } from '../../config/config.ts';
 import { loadConfig } from '../../config/load.ts';
-import { SHARED_USERID } from '../../csync/mailbox-name.ts';
+import { type NameRules, SHARED_USERID } from '../../csync/mailbox-name.ts';
 import { parseDeletedKey } from '../../maintenance/delete.ts';
 import { BackupError } from '../../platform/errors.ts';
 import { safeName } from '../../restore/files/file-names.ts';
@@ -11,7 +11,8 @@ import { withSource } from '../../restore/open-source.ts';
 import { compactTime, planRestore } from '../../restore/plan.ts';
 import { RestoreReport } from '../../restore/report.ts';
 import { ResumeFile } from '../../restore/resume-file.ts';
-import { Selection } from '../../restore/selection.ts';
+import { isLive, Selection } from '../../restore/selection.ts';
+import type { BackupSource } from '../../restore/source.ts';
 import {
   onlyMailboxesSince,
   onlySince,
@@ -38,6 +39,9 @@ export interface AllUsersFlags extends RestoreFlags {
   recent?: number;
 }
 
+const GONE =
+  'nothing to bring back: the backup has no live mailbox, since the mail server deleted the user. ' +
+  '--deleted brings the deleted mailboxes, --at the user of a moment before that';
 const DEFAULT_PARALLEL = 4;
 const MAX_PARALLEL = 64;
 const USER_PLACE = '{user}';
@@ -155,12 +159,15 @@ class AllUsersRun {
         rules,
         selection,
         into: this.#into,
-        withSettings: settings ?? inPlace,
+        withSettings: (settings ?? inPlace) && !isGone(source, userid, rules),
       });
       const only = this.#flags.identity ? onlyMailboxesSince : onlySince;
       const plan = pass === 'recent' ? { ...only(whole, this.#recentSince!), withSettings: false } : whole;
       const report = new RestoreReport();
-      if (plan.mailboxes.length === 0 && !plan.withSettings) return report;
+      if (plan.mailboxes.length === 0 && !plan.withSettings) {
+        if (isGone(source, userid, rules)) report.remark(GONE);
+        return report;
+      }
       const target = await openTarget(targetOf(this.#flags.to, userid), flagsOf(this.#flags, userid));
       try {
         await this.#refuseConflicts(userid, target.description, await target.conflicts(plan));
@@ -258,6 +265,13 @@ class AllUsersRun {
   #write(object: object): void {
     process.stdout.write(`${JSON.stringify(object)}\n`);
   }
+}
+
+/** Shared mailboxes have nobody who could be gone, and annotations of the server are with them. */
+function isGone(source: BackupSource, userid: string, rules: NameRules): boolean {
+  if (userid === SHARED_USERID) return false;
+  for (const mailbox of source.mailboxes()) if (isLive(mailbox, rules)) return false;
+  return true;
 }
 
 interface CatalogUsers {

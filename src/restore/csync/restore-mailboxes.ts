@@ -94,10 +94,15 @@ export async function restoreMailboxes(
         lanes.reset(client);
         // Cyrus with `replicaonly` dies on an assertion where it has to give a modseq of its own.
         const hint = item.keepsIdentity ? '' : '; a replica (replicaonly) takes only --in-place --identity';
+        const on = item.partition ?? partition ?? item.mailbox.partition;
+        const perhaps =
+          there === undefined
+            ? `, such as no partition "${on}" (--partition NAME puts new mailboxes on another)`
+            : '';
         refused(
           report,
           item,
-          `${error.reason}; its log says why. What came before stays: run it again${hint}`,
+          `${error.reason}; its log says why${perhaps}. What came before stays: run it again${hint}`,
         );
       } else {
         lanes.close();

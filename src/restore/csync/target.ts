@@ -1,6 +1,7 @@
 /** A Cyrus server as a target, by replication: `csync://USER@HOST:PORT`. */
 import {
   formatMailboxName,
+  isDeletedMailbox,
   parseMailboxName,
   SHARED_USERID,
   toAdmin,
@@ -143,6 +144,8 @@ export class CsyncTarget implements RestoreTarget {
     if (userid === SHARED_USERID) return;
     const inbox = userInbox(userid, rules);
     if (items.some(({ mboxname }) => mboxname === inbox)) return;
+    // What is in the deleted namespace is the administrator's to see.
+    if (items.length > 0 && items.every(({ mboxname }) => isDeletedMailbox(mboxname, rules))) return;
     if ((await mailboxesAt(this.#client, [inbox])).size > 0) return;
     const name = toAdmin(inbox, rules);
     throw new BackupError({
