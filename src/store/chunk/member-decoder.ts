@@ -144,8 +144,8 @@ export class MemberDecoder {
   }
 
   /**
-   * Decodes the rest of what was not finished, if there is any. Only where the file just ends, other than a finished
-   * member does, and no place inside is known to be another member's, what stands before it is not looked at any closer.
+   * Decodes the rest of what was not finished, if there is any. Only where the file just ends, and nothing says that another
+   * member begins inside, what stands before it is not looked at any closer.
    */
   #isDone(fast: FastMember | FastStart, inflater: Inflater): boolean {
     if ('end' in fast) {
@@ -158,7 +158,13 @@ export class MemberDecoder {
     this.flushPoint = { contentOffset: fast.contentLength, fileOffset: fast.segmentEnd };
     this.#window.seek(fast.segmentEnd);
     this.#run(inflater);
-    return this.outcome === 'complete' || (this.outcome === 'out' && !endsAsFinished(this.#fd, this.#size));
+    return this.outcome === 'complete' || (this.outcome === 'out' && !this.#mayHideOthers());
+  }
+
+  /** Whether the file ends as a finished member does, or what may be another member begins inside. */
+  #mayHideOthers(): boolean {
+    if (endsAsFinished(this.#fd, this.#size)) return true;
+    return this.#tracked && findMemberHeader(this.#fd, this.offset + 1, this.#size) !== undefined;
   }
 
   #decodeFast(tools: FastTools): FastMember | FastStart | undefined {
@@ -358,7 +364,7 @@ const probeBuffer = Buffer.alloc(PROBE_BYTES);
 
 /**
  * Whether the header of a chunk's member stands at the offset: a gzip header, and content that begins with the
- * first line of every chunk (as much of it as the file holds).
+ * first line of every chunk (as much of it as the file holds; behind a header of ours that may be nothing).
  */
 export function isMemberHeader(fd: number, offset: number, size: number): boolean {
   const length = readSync(fd, probeBuffer, 0, Math.min(PROBE_BYTES, Math.max(size - offset, 0)), offset);
@@ -368,7 +374,8 @@ export function isMemberHeader(fd: number, offset: number, size: number): boolea
   probedBytes = 0;
   probeMatches = true;
   probe.run(probeBuffer, header.length, length);
-  return probeMatches && probedBytes > 0;
+  if (probedBytes > 0) return probeMatches;
+  return header.bootTag !== undefined && offset + length === size && probe.status === 'input';
 }
 
 /** First offset at or behind `from` where isMemberHeader() holds, or undefined. */

@@ -209,7 +209,7 @@ class Scan {
 
   /** A member that does not end before the file does: torn, or its end has become unreadable. */
   #endless(decoder: MemberDecoder, extent: Extent): Verdict {
-    if (decoder.header.bootTag !== undefined && endsAsFinished(this.#fd, this.#size)) {
+    if (decoder.header.bootTag !== undefined) {
       const reason = 'its stream is damaged: it goes on behind its end';
       const swallowed = [...decoder.earlier, ...decoder.candidates].find(
         ({ isCopied, fileOffset }) => !isCopied && this.#judgePlace(fileOffset) !== 'no',
@@ -217,7 +217,8 @@ class Scan {
       if (swallowed !== undefined) {
         return { state: 'corrupt', end: swallowed.fileOffset, reason, extent: swallowed };
       }
-      if (!extent.isCopied) return { state: 'corrupt', end: this.#size, reason, extent };
+      const isFinished = endsAsFinished(this.#fd, this.#size);
+      if (isFinished && !extent.isCopied) return { state: 'corrupt', end: this.#size, reason, extent };
     }
     return { state: 'unfinished', end: this.#size, reason: 'the file ends before it does', extent };
   }
@@ -230,9 +231,15 @@ class Scan {
     if (known !== undefined || (decoder.outcome === 'out' && decoder.header.bootTag !== undefined))
       return known;
     return (
-      earlier.find((candidate) => this.#judgePlace(candidate.fileOffset) === 'chain') ??
+      earlier.find((candidate) => this.#isOther(candidate)) ??
       candidates.find((candidate) => this.#judgePlace(candidate.fileOffset) !== 'no')
     );
+  }
+
+  /** Whether a header that lies before a flush point is that of another member: no stream but a damaged one runs over it. */
+  #isOther({ fileOffset, isCopied }: Extent): boolean {
+    const judgement = this.#judgePlace(fileOffset);
+    return judgement === 'chain' || (judgement === 'maybe' && !isCopied);
   }
 
   /** Next member at or behind `from`, or the end of the file. */

@@ -23,13 +23,14 @@ const SAMPLE = path.join(import.meta.dirname, '../../fixtures/backup-sample');
 const sha1 = (bytes: Uint8Array): string => createHash('sha1').update(bytes).digest('hex');
 const STAGES = ['complete', 'unfinished', 'corrupt'];
 
-/** Our own chunk with one segment per line. */
-function ownMember(file: TemporaryFile, lines: readonly string[]): void {
+/** Our own chunk with one segment per line; perhaps not finished. */
+function ownMember(file: TemporaryFile, lines: readonly string[], finished = true): void {
   const writer = writerAt(file.fd);
   for (const text of lines) {
     writer.appendRaw(Buffer.from(text, 'latin1'));
     writer.flush();
   }
+  if (!finished) return;
   writer.finish();
   writer.writeTrailer();
 }
@@ -395,6 +396,52 @@ describe('scanMembers on damaged files', () => {
             );
           }
           if (members.some(({ reason, end }) => /goes on/.test(reason) && end < whole.length)) swallowed++;
+        }
+      }
+    }
+    expect(swallowed).toBeGreaterThan(0);
+  });
+
+  it.each([true, false])('finds them also before a chunk that is not finished (exact: %s)', (exact) => {
+    let swallowed = 0;
+    for (let variant = 0; variant < 30; variant++) {
+      using file = new TemporaryFile();
+      finishedMembers(file, variant);
+      const finished = file.bytes().length;
+      ownMember(
+        file,
+        [
+          line(`last ${variant}`),
+          messageLine(Buffer.alloc(60, sha1(Buffer.from([variant])))).toString('latin1'),
+        ],
+        false,
+      );
+      const all = file.bytes();
+      // Also in its first segment, behind its header, and in it.
+      for (const length of [all.length, all.length - 7, finished + 30, finished + 24]) {
+        const whole = all.subarray(0, length);
+        file.replace(whole);
+        const [sound, last] = [file.scan().slice(0, 3), file.scan()[3]!];
+        for (const hit of sound) {
+          for (let bit = 0; bit < 8; bit++) {
+            const bytes = Buffer.from(whole);
+            bytes[hit.end - 16]! ^= 1 << bit;
+            file.replace(bytes);
+            const members = [...scanMembers(file.fd, 0, bytes.length, { exact })];
+            expectCoherent(bytes, members);
+            const behind = sound.filter(({ offset }) => offset > hit.offset);
+            for (const { offset, contentSha1 } of behind) {
+              expect(members).toContainEqual(
+                expect.objectContaining({ offset, contentSha1, state: 'complete' }),
+              );
+            }
+            expect(members.at(-1)).toMatchObject({
+              offset: finished,
+              state: 'unfinished',
+              lines: last.lines,
+            });
+            if (members.some(({ reason }) => /goes on/.test(reason))) swallowed++;
+          }
         }
       }
     }
