@@ -76,7 +76,7 @@ export interface StoredRecord {
   more: ReadonlyMap<string, Dlist>;
 }
 
-/** Limits of a quota root by resource: `STORAGE` in kB, `MESSAGE` and others as counts. */
+/** Limits of a quota root by resource: `STORAGE` in kB, `MESSAGE` and others as counts. None where there is no limit. */
 export interface StoredQuota {
   root: string;
   limits: ReadonlyMap<string, number>;
@@ -274,6 +274,7 @@ export class BackupSource {
         for (const [key, value] of fields.entries) {
           const limit = Number(textOf(value) ?? Number.NaN);
           if (NO_RESOURCES.has(key.toUpperCase()) || !Number.isFinite(limit)) continue;
+          if (limit === UNLIMITED && key.toUpperCase() === 'LIMIT') continue;
           limits.set(quotaResource(key), limit);
         }
       }
@@ -324,6 +325,9 @@ export class BackupSource {
 
 /** Fields of a QUOTA that limit nothing. */
 const NO_RESOURCES: ReadonlySet<string> = new Set(['ROOT', 'MODSEQ']);
+
+/** Cyrus always sends LIMIT: no limit on STORAGE, which is -1 there, as a number of 32 bits without a sign. */
+export const UNLIMITED = 0xffff_ffff;
 
 /** `LIMIT` alone is the form of old releases for STORAGE. */
 function quotaResource(key: string): string {

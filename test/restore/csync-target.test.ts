@@ -85,6 +85,33 @@ describe('restore over csync, into another backup server', () => {
     });
   });
 
+  test('a quota root without a limit of its own comes back without one', async () => {
+    // What Cyrus says of no limit on STORAGE: LIMIT is the largest number of 32 bits.
+    const quota = (root: string, limits: string): string =>
+      `1700009000 APPLY QUOTA %(ROOT ${root} LIMIT 4294967295${limits})\r\n`;
+    store.add('ben', { lines: [quota('user.ben', ' MESSAGE 5'), quota('user.ben.Sent', '')] });
+    const json = store.run(['restore', '-u', 'ben', '--in-place', '--no-content', '--to', 'json:-']).stdout;
+    const limits = json
+      .split('\n')
+      .filter((line) => line.includes('"type":"quota"'))
+      .map((line) => JSON.parse(line) as { root: string; limits: object });
+    expect(limits).toMatchObject([
+      { root: 'user.ben', limits: { MESSAGE: 5 } },
+      { root: 'user.ben.Sent', limits: {} },
+    ]);
+    expect(limits[0]!.limits).not.toHaveProperty('STORAGE');
+    const to = `csync://127.0.0.1:${site.port}`;
+    const ran = store.run(['restore', '-u', 'ben', '--in-place', '--identity', '--to', to]);
+    expect(ran).toMatchObject({ status: 0, stderr: '' });
+    const wire = await server.connect();
+    const { lines } = await wire.ok('GET USER ben');
+    expect(lines.filter((line) => line.startsWith('* QUOTA')).map((line) => line.trim())).toEqual([
+      '* QUOTA %(ROOT user.ben LIMIT 4294967295 MESSAGE 5)',
+      '* QUOTA %(ROOT user.ben.Sent LIMIT 4294967295)',
+    ]);
+    wire.destroy();
+  });
+
   test('a wrong password', () => {
     const file = path.join(store.folder, 'password');
     writeFileSync(file, 'wrong\n', { mode: 0o600 });

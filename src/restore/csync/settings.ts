@@ -6,6 +6,7 @@ import type { CsyncClient } from '../csync-client.ts';
 import { readServerState, type ServerState } from '../csync-server-state.ts';
 import type { RestorePlan } from '../plan.ts';
 import type { RestoreReport } from '../report.ts';
+import { UNLIMITED } from '../source.ts';
 import { isRefusal, printFields } from './refusals.ts';
 
 export interface SettingsOptions {
@@ -92,9 +93,8 @@ class Settings {
       const what = `quota ${root}`;
       const held = this.#state.quotas.get(root);
       if (held === undefined) {
-        const storage = wanted.get('STORAGE');
-        // LIMIT is what releases before 3.0 read.
-        const fields = { ROOT: root, ...(storage !== undefined && { LIMIT: storage }) };
+        // LIMIT is what releases before 3.0 read, and what all send.
+        const fields = { ROOT: root, LIMIT: wanted.get('STORAGE') ?? UNLIMITED };
         await this.#apply(what, 'QUOTA', { ...fields, ...Object.fromEntries(wanted) });
         continue;
       }
