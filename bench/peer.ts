@@ -2,7 +2,7 @@
  * Measures our server against Cyrus's backupd with the same load, one scenario after the other on both, and
  * judges the figures by what the project promises. Exit status 1 when a promise is missed.
  *
- *     npm run bench:peer -- [--quick] [--only ours|peer] [--scenario NAME...] [--json FILE] [--tolerate TIMES] [--keep]
+ *     npm run bench:peer -- [--quick] [--fresh] [--only ours|peer] [--scenario NAME...] [--json FILE] [--tolerate TIMES] [--keep]
  */
 import { writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg } from 'node:os';
@@ -13,7 +13,7 @@ import { startCyrus } from './peer/cyrus.ts';
 import { measureManyChunks } from './peer/many-chunks.ts';
 import { startOurs } from './peer/ours.ts';
 import { measureRestore } from './peer/restore.ts';
-import { FULL, type Measured, QUICK, type Scenario, type Sizes, scenarios } from './peer/scenarios.ts';
+import { FRESH, FULL, type Measured, QUICK, type Scenario, type Sizes, scenarios } from './peer/scenarios.ts';
 import type { BenchServer, StartOptions } from './peer/server.ts';
 import { printTable } from './peer/table.ts';
 import { compare, type Figures } from './peer/targets.ts';
@@ -21,6 +21,7 @@ import { TOOLS, ToolStore } from './peer/tools.ts';
 
 interface PeerOptions {
   quick?: boolean;
+  fresh?: boolean;
   only?: 'ours' | 'peer';
   scenario?: string[];
   json?: string;
@@ -35,7 +36,8 @@ const START: Record<Side, (options: StartOptions) => Promise<BenchServer>> = {
 };
 
 async function runPeer(options: PeerOptions): Promise<void> {
-  const sizes: Sizes = options.quick ? QUICK : FULL;
+  const full: Sizes = options.fresh ? { ...FULL, warmUp: FRESH } : FULL;
+  const sizes = options.quick ? QUICK : full;
   const sides: Side[] = options.only === undefined ? ['ours', 'peer'] : [options.only];
   const chosen = scenarios(sizes).filter(({ name }) => options.scenario?.includes(name) ?? true);
   const measured: Record<Side, Record<string, Measured>> = { ours: {}, peer: {} };
@@ -55,7 +57,14 @@ async function runPeer(options: PeerOptions): Promise<void> {
   const machine = `${availableParallelism()} x ${cpus()[0]?.model.trim()}, Node ${process.version}`;
   process.stdout.write(`\n${machine}, load ${loadavg()[0]!.toFixed(1)}\n\n${printTable(rows)}`);
   if (options.json !== undefined) {
-    const report = { at: new Date().toISOString(), machine, quick: options.quick === true, rows, measured };
+    const report = {
+      at: new Date().toISOString(),
+      machine,
+      quick: options.quick === true,
+      warmUp: sizes.warmUp,
+      rows,
+      measured,
+    };
     writeFileSync(options.json, `${JSON.stringify(report, undefined, 2)}\n`);
   }
   const tolerated = Number(options.tolerate ?? '1');
@@ -137,6 +146,7 @@ function figuresOf(
 const program = new Command('bench:peer')
   .description("Measure our server against Cyrus's backupd (needs root and Debian's cyrus-imapd).")
   .option('--quick', 'small sizes, about a minute')
+  .option('--fresh', 'full sizes with servers that were just started; with the quick ones they always are')
   .addOption(new Option('--only <side>', 'one of the two').choices(['ours', 'peer']))
   .option(
     '--scenario <name...>',

@@ -47,6 +47,8 @@ export interface JobResult {
   bytes: number;
   messages: number;
   latencies: Record<string, LatencySummary>;
+  /** Of the load process itself while it played; absent where it also makes mail meanwhile. */
+  cpuSeconds?: number;
   /** Of all replies but those of logging in. */
   acks: LatencySummary;
   /** rolling only: how long after it was due an update was begun. */

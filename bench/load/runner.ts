@@ -192,13 +192,15 @@ async function playAll(target: Target, sessions: readonly Step[][]): Promise<Job
   if (target.compress) for (const steps of sessions) pack(steps);
   const players = await Promise.all(sessions.map(() => Player.connect(target)));
   const begin = performance.now();
+  const cpuBefore = process.cpuUsage();
   try {
     await Promise.all(players.map((player, n) => player.play(sessions[n]!)));
   } catch (error) {
     for (const player of players) player.close();
     throw error;
   }
-  return finish(players, begin);
+  const { user, system } = process.cpuUsage(cpuBefore);
+  return { ...finish(players, begin), cpuSeconds: (user + system) / 1e6 };
 }
 
 function finish(players: readonly Player[], begin: number): JobResult {

@@ -9,6 +9,11 @@ import type { BenchServer } from './server.ts';
 
 /** How much each scenario does. */
 export interface Sizes {
+  /**
+   * What a server does before it is measured in push, turns and update, none of it counted: both are meant to run for months,
+   * and a runtime that compiles what it runs often needs about a gigabyte of mail, or a thousand updates, to have done so.
+   */
+  warmUp: { pushMessages: number; turns: number; updatesMs: number };
   push: { users: number; messages: number };
   /** Sizes of the data file at which small updates are measured, ascending. */
   update: { sizes: number[] };
@@ -24,7 +29,11 @@ export interface Sizes {
   chunks: { counts: number[]; bytes: number };
 }
 
+/** Measured from the first byte on, as a server that was just started. */
+export const FRESH: Sizes['warmUp'] = { pushMessages: 0, turns: 0, updatesMs: 0 };
+
 export const FULL: Sizes = {
+  warmUp: { pushMessages: 8000, turns: 2, updatesMs: 3000 },
   push: { users: 8, messages: 16_000 },
   update: { sizes: [10e6, 100e6, 1000e6] },
   turns: { users: 500, connections: [1, 4, 8] },
@@ -37,6 +46,7 @@ export const FULL: Sizes = {
 };
 
 export const QUICK: Sizes = {
+  warmUp: FRESH,
   push: { users: 4, messages: 900 },
   update: { sizes: [5e6, 40e6] },
   turns: { users: 60, connections: [1, 4] },
@@ -48,8 +58,8 @@ export const QUICK: Sizes = {
   chunks: { counts: [10, 1000], bytes: 50e6 },
 };
 
-/** Not counted: what the first ones cost is compilation, and caches filled anew. */
-const WARM_UP_UPDATES = 3;
+/** Not counted, however fresh the server: caches are filled anew. */
+const FIRST_UPDATES = 3;
 /** How many small updates are measured: as many as this time allows, but not too few and not too many. */
 const UPDATES_MS = 8000;
 const UPDATES = { atLeast: 5, atMost: 40 };
@@ -85,20 +95,26 @@ export function scenarios(sizes: Sizes): Scenario[] {
 }
 
 /** @param secured its name where connections turn to COMPRESS, and to TLS with a server that has it */
-function push({ push: { users, messages } }: Sizes, connections: number, secured?: string): Scenario {
+function push(
+  { push: { users, messages }, warmUp: { pushMessages } }: Sizes,
+  connections: number,
+  secured?: string,
+): Scenario {
   const name = secured ?? `push-${connections}`;
   return {
     name,
     ...(secured && { tls: true }),
     async run(server, load) {
       const watch = new Watch(server);
-      const result = await watch.run(load, {
-        kind: 'first-push',
+      const job = {
+        kind: 'first-push' as const,
         target: { ...server.target, ...(secured && { startTls: server.hasTls, compress: true }) },
         connections,
         users,
-        messages,
-      });
+      };
+      if (pushMessages > 0) await load.run({ ...job, messages: pushMessages, from: users });
+      const before = storedBytes(server.partition);
+      const result = await watch.run(load, { ...job, messages });
       const stored = storedBytes(server.partition);
       return {
         jobs: { [name]: result },
@@ -107,8 +123,8 @@ function push({ push: { users, messages } }: Sizes, connections: number, secured
           megabytesPerSecond: result.bytes / 1e3 / result.elapsedMs,
           cpuSecondsPerGigabyte: watch.cpuSeconds / (result.bytes / 1e9),
           peakMegabytes: watch.stop() / 1e6,
-          dataMegabytes: stored.data / 1e6,
-          indexMegabytes: stored.index / 1e6,
+          dataMegabytes: (stored.data - before.data) / 1e6,
+          indexMegabytes: (stored.index - before.index) / 1e6,
         },
       };
     },
@@ -116,7 +132,7 @@ function push({ push: { users, messages } }: Sizes, connections: number, secured
 }
 
 /** The data file of one user grows to each size; there small updates are timed from connect to RESTART. */
-function update({ update: { sizes } }: Sizes): Scenario {
+function update({ update: { sizes }, warmUp: { updatesMs } }: Sizes): Scenario {
   return {
     name: 'update',
     async run(server, load) {
@@ -131,8 +147,11 @@ function update({ update: { sizes } }: Sizes): Scenario {
           await load.run({ kind: 'grow', target: server.target, userid, bytes });
         }
         const update = { kind: 'small-updates' as const, target: server.target, userid };
-        const warmUp = await load.run({ ...update, count: WARM_UP_UPDATES });
-        const affordable = Math.round(UPDATES_MS / median(warmUp.samplesMs!));
+        const first = await load.run({ ...update, count: FIRST_UPDATES });
+        const firstMs = median(first.samplesMs!);
+        const warmUp = Math.round(updatesMs / firstMs);
+        if (warmUp > 0) await load.run({ ...update, count: warmUp });
+        const affordable = Math.round(UPDATES_MS / firstMs);
         const count = Math.min(Math.max(affordable, UPDATES.atLeast), UPDATES.atMost);
         const result = await load.run({ ...update, count });
         measured.jobs[`update-${size / 1e6}`] = result;
@@ -144,7 +163,7 @@ function update({ update: { sizes } }: Sizes): Scenario {
   };
 }
 
-function turns({ turns: { users, connections } }: Sizes): Scenario {
+function turns({ turns: { users, connections }, warmUp }: Sizes): Scenario {
   return {
     name: 'turns',
     async run(server, load) {
@@ -156,13 +175,10 @@ function turns({ turns: { users, connections } }: Sizes): Scenario {
       const stored = storedBytes(server.partition);
       measured.figures.dataMegabytes = stored.data / 1e6;
       measured.figures.indexMegabytes = stored.index / 1e6;
+      const turns = { kind: 'turns' as const, target: server.target, users };
+      for (let turn = 0; turn < warmUp.turns; turn++) await load.run({ ...turns, connections: 1 });
       for (const count of connections) {
-        const result = await watch.run(load, {
-          kind: 'turns',
-          target: server.target,
-          users,
-          connections: count,
-        });
+        const result = await watch.run(load, { ...turns, connections: count });
         measured.jobs[`turns-${count}`] = result;
         measured.figures[`updatesPerSecondOn${count}`] = users / (result.elapsedMs / 1e3);
         measured.figures[`cpuMsPerUpdateOn${count}`] = (watch.cpuSeconds * 1e3) / users;
