@@ -1,7 +1,7 @@
 /**
  * What small updates of many users are made of: the same load as in `npm run bench:peer -- --scenario turns` against bare servers that do
  * more and more of it (parts/bare-server.ts), and against ours: `node bench/turns-parts.ts [USERS] [ROUNDS]` after `npm run build`.
- * Ours is measured with as many users as it keeps open, and with all.
+ * Ours is measured with as many users as it keeps open, with all, and with all of them kept open.
  */
 import { fork } from 'node:child_process';
 import path from 'node:path';
@@ -64,8 +64,10 @@ async function measureBare(kind: Kind): Promise<Measured[]> {
   }
 }
 
-async function measureOurs(of: number): Promise<Measured[]> {
-  const server = await startOurs();
+async function measureOurs(of: number, keepOpen?: number): Promise<Measured[]> {
+  const server = await startOurs(
+    keepOpen === undefined ? {} : { settings: { backup_keep_open: String(keepOpen) } },
+  );
   try {
     return await measure(server.target, server.pid, of);
   } finally {
@@ -84,3 +86,4 @@ console.log(
 console.log(`| --- |${' --- |'.repeat(CONNECTIONS.length)}`);
 for (const kind of KINDS) print(TEXT[kind], await measureBare(kind));
 for (const of of new Set([FEW_USERS, users])) print(`ours, ${of} users`, await measureOurs(of));
+print(`ours, ${users} users, backup_keep_open: ${users}`, await measureOurs(users, users));

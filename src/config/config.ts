@@ -124,6 +124,8 @@ export interface Config {
   workers: number;
   /** Threads that own backups. */
   shards: number;
+  /** Backups that stay open when they are released, in all shards together. */
+  keepOpen: number;
   memoryLimitBytes: number;
   durability: 'ack' | 'restart' | 'none';
   /** A session that says nothing for this long gives up its locks. */

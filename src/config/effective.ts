@@ -72,6 +72,7 @@ export function effectiveConfig(file: string, options: OptionValues, partitions:
 
     workers: options.backup_workers,
     shards: options.backup_shards,
+    keepOpen: options.backup_keep_open,
     memoryLimitBytes: options.backup_memory_limit,
     durability: options.backup_durability,
     idleReleaseMs: options.backup_idle_release,

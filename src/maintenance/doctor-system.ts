@@ -13,7 +13,9 @@ import { type DoctorCheck, error, ok, warn } from './doctor-check.ts';
 
 const DAY_MS = 86_400_000;
 const CERTIFICATE_WARNING_DAYS = 14;
-/** Open backups (two descriptors each), listeners, logs and what Node needs. */
+/** Of a backup that is open: data file, index, and index once more, in order to sync it. */
+const DESCRIPTORS_PER_BACKUP = 3;
+/** Backups in use at a moment, beyond those that are kept open; listeners, logs and what Node needs. */
 const OTHER_DESCRIPTORS = 1024;
 
 export function* examineSystem(config: Config): Generator<DoctorCheck, void> {
@@ -77,17 +79,17 @@ function engines({ deflateEngine }: Config): DoctorCheck {
   return warn('system', 'compression', text, 'apt-get install libisal2 libdeflate0, and restart the server');
 }
 
-function descriptors({ maxConnections }: Config): DoctorCheck {
+function descriptors({ maxConnections, keepOpen }: Config): DoctorCheck {
   const line = /^Max open files\s+(\S+)\s+(\S+)/m.exec(fs.readFileSync('/proc/self/limits', 'utf8'));
   const hard = line?.[2] === 'unlimited' ? Number.POSITIVE_INFINITY : Number(line?.[2]);
-  const needed = maxConnections + OTHER_DESCRIPTORS;
+  const needed = maxConnections + DESCRIPTORS_PER_BACKUP * keepOpen + OTHER_DESCRIPTORS;
   if (!(hard < needed)) return ok('system', 'descriptors', `${hard} files may be open, ${needed} are enough`);
-  const text = `only ${hard} files may be open here, and backup_max_connections (${maxConnections}) may need ${needed}`;
+  const text = `only ${hard} files may be open here, and backup_max_connections (${maxConnections}) with backup_keep_open (${keepOpen}) may need ${needed}`;
   return warn(
     'system',
     'descriptors',
     text,
-    `Set LimitNOFILE=${needed} in the unit of the server, or lower backup_max_connections`,
+    `Set LimitNOFILE=${needed} in the unit of the server, or lower one of the two`,
   );
 }
 

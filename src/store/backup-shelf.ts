@@ -12,9 +12,6 @@ import { openTrusted } from './recovery.ts';
 import type { StoreEnvironment } from './store-environment.ts';
 import { workPathsOf } from './swap.ts';
 
-/** Released backups that stay open in all shards together; each costs two descriptors and about 230 kB. */
-const MAX_RELEASED = 192;
-
 /** A compaction has the lock for a moment only, for which no client is to be refused. */
 const COMPACTION_WAIT_MS = 5000;
 const COMPACTION_POLL_MS = 10;
@@ -26,12 +23,15 @@ export class BackupShelf {
   /** In the order in which they were opened. */
   readonly #open = new Map<string, Backup>();
   readonly #maxReleased: number;
-  /** Where the search for one to close goes on: behind this backup. */
-  #hand: string | undefined;
+  /** How many of them no session has locked. */
+  #released = 0;
+  /** Where the search for one to close goes on. It sees what is put into the map and taken out meanwhile. */
+  #hand: Iterator<Backup>;
 
   constructor(env: StoreEnvironment) {
     this.#env = env;
-    this.#maxReleased = Math.max(1, Math.floor(MAX_RELEASED / env.config.shards));
+    this.#hand = this.#open.values();
+    this.#maxReleased = Math.floor(env.config.keepOpen / env.config.shards);
   }
 
   /** Brings the figures up to date that say what is open now. */
@@ -93,6 +93,7 @@ export class BackupShelf {
       if (result === 'busy') return 'busy';
       if (result === 'locked') {
         open.wasUsedAgain = true;
+        this.#released--;
         this.#env.figures.count('cache_hits_total');
         return open;
       }
@@ -148,6 +149,7 @@ export class BackupShelf {
     const backup = this.#open.get(userid);
     if (backup === undefined || backup.session !== session) return;
     await backup.release();
+    this.#released++;
     if (backup.file.staged) this.forget(backup);
     this.#trim();
   }
@@ -158,27 +160,24 @@ export class BackupShelf {
    * least recently used one would be the worst choice for clients that go through all users in turn.
    */
   #trim(): void {
-    let released = 0;
-    for (const backup of this.#open.values()) if (backup.session === undefined) released++;
-    while (released > this.#maxReleased) {
+    while (this.#released > this.#maxReleased) {
       const victim = this.#nextUnused();
       if (victim === undefined) return;
       this.forget(victim);
-      released--;
     }
   }
 
   #nextUnused(): Backup | undefined {
-    const all = [...this.#open.values()];
-    const start = all.findIndex(({ userid }) => userid === this.#hand) + 1;
     // Twice round: the first time may only find backups that were used again.
-    for (let step = 0; step < 2 * all.length; step++) {
-      const backup = all[(start + step) % all.length]!;
-      if (backup.session !== undefined) continue;
-      if (!backup.wasUsedAgain) {
-        this.#hand = all[(start + step - 1 + all.length) % all.length]!.userid;
-        return backup;
+    for (let rounds = 0; rounds <= 2; ) {
+      const { value: backup, done } = this.#hand.next();
+      if (done) {
+        this.#hand = this.#open.values();
+        rounds++;
+        continue;
       }
+      if (backup.session !== undefined) continue;
+      if (!backup.wasUsedAgain) return backup;
       backup.wasUsedAgain = false;
     }
     return undefined;
@@ -186,7 +185,10 @@ export class BackupShelf {
 
   /** Closes a backup whatever state it is in; the next lock opens it anew and recovers what is needed. */
   forget(backup: Backup): void {
-    if (this.#open.get(backup.userid) === backup) this.#open.delete(backup.userid);
+    if (this.#open.get(backup.userid) === backup) {
+      this.#open.delete(backup.userid);
+      if (backup.session === undefined) this.#released--;
+    }
     backup.close();
   }
 
