@@ -4,6 +4,7 @@ import { MailGenerator } from '../../src/cli/generated-mail.ts';
 import { ResumableSha1, sha1Engines } from '../../src/platform/sha1.ts';
 import type { Benchmark, Prepared } from './benchmark.ts';
 
+const engines = await sha1Engines();
 const BYTES = 4 << 20;
 const PIECE_BYTES = 1 << 20;
 
@@ -38,7 +39,7 @@ function content(): Prepared {
   };
 }
 
-function file(engine = sha1Engines[0]): Prepared | undefined {
+function file(engine = engines[0]): Prepared | undefined {
   if (engine === undefined) return undefined;
   const all = pieces();
   return {
@@ -75,7 +76,7 @@ export const HASHING: readonly Benchmark[] = [
     clock: 'thread',
     calibrations: { javascript: 1 },
     facts: ['arch'],
-    prepare: () => file(sha1Engines.find(({ name }) => name === 'wasm')),
+    prepare: () => file(engines.find(({ name }) => name === 'wasm')),
   },
   {
     name: 'sha1-state',

@@ -27,6 +27,8 @@ export interface MachineFacts {
   fileSystem: string;
 }
 
+const engines = await sha1Engines();
+
 export type Fact = keyof MachineFacts;
 
 export function machineFacts(): MachineFacts {
@@ -41,7 +43,7 @@ export function machineFacts(): MachineFacts {
     node: process.version,
     deflate: deflate === 'isal' && loadLibdeflate() !== undefined ? 'isal+libdeflate' : deflate,
     inflate: inflateEngine().name,
-    sha1: sha1Engines[0]?.name ?? 'none',
+    sha1: engines[0]?.name ?? 'none',
     fileSystem: fileSystem(tmpdir()),
   };
 }

@@ -1,6 +1,6 @@
 /** Figures of many backups, in order, by several threads. */
 import os from 'node:os';
-import { Piscina } from 'piscina';
+import { createPool } from '../pipeline/late-pool.ts';
 import { workerFile } from '../pipeline/worker-file.ts';
 import { type BackupStat, type StatOptions, statBackup } from './stat.ts';
 
@@ -30,7 +30,7 @@ export async function* statBackups<T extends { path: string }>(
     return;
   }
   const threads = Math.min(os.availableParallelism(), MAX_THREADS);
-  const pool = new Piscina<StatTask, BackupStat[]>({
+  const pool = createPool<StatTask, BackupStat[]>({
     filename: workerFile('stat'),
     minThreads: threads,
     maxThreads: threads,

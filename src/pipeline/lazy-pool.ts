@@ -1,6 +1,7 @@
 /** Threads of a worker file that are started at the first task, and again after they were stopped. */
 import os from 'node:os';
-import { Piscina } from 'piscina';
+import type { Piscina } from 'piscina';
+import { createPool } from './late-pool.ts';
 import { workerFile } from './worker-file.ts';
 
 export class LazyPool<Task, Result> {
@@ -15,7 +16,7 @@ export class LazyPool<Task, Result> {
   }
 
   run(task: Task): Promise<Result> {
-    this.#pool ??= new Piscina({
+    this.#pool ??= createPool({
       filename: workerFile(this.#worker),
       maxThreads: this.threads,
       concurrentTasksPerWorker: 1,

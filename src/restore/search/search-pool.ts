@@ -1,6 +1,7 @@
 /** Threads that look through messages. They are started when there is much to look through. */
 import os from 'node:os';
-import { Piscina } from 'piscina';
+import type { Piscina } from 'piscina';
+import { createPool } from '../../pipeline/late-pool.ts';
 import { workerFile } from '../../pipeline/worker-file.ts';
 import { type SearchResult, type SearchTask, searchChunks } from '../../store/search/chunk-search.ts';
 
@@ -20,7 +21,7 @@ export class SearchPool {
 
   run(task: SearchTask): Promise<SearchResult[]> {
     if (this.threads === 1) return Promise.resolve().then(() => searchChunks(task));
-    this.#pool ??= new Piscina({
+    this.#pool ??= createPool({
       filename: workerFile('search'),
       maxThreads: this.threads,
       concurrentTasksPerWorker: 1,
