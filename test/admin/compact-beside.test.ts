@@ -11,6 +11,7 @@ import { LAUNCHER } from '../cli/run.ts';
 import { guidOf, mailboxValue, messageValue } from '../store/support/store-rig.ts';
 import { dataPathOf, verified } from '../support/admin.ts';
 import { type BackupServer, BackupSite } from '../support/backup-server.ts';
+import { pushInbox } from '../support/push.ts';
 import type { CsyncWire } from '../support/wire.ts';
 
 let site: BackupSite;
@@ -34,9 +35,7 @@ const LARGE = Array.from({ length: 6 }, () => randomBytes(1_000_000).toString('l
 
 /** A backup of two chunks, which nobody has locked. */
 async function makeBackup(user: string): Promise<string> {
-  await wire.ok(`GET USER ${user}`);
-  await wire.ok(`APPLY MESSAGE ${messageValue(LARGE).value}`);
-  await wire.ok(`APPLY MAILBOX ${mailboxValue(`user.${user}`, LARGE)}`);
+  await pushInbox(wire, user, LARGE);
   await wire.ok('RESTART');
   await wire.ok(`APPLY MAILBOX ${mailboxValue(`user.${user}.Sent`, [])}`);
   await wire.ok('RESTART');

@@ -4,9 +4,9 @@ import path from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { Catalog } from '../../src/store/catalog.ts';
 import { formerKey } from '../../src/store/former-users.ts';
-import { mailboxValue, messageValue } from '../store/support/store-rig.ts';
 import { ask, verified } from '../support/admin.ts';
 import { type BackupServer, BackupSite } from '../support/backup-server.ts';
+import { pushInbox } from '../support/push.ts';
 
 const DAY = 86_400;
 let site: BackupSite;
@@ -21,9 +21,7 @@ async function prepare(point: string): Promise<string> {
   server = await site.start({ CSYNC_BACKUP_CRASH_AT: point, CSYNC_BACKUP_CRASH_WHEN: flag });
   const wire = await server.connect();
   for (const user of ['old', 'young']) {
-    await wire.ok(`GET USER ${user}`);
-    await wire.ok(`APPLY MESSAGE ${messageValue([user]).value}`);
-    await wire.ok(`APPLY MAILBOX ${mailboxValue(`user.${user}`, [user])}`);
+    await pushInbox(wire, user, [user]);
   }
   await wire.ok('EXIT');
   wire.destroy();

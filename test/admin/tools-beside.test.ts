@@ -3,10 +3,11 @@ import fs from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { enterPartition } from '../../src/store/freeze-lock.ts';
-import { mailboxValue, messageValue } from '../store/support/store-rig.ts';
+import { mailboxValue } from '../store/support/store-rig.ts';
 import { ask, dataPathOf, verified } from '../support/admin.ts';
 import { type BackupServer, BackupSite } from '../support/backup-server.ts';
 import { HAS_FFI } from '../support/ffi.ts';
+import { pushInbox } from '../support/push.ts';
 import type { CsyncWire } from '../support/wire.ts';
 
 let site: BackupSite;
@@ -25,11 +26,7 @@ afterAll(async () => {
   site.remove();
 });
 
-async function push(user: string, ...contents: string[]): Promise<void> {
-  await wire.ok(`GET USER ${user}`);
-  await wire.ok(`APPLY MESSAGE ${messageValue(contents).value}`);
-  await wire.ok(`APPLY MAILBOX ${mailboxValue(`user.${user}`, contents)}`);
-}
+const push = (user: string, ...contents: string[]) => pushInbox(wire, user, contents);
 
 test('on a backup that the server has open but not locked they work, and the server goes on with it', async () => {
   await push('anne', 'Subject: one\r\n\r\n');

@@ -1,6 +1,8 @@
 import net from 'node:net';
 import path from 'node:path';
+import { loadConfig } from '../../src/config/load.ts';
 import { verifyBackup } from '../../src/maintenance/verify.ts';
+import { verifyCatalog } from '../../src/maintenance/verify-catalog.ts';
 import { BackupError } from '../../src/platform/errors.ts';
 import { Catalog } from '../../src/store/catalog.ts';
 import type { BackupSite } from './backup-server.ts';
@@ -45,6 +47,26 @@ export function dataPathOf(site: BackupSite, userid: string): string {
   } finally {
     catalog.close();
   }
+}
+
+/**
+ * The faults that `csync-backup verify -A --wait` would find, in this process, which is quicker than one of its own.
+ *
+ * @throws BackupError when a backup cannot be looked at
+ */
+export async function allFaults(site: BackupSite): Promise<string[]> {
+  const config = loadConfig({ file: site.configFile });
+  const catalog = new Catalog(config.backupDbPath);
+  const entries = [...catalog.entries()];
+  catalog.close();
+  const faults = [...verifyCatalog(entries, config)]
+    .filter(({ severity }) => severity === 'fault')
+    .map(({ text }) => text);
+  for (const [userid, dataPath] of entries) {
+    const report = await verifyBackup({ dataPath, wait: true });
+    if (!report.ok) faults.push(...report.findings.map(({ code, text }) => `${userid}: ${code}: ${text}`));
+  }
+  return faults;
 }
 
 /** What verify finds, in this process, which is quicker than one of its own: `faults, notices` or `locked`. */
