@@ -1,4 +1,4 @@
-import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { mailboxLine, messageLine, SampleBackup } from '../maintenance/backup-files.ts';
@@ -141,5 +141,67 @@ describe('a user whom the mail server has deleted', () => {
       .split('\n')
       .map((line) => (JSON.parse(line) as { internalName: string }).internalName);
     expect(names).toContain('DELETED.user.carol.6B082460');
+  });
+});
+
+describe('a user who was renamed, of whom the mail server never said that the old name is gone', () => {
+  const names = ['old', 'new'] as const;
+  let store: SmallStore;
+  let site: BackupSite;
+  let server: BackupServer;
+  beforeAll(async () => {
+    site = await BackupSite.create();
+    server = await site.start();
+    store = new SmallStore(`sync_authname: ${ACCOUNT.user}\nsync_password: ${ACCOUNT.password}`);
+    for (const [i, name] of names.entries()) {
+      const mailbox = mailboxLine(`user.${name}`, [{ uid: 1, content: 'mail' }], {
+        time: T + i * 500,
+        uniqueid: 'the-inbox',
+      }).replace(' SYNC_CRC ', ` FOLDERMODSEQ ${i + 1} SYNC_CRC `);
+      using sample = new SampleBackup([[messageLine(['mail'], T + i * 500), mailbox]]);
+      const file = store.add(name);
+      copyFileSync(sample.dataPath, file);
+      copyFileSync(sample.indexPath, `${file}.index`);
+      // A compaction, for instance.
+      utimesSync(file, T + 9000 - i * 500, T + 9000 - i * 500);
+    }
+  });
+  afterAll(async () => {
+    await server?.kill();
+    site?.remove();
+    store?.[Symbol.dispose]();
+  });
+
+  const restore = (...more: string[]) => {
+    const to = `csync://127.0.0.1:${site.port}`;
+    return store.run([
+      'restore',
+      '--all-users',
+      '--in-place',
+      '--identity',
+      '--to',
+      to,
+      '--parallel',
+      '1',
+      ...more,
+    ]);
+  };
+
+  test('comes back under the new name, and the old one is named', async () => {
+    const ran = restore();
+    expect(ran.stdout).toMatch(/^old\tall\t0\t0\t0\t0\nnew\tall\t1\t1\t\d+\t0\n/);
+    expect(ran.stderr).toMatch(
+      /^csync-backup: old: not taken: the user: .* that of new, .*csync-backup delete old/,
+    );
+    expect(ran.status).toBe(69);
+    const listed = (await site.cli(['list', '--json'])).stdout.toString().trim().split('\n');
+    expect(listed.map((line) => (JSON.parse(line) as { userid: string }).userid)).toEqual(['new']);
+  });
+
+  test('comes back under the old name as of a moment before', () => {
+    const ran = restore('--at', `@${T + 100}`, '--dry-run');
+    expect(ran.stdout).toMatch(/^old\tall\t1\t1\t/);
+    expect(ran.stderr).toMatch(/^csync-backup: new: not yet there .*\n$/);
+    expect(ran.status).toBe(0);
   });
 });

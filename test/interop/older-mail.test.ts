@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto';
-import { rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type BackupServer, run } from '../support/backup-server.ts';
 import { SharedBackup } from './harness/backup.ts';
 import { sourceView } from './harness/compare.ts';
 import { CyrusSite } from './harness/cyrus.ts';
+import { ADMIN } from './harness/cyrus-conf.ts';
 import { expectSameMail } from './harness/expect.ts';
+import { fullView } from './harness/full-view.ts';
 import { change, FOLDERS, seedUser } from './harness/mail.ts';
 import { RecordingProxy } from './harness/proxy.ts';
 
@@ -17,7 +19,7 @@ let server: BackupServer;
 let proxy: RecordingProxy;
 
 beforeAll(async () => {
-  cyrus = await CyrusSite.start(['source']);
+  cyrus = await CyrusSite.start(['source', 'target']);
   backup = await SharedBackup.create(cyrus);
   server = await backup.site.start();
   proxy = await RecordingProxy.start(backup.site.port);
@@ -133,6 +135,43 @@ test('one that has passed its old numbers by its next sync is known by its check
 
   await backup.cliOk(['verify', '-A', '--wait']);
   await expectKept(lost, 'bob');
+});
+
+test('it comes back into an empty server as it is, and what was lost only when it is asked for', async () => {
+  // Some of what alice lost is above her last UID.
+  for (let i = 0; i < 3; i++) await change(cyrus, 'alice', 'new');
+  await sync();
+  const { guid } = (await sourceView(cyrus, 'alice')).get('user.alice')!.at(-1)!;
+  await whileStopped((now, saved) => copy(saved, now));
+  await sync();
+  await sync();
+  await sync('bob');
+  await sync('bob');
+  const to = `csync://${ADMIN.user}@127.0.0.1:${cyrus.ports('target').csync}`;
+  for (const userid of ['alice', 'bob']) {
+    const args = ['restore', '-u', userid, '--in-place', '--identity', '--to', to];
+    const done = await backup.site.cli(args);
+    expect(done).toMatchObject({ status: 0, stderr: '' });
+    expect(await fullView(cyrus, userid, 'target')).toEqual(await fullView(cyrus, userid, 'source'));
+  }
+  const eml = path.join(backup.site.dir, 'eml');
+  await backup.cliOk(['restore', '-u', 'alice', '--only-deleted', '--into', 'x', '--to', `eml:${eml}`]);
+  const found = readdirSync(eml, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => readFileSync(path.join(entry.parentPath, entry.name)));
+  expect(found.map((bytes) => createHash('sha1').update(bytes).digest('hex'))).toContain(guid);
+  // Into a server that is empty again: with their UIDs they cannot come.
+  await cyrus.stopInstance('target');
+  rmSync(path.join(cyrus.dir, 'target'), { recursive: true });
+  await cyrus.startInstance('target');
+  const again = `csync://${ADMIN.user}@127.0.0.1:${cyrus.ports('target').csync}`;
+  const args = ['restore', '-u', 'alice', '--in-place', '--identity', '--deleted', '--to', again];
+  const done = await backup.site.cli(args);
+  expect(done.stderr).toMatch(
+    /^csync-backup: not taken: mailbox user\.alice: \d+ expunged .* --identity .*\n$/,
+  );
+  expect(done.status).toBe(69);
+  expect(await fullView(cyrus, 'alice', 'target')).toEqual(await fullView(cyrus, 'alice', 'source'));
 });
 
 /** UIDNEXT and HIGHESTMODSEQ of the INBOX. */

@@ -9,6 +9,7 @@ import { safeName } from '../../restore/files/file-names.ts';
 import { isoSeconds, type NotYetThere } from '../../restore/moments.ts';
 import { withSource } from '../../restore/open-source.ts';
 import { compactTime, planRestore } from '../../restore/plan.ts';
+import { inboxOf, usersWithSameInbox } from '../../restore/renamed-users.ts';
 import { RestoreReport } from '../../restore/report.ts';
 import { ResumeFile } from '../../restore/resume-file.ts';
 import { isLive, Selection } from '../../restore/selection.ts';
@@ -86,6 +87,8 @@ class AllUsersRun {
   readonly #total: RestoreReport = new RestoreReport();
   readonly #failures = new Map<string, BackupError>();
   readonly #notYetThere = new Map<string, NotYetThere>();
+  /** Who has the INBOX of these users under another name now. */
+  #successors: ReadonlyMap<string, UserToRestore[]> = new Map();
   /** Users of whom something is at the target by our own doing. */
   readonly #begun = new Set<string>();
 
@@ -107,6 +110,7 @@ class AllUsersRun {
 
   async run(users: readonly UserToRestore[]): Promise<void> {
     const passes: Pass[] = this.#recentSince === undefined ? ['all'] : ['recent', 'all'];
+    if (this.#flags.identity) this.#successors = usersWithSameInbox(users, this.#config);
     const progress = new Progress(users.reduce((sum, { path }) => sum + sizeOf(path), 0));
     const result = await restoreAll({
       users,
@@ -168,6 +172,11 @@ class AllUsersRun {
         if (isGone(source, userid, rules)) report.remark(GONE);
         return report;
       }
+      const successor = await this.#successorOf(userid, source);
+      if (successor !== undefined) {
+        report.shortfall({ kind: 'refused', what: 'the user', reason: renamedTo(userid, successor) });
+        return report;
+      }
       const target = await openTarget(targetOf(this.#flags.to, userid), flagsOf(this.#flags, userid));
       try {
         await this.#refuseConflicts(userid, target.description, await target.conflicts(plan));
@@ -185,6 +194,27 @@ class AllUsersRun {
       }
       return report;
     });
+  }
+
+  /** Another user who has the same INBOX at the moment, and to whom it comes back. */
+  async #successorOf(userid: string, source: BackupSource): Promise<string | undefined> {
+    const successors = this.#successors.get(userid);
+    if (successors === undefined) return undefined;
+    const inbox = inboxOf(source, userid, this.#config);
+    if (inbox === undefined) return undefined;
+    const options = { config: this.#config, moment: this.#moment, remark: () => {} };
+    for (const other of successors) {
+      const isTheirs = await withSource(
+        other.path,
+        options,
+        (theirs) => inboxOf(theirs, other.userid, this.#config) === inbox,
+      ).catch((error: unknown) => {
+        if (error instanceof BackupError) return false; // not yet there, or no better than this one
+        throw error;
+      });
+      if (isTheirs) return other.userid;
+    }
+    return undefined;
   }
 
   /** What an earlier run or pass has put there is no conflict. */
@@ -265,6 +295,15 @@ class AllUsersRun {
   #write(object: object): void {
     process.stdout.write(`${JSON.stringify(object)}\n`);
   }
+}
+
+function renamedTo(userid: string, successor: string): string {
+  const [name, other] = [printUserid(userid), printUserid(successor)];
+  return (
+    `its INBOX is by its unique id that of ${other}, which comes back: the user was renamed, and the mail server never said that ` +
+    `the old name is gone. csync-backup delete ${name} puts the old backup aside; if ${name} is the right one, ` +
+    `put that of ${other} aside and run this again`
+  );
 }
 
 /** Shared mailboxes have nobody who could be gone, and annotations of the server are with them. */

@@ -135,9 +135,12 @@ export class MailboxRestore {
       );
     };
     const expunged = item.expungedWithIdentity !== 'nothing';
+    let beyond = 0;
     await queue.run(async () => {
       for (const record of source.records(mailbox, { expunged })) {
-        if (record.uid > part.lastUid) {
+        // Expunged ones, of a mail server that was put back: others are to get their UIDs, and sync_server dies of them.
+        if (record.uid > mailbox.lastUid) beyond++;
+        else if (record.uid > part.lastUid) {
           if (batch.isFull) await flush(batch.lastUid);
           batch.add(record);
         } else if (record.expunged === undefined && part.isExact) {
@@ -150,6 +153,12 @@ export class MailboxRestore {
       }
       await flush(mailbox.lastUid);
     });
+    if (beyond > 0 && item.expungedWithIdentity === 'all') {
+      const reason =
+        `${beyond} expunged messages have UIDs above its last one, since the mail server was put back: without --identity they come ` +
+        'as new mail (--only-deleted)';
+      report.shortfall({ kind: 'refused', what: `mailbox ${mboxname}`, mailbox: mailbox.mboxname, reason });
+    }
   }
 
   async #applyMailbox(
