@@ -75,6 +75,14 @@ describe('verifyBackup on sound backups', () => {
     expect(await backup.verify()).toMatchObject({ ok: true, findings: [], chunks: 2, messages: 3 });
   });
 
+  it('finds nothing where a mail server says another size than the message has, which no index keeps', async () => {
+    const line = mailboxLine('user.anne', [{ uid: 1, content: A }]);
+    const other = line.replace(` SIZE ${A.length} `, ` SIZE ${A.length + 1} `);
+    expect(other).not.toBe(line);
+    using backup = new SampleBackup([[messageLine([A]), other]]);
+    expect(await backup.verify()).toMatchObject({ ok: true, findings: [], messages: 1 });
+  });
+
   it('finds nothing in an empty one', async () => {
     using backup = new SampleBackup();
     expect(await backup.verify()).toMatchObject({ ok: true, findings: [], chunks: 0 });
@@ -147,10 +155,7 @@ describe('verifyBackup on an index that is wrong', () => {
     [
       'message size',
       'UPDATE message SET size = 3 WHERE id = 1',
-      [
-        { code: 'MESSAGE_PLACE_WRONG', guid: guidOf(A) },
-        { code: 'RECORD_MISSING', uid: 3, guid: guidOf(A) },
-      ],
+      [{ code: 'MESSAGE_PLACE_WRONG', guid: guidOf(A) }],
     ],
     [
       'message place',

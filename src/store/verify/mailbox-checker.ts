@@ -276,7 +276,8 @@ type RecordRow = [
 ];
 
 const HAS_SIDE = 'SELECT EXISTS (SELECT 1 FROM cb_record WHERE mailbox_id = ?)';
-const SELECT_MAIN = `SELECT r.id, r.last_chunk_id, CAST(r.modseq AS TEXT), r.last_updated, r.internaldate, m.size,
+// No size: the index keeps none of a record whose message is there, it is the message's whatever the mail server said.
+const SELECT_MAIN = `SELECT r.id, r.last_chunk_id, CAST(r.modseq AS TEXT), r.last_updated, r.internaldate, NULL,
     m.guid, r.flags IS CAST(? AS TEXT)
   FROM mailbox_message r JOIN message m ON m.id = r.message_id WHERE r.mailbox_id = ? AND r.uid = ?`;
 const SELECT_SIDE = `SELECT id, last_chunk_id, CAST(modseq AS TEXT), last_updated, internaldate, size, guid,
