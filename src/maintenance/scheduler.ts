@@ -5,6 +5,7 @@
  */
 import type { Logger } from 'pino';
 import type { Config } from '../config/config.ts';
+import { ClockWatch } from './clock-watch.ts';
 import { emptyResult, type Job, type JobKind, type JobResult } from './job.ts';
 import type { JobRunner } from './job-process.ts';
 import { MaintenanceRun, RETRY_MS, type RunResult } from './maintenance-run.ts';
@@ -21,13 +22,6 @@ const SWEEP_BATCH = 64;
 /** Counting takes 10 ms for 100,000 backups: not after each of many jobs. */
 const COUNT_EVERY_MS = 10_000;
 const LONGEST_SLEEP_MS = 60_000;
-/** The clock may be corrected by so much without a word. */
-const CLOCK_SLACK_MS = 60_000;
-/** By a clock that is ahead the retention of everything is over. So one that jumps is believed after a day. */
-const CLOCK_JUMP_MS = 6 * 3600_000;
-const CLOCK_TRUST_MS = 24 * 3600_000;
-/** A server that knows of nothing younger was off for so long, or its clock is ahead. */
-const LONG_OFF_MS = 7 * 24 * 3600_000;
 /** A compaction has this long to end by itself before a freeze. */
 const HOLD_WAIT_MS = 5000;
 const MAX_FAULTY_SHOWN = 20;
@@ -90,11 +84,7 @@ export class Scheduler {
   #runDue = new Map<JobKind, number | undefined>();
   #sweptMs = 0;
   #countedMs = 0;
-  /** As of the last turn. */
-  #clockMs = 0;
-  /** The same by performance.now(), and when by that the clock may be believed. */
-  #turnMs = 0;
-  #trustedFromMs = 0;
+  #clock: ClockWatch | undefined;
   #areCountsOld = false;
   /** Of the state, by tools that are run by hand. */
   #changes = 0;
@@ -109,11 +99,8 @@ export class Scheduler {
 
   start(): void {
     const { state } = this.#o;
-    this.#clockMs = Date.now();
-    this.#turnMs = performance.now();
-    const latestMs = state.latestMs();
-    if (latestMs > 0 && this.#clockMs - latestMs > LONG_OFF_MS) this.#distrust(this.#clockMs - latestMs);
-    state.clampTimes(this.#clockMs, FAILED_RETRY_MS);
+    this.#clock = new ClockWatch(state.latestMs(), this.#o.log);
+    state.clampTimes(Date.now(), FAILED_RETRY_MS);
     this.#planRuns(Date.now());
     state.lastVerifyMs ??= Date.now();
     const place = state.run;
@@ -235,27 +222,14 @@ export class Scheduler {
     }
   }
 
-  /** Otherwise nothing would be due until the wrong time has come again. */
+  /** Times that were noted lie ahead of a clock that has gone back. */
   #watchClock(nowMs: number): void {
-    const backMs = this.#clockMs - nowMs;
-    const turnMs = performance.now();
-    const jumpMs = -backMs - (turnMs - this.#turnMs);
-    this.#clockMs = nowMs;
-    this.#turnMs = turnMs;
-    if (jumpMs > CLOCK_JUMP_MS) this.#distrust(jumpMs);
-    if (backMs <= 0) return;
+    if (this.#clock!.look(nowMs) === 0) return;
     this.#o.state.clampTimes(nowMs, FAILED_RETRY_MS);
     this.#sweptMs = Math.min(this.#sweptMs, nowMs);
     this.#countedMs = 0;
     this.#areCountsOld = true;
     this.#o.onClockBack();
-    if (backMs > CLOCK_SLACK_MS) this.#o.log.warn({ seconds: backMs / 1000 }, 'the clock has gone back');
-  }
-
-  #distrust(jumpMs: number): void {
-    this.#trustedFromMs = performance.now() + CLOCK_TRUST_MS;
-    const text = 'the clock is far ahead of what was last known; nothing is compacted by schedule for a day';
-    this.#o.log.warn({ seconds: Math.round(jumpMs / 1000) }, text);
   }
 
   async #nextJob(nowMs: number): Promise<Job | undefined> {
@@ -378,7 +352,7 @@ export class Scheduler {
   #beginDueRuns(nowMs: number): void {
     const due = [...this.#runDue].filter(([, dueMs]) => dueMs !== undefined && dueMs <= nowMs);
     for (const [kind] of due) {
-      if (kind !== 'compact' || performance.now() >= this.#trustedFromMs) this.#beginRun(kind, nowMs);
+      if (kind !== 'compact' || this.#clock!.isTrusted) this.#beginRun(kind, nowMs);
     }
     this.#planRuns(nowMs);
   }
