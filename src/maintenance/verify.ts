@@ -85,7 +85,8 @@ export async function verifyBackup(options: VerifyOptions): Promise<VerifyReport
   let index: BackupIndex | undefined;
   try {
     const verification = new Verification(options, file);
-    if (file.sizeBytes === 0) return verification.report;
+    // A new backup has nothing yet; one that has lost all has an index that knows of it.
+    if (file.sizeBytes === 0 && !existsSync(verification.indexPath)) return verification.report;
     try {
       index = BackupIndex.open(verification.indexPath, {
         readonly: true,
@@ -169,6 +170,7 @@ class Verification {
     const state = index.state();
     const last = this.#chunksInFile(index.lastChunks(QUICK_CHUNKS)).at(-1);
     if (last === undefined) {
+      if (sizeBytes === 0) return;
       this.fault('INDEX_STALE', `the index knows no chunk of ${sizeBytes} bytes`);
       return;
     }

@@ -150,6 +150,16 @@ export const CORRUPTIONS: readonly Corruption[] = [
     ],
   },
   {
+    name: 'a file that ends where it begins',
+    apply: truncate(() => 0),
+    expected: (at) => [
+      { code: 'CHUNK_MISSING', chunk: 1, fileOffset: at.first },
+      { code: 'CHUNK_MISSING', chunk: 2, fileOffset: at.second },
+      { code: 'CHUNK_MISSING', chunk: 3, fileOffset: at.third },
+      ...inOrder(rowsOf(1, A, 'user.anne'), second, third),
+    ],
+  },
+  {
     name: 'a chunk that is overwritten with zeros',
     apply: (backup, at) => edit(backup, (bytes) => bytes.fill(0, at.second, at.third)),
     expected: (at) => [
