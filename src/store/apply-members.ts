@@ -7,7 +7,7 @@ import { fdatasync, writeAllSync } from '../platform/durable.ts';
 import { ResumableSha1 } from '../platform/sha1.ts';
 import { hashRange } from './chunk/hash-range.ts';
 import { endsAsFinished } from './chunk/member.ts';
-import type { ScannedMember } from './chunk/scan.ts';
+import { contentEnd, type ScannedMember } from './chunk/scan.ts';
 import { ChunkWriter } from './chunk/writer.ts';
 import type { DataFile } from './data-file.ts';
 import type { BackupIndex, IndexState } from './index/backup-index.ts';
@@ -84,14 +84,15 @@ export async function applyMembers(
       env.figures.count('damaged_chunks_total');
       damage.chunks++;
     }
-    const id = enterChunk(index, member, known, member.contentLength);
+    const length = contentEnd(member);
+    const id = enterChunk(index, member, known, length);
     const damaged = replayMember(file.fd, member, member.contentLength, index, id, { condensed });
     if (damaged.length > 0) noteDamage(file, member, damaged, damage, env);
     if (member.state !== 'complete') torn.push(id);
     else if (damaged.length > 0) hit.push(id);
     index.endChunk(id, {
       tsEnd: member.lastTime,
-      length: member.contentLength,
+      length,
       dataSha1: member.contentSha1,
     });
     latest = member;
@@ -165,6 +166,7 @@ const WHO_LACKS = `SELECT DISTINCT CAST(b.uniqueid AS BLOB) FROM cb_record r JOI
  */
 export function isTorn(fd: number, member: ScannedMember): boolean {
   if (member.state !== 'corrupt') return member.state === 'unfinished';
+  if (member.tail !== undefined) return false;
   // Pages that were never written are zeros.
   if (member.headerLength === 0) return startsWithZeros(fd, member.offset);
   if (member.bootTag === undefined || member.streamEnd !== undefined) return false;

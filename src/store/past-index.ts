@@ -5,7 +5,7 @@
 import type { LineStart } from '../csync/line-parser.ts';
 import { ResumableSha1 } from '../platform/sha1.ts';
 import { enterChunk, isTorn } from './apply-members.ts';
-import { type ScannedMember, scanMembers } from './chunk/scan.ts';
+import { contentEnd, type ScannedMember, scanMembers } from './chunk/scan.ts';
 import type { ApplyObserver } from './index/apply-observer.ts';
 import type { BackupIndex } from './index/backup-index.ts';
 import { type MemberReaders, type ReadMember, readMembers } from './member-source.ts';
@@ -138,7 +138,7 @@ class Filler {
       this.#closeDamaged(member.firstTime);
       return false;
     }
-    const id = enterChunk(index, member, this.#known, member.contentLength);
+    const id = enterChunk(index, member, this.#known, contentEnd(member));
     let isInTime = true;
     replayMember(fd, member, member.contentLength, index, id, {
       condensed,
@@ -157,7 +157,7 @@ class Filler {
     });
     index.endChunk(id, {
       tsEnd: member.lastTime,
-      length: member.contentLength,
+      length: contentEnd(member),
       dataSha1: member.contentSha1,
     });
     if (member.state === 'complete') this.#closeDamaged(member.firstTime);
@@ -224,7 +224,7 @@ const IS_AWAITED = 'SELECT EXISTS (SELECT 1 FROM cb_record WHERE guid = ? AND re
 export function fillCopies(fd: number, sizeBytes: number, index: BackupIndex): void {
   index.begin();
   for (const member of scanMembers(fd, 0, sizeBytes, { fileSha1: ResumableSha1.create() })) {
-    const id = enterChunk(index, member, new Map(), member.contentLength);
+    const id = enterChunk(index, member, new Map(), contentEnd(member));
     replayMember(fd, member, member.contentLength, index, id, { wants: ({ verb }) => verb === 'MESSAGE' });
   }
   index.setState({ committedEnd: sizeBytes, trailer: NOTHING, fileSha1State: NOTHING, lastTime: 0 });

@@ -60,6 +60,7 @@ export async function rebuildIndex(
     const index = BackupIndex.open(fresh, { create: true });
     try {
       index.allowSpill(false); // a larger cache: it is filled as a whole, and nobody else reads it
+      index.isMadeAnew = true;
       index.begin();
       const members = readMembers(file.fd, 0, file.size(), ResumableSha1.create(), options.readers);
       const read = counted(members, options);

@@ -5,7 +5,7 @@ import type { FileHeader } from '../csync/file-header.ts';
 import { type LineEvents, LineParser, type LineStart, type MalformedLine } from '../csync/line-parser.ts';
 import { BackupError } from '../platform/errors.ts';
 import { LineReplay, type LineReplayOptions } from './apply-line.ts';
-import { readContent } from './chunk/reader.ts';
+import { type ChunkPlace, readContent } from './chunk/reader.ts';
 import type { ScannedMember } from './chunk/scan.ts';
 import { type CondensedContent, pushCondensed } from './condensed.ts';
 import type { BackupIndex } from './index/backup-index.ts';
@@ -133,7 +133,12 @@ class CheckedReplay extends LineReplay {
   readonly #verdicts: Uint8Array | undefined;
   readonly #onLine: ((line: LineStart) => void) | undefined;
   readonly #takesMessage: ((guid: string) => boolean) | undefined;
+  readonly #index: BackupIndex;
+  readonly #chunkId: number;
   #messages = 0;
+  #line: LineStart | undefined;
+  /** Messages of the MESSAGE line under way that are right. */
+  #whole: { file: FileHeader; contentOffset: number }[] = [];
   #held: { file: FileHeader; contentOffset: number } | undefined;
   #sha1: Hash | undefined;
 
@@ -143,11 +148,25 @@ class CheckedReplay extends LineReplay {
     this.#verdicts = options.condensed?.verdicts;
     this.#onLine = options.onLine;
     this.#takesMessage = options.takesMessage;
+    this.#index = index;
+    this.#chunkId = chunkId;
   }
 
   override lineStart(line: LineStart): void {
     this.#onLine?.(line);
+    this.#line = line;
+    this.#whole.length = 0;
     super.lineStart(line);
+  }
+
+  /** Messages of a line that is damaged behind them are there all the same: each says itself whether it is whole. */
+  override malformed(line: MalformedLine): void {
+    super.malformed(line);
+    if (!line.started) return;
+    const { offset: lineOffset } = this.#line!;
+    for (const { file, contentOffset } of this.#whole.splice(0)) {
+      this.#index.addMessage({ ...file, chunkId: this.#chunkId, lineOffset, contentOffset });
+    }
   }
 
   override file(file: FileHeader, contentOffset: number): void {
@@ -163,7 +182,10 @@ class CheckedReplay extends LineReplay {
     const { file, contentOffset } = this.#held!;
     const isGood = this.#verdicts?.[this.#messages++] === 1 || this.#sha1?.digest('hex') === file.guid;
     if (!isGood) this.damaged.push({ guid: file.guid, contentOffset });
-    else if (this.#takesMessage?.(file.guid) ?? true) super.file(file, contentOffset);
+    else if (this.#takesMessage?.(file.guid) ?? true) {
+      super.file(file, contentOffset);
+      if (this.#line?.verb === 'MESSAGE') this.#whole.push({ file, contentOffset });
+    }
   }
 
   /** A message was passed over. */
@@ -231,10 +253,22 @@ class WantedLines implements LineEvents {
 }
 
 function feed(fd: number, member: ScannedMember, limit: number, parser: LineParser): void {
+  const { offset, end, contentLength, tail } = member;
   parser.reset(0);
-  let left = limit;
+  pushUpTo(fd, { offset, end }, limit, parser);
+  if (tail !== undefined && limit === contentLength) {
+    parser.gap(tail.start.contentOffset);
+    pushUpTo(fd, { offset, end, start: tail.start }, tail.contentEnd, parser);
+  }
+  parser.end();
+}
+
+/** Content from where the parser stands up to `limit`. */
+function pushUpTo(fd: number, place: ChunkPlace, limit: number, parser: LineParser): void {
+  let left = limit - parser.offset;
+  if (left <= 0) return;
   try {
-    for (const block of readContent(fd, { offset: member.offset, end: member.end })) {
+    for (const block of readContent(fd, place, parser.offset)) {
       parser.push(block, 0, Math.min(block.length, left));
       left -= block.length;
       if (left <= 0) break;
@@ -243,5 +277,4 @@ function feed(fd: number, member: ScannedMember, limit: number, parser: LinePars
     // Damage behind the good part: the scan has said so already, and what came before it was taken.
     if (!(error instanceof BackupError && error.code === 'CHUNK_CORRUPT')) throw error;
   }
-  parser.end();
 }

@@ -40,11 +40,19 @@ export async function copyChunks(options: CopyOptions): Promise<void> {
   copier.open();
   for (const [i, chunk] of survey.chunks.entries()) {
     copier.beginChunk(chunk);
-    try {
-      for (const block of readContent(fd, chunk)) if (!(await copier.push(block))) break;
-    } catch (error) {
-      // The survey knows how far a damaged chunk can be read.
-      if (!(chunk.isDamaged && error instanceof BackupError && error.code === 'CHUNK_CORRUPT')) throw error;
+    const { offset, end, tail } = chunk;
+    for (const start of [undefined, tail?.start]) {
+      if (start !== undefined) copier.gap(start.contentOffset);
+      else if (chunk.contentLength === 0) continue;
+      try {
+        for (const block of readContent(fd, { offset, end, ...(start && { start }) }, start?.contentOffset)) {
+          if (!(await copier.push(block))) break;
+        }
+      } catch (error) {
+        // The survey knows how far a damaged chunk can be read.
+        if (!(chunk.isDamaged && error instanceof BackupError && error.code === 'CHUNK_CORRUPT')) throw error;
+      }
+      if (tail === undefined) break;
     }
     copier.endChunk();
     const next = survey.chunks[i + 1];
@@ -75,6 +83,8 @@ class Copier implements LineEvents {
   #nextGone = 0;
   #isInside: boolean;
   #chunk: SourceChunk | undefined;
+  /** Content up to here is to be believed. */
+  #end = 0;
   #parser = new LineParser(this);
   #line: LineStart | undefined;
   /** Content from here on is to be copied; undefined: it is not. */
@@ -101,16 +111,23 @@ class Copier implements LineEvents {
 
   beginChunk(chunk: SourceChunk): void {
     this.#chunk = chunk;
+    this.#end = chunk.contentLength;
     this.#parser = new LineParser(this);
     this.#parser.reset(0);
   }
 
+  /** Content up to this offset is lost; what follows can be read again. */
+  gap(offset: number): void {
+    this.#end = this.#chunk!.tail!.contentEnd;
+    this.#parser.gap(offset);
+  }
+
   /** Takes the next content of the chunk; false if no more of it is to be believed. */
   async push(block: Uint8Array): Promise<boolean> {
-    const { offset, contentLength } = this.#chunk!;
+    const { offset } = this.#chunk!;
     const { boundary } = this.#o.survey;
     const from = this.#parser.offset;
-    const end = Math.min(from + block.length, contentLength);
+    const end = Math.min(from + block.length, this.#end);
     if (boundary?.chunkOffset === offset && boundary.lineOffset >= from && boundary.lineOffset < end) {
       this.#push(block.subarray(0, boundary.lineOffset - from));
       await this.#writeSnapshot();
@@ -119,7 +136,7 @@ class Copier implements LineEvents {
       this.#push(block.subarray(0, end - from));
     }
     await this.#output.drain();
-    return end < contentLength;
+    return end < this.#end;
   }
 
   endChunk(): void {
@@ -157,17 +174,21 @@ class Copier implements LineEvents {
     this.#copyFrom = undefined;
     if (this.#line?.verb === 'MESSAGE' && this.#hasHead) this.#output.write(MESSAGE_TAIL);
     this.#line = undefined;
-    this.#splitChunk(this.#chunk!.contentLength - offset);
+    this.#splitChunk(this.#end - offset);
   }
 
   malformed(): void {
     this.#copyFrom = undefined;
+    // Only messages that are whole were begun.
+    if (this.#line?.verb === 'MESSAGE' && this.#hasHead) this.#output.write(MESSAGE_TAIL);
+    this.#hasHead = false;
     this.#line = undefined;
   }
 
   file(file: FileHeader, contentOffset: number): void {
     const line = this.#line;
-    if (line?.verb !== 'MESSAGE' || this.#chunk!.malformed.has(line.offset)) return;
+    if (line?.verb !== 'MESSAGE') return;
+    if (this.#chunk!.malformed.has(line.offset) && !this.#isWhole(file.guid, contentOffset)) return;
     if (!this.#keepsMessage(file.guid, contentOffset)) return;
     if (this.#hasHead) {
       this.#output.write(SPACE);
@@ -209,6 +230,12 @@ class Copier implements LineEvents {
     const at = this.#window!.findMessage(guid);
     const isThere = at?.chunk.offset === this.#chunk!.offset && at.contentOffset === contentOffset;
     return isThere && this.#o.retention.needs(guid, this.#o.survey.before);
+  }
+
+  /** Whether the survey has found the message here; its line may be damaged behind it. */
+  #isWhole(guid: string, contentOffset: number): boolean {
+    const at = this.#o.survey.before.findMessage(guid);
+    return at?.chunk.offset === this.#chunk!.offset && at.contentOffset === contentOffset;
   }
 
   #isLiveScript({ verb, offset }: LineStart): boolean {

@@ -7,7 +7,8 @@ import fs from 'node:fs';
 import { LineParser, type LineStart } from '../../csync/line-parser.ts';
 import { ResumableSha1 } from '../../platform/sha1.ts';
 import { enterChunk } from '../../store/apply-members.ts';
-import type { ScannedMember } from '../../store/chunk/scan.ts';
+import { contentEnd, type ScannedMember } from '../../store/chunk/scan.ts';
+import type { MemberTail } from '../../store/chunk/tail.ts';
 import { BackupIndex } from '../../store/index/backup-index.ts';
 import { type MemberReaders, type ReadMember, readMembers } from '../../store/member-source.ts';
 import { feedMember, replayMember } from '../../store/replay.ts';
@@ -20,6 +21,8 @@ export interface SourceChunk {
   end: number;
   /** Content that is to be believed. */
   contentLength: number;
+  /** What is to be believed of it behind damage. */
+  tail: MemberTail | undefined;
   isDamaged: boolean;
   /** Content offsets of lines that cannot be parsed. */
   malformed: ReadonlySet<number>;
@@ -102,19 +105,21 @@ class Surveyor {
     this.#isInside = options.retention.since === Number.NEGATIVE_INFINITY;
     fs.rmSync(options.work.before, { force: true });
     this.#index = BackupIndex.open(options.work.before, { create: true });
+    this.#index.isMadeAnew = true;
     this.#index.allowSpill(false);
     this.#index.begin();
   }
 
   take({ member, condensed }: ReadMember): void {
-    const id = enterChunk(this.#index, member, new Map(), member.contentLength);
+    const length = contentEnd(member);
+    const id = enterChunk(this.#index, member, new Map(), length);
     const damaged = replayMember(this.#o.fd, member, member.contentLength, this.#index, id, {
       condensed,
       onLine: (line) => this.#line(line, member),
     });
     this.#index.endChunk(id, {
       tsEnd: member.lastTime,
-      length: member.contentLength,
+      length,
       dataSha1: member.contentSha1,
     });
     if (this.#isInside && this.#windowReader !== undefined) {
@@ -126,6 +131,7 @@ class Surveyor {
       offset: member.offset,
       end: member.end,
       contentLength: member.contentLength,
+      tail: member.tail,
       isDamaged: member.state !== 'complete' || malformed.size > 0 || damaged.length > 0,
       malformed,
       damagedMessages: new Set(damaged.map(({ contentOffset }) => contentOffset)),
@@ -169,7 +175,8 @@ class Surveyor {
 
   #malformed({ member, condensed }: ReadMember): Set<number> {
     const offsets = new Set<number>();
-    if (member.malformedLines === 0 && member.lineEnd === member.contentLength) return offsets;
+    const { malformedLines, lineEnd, contentLength, tail } = member;
+    if (malformedLines === 0 && lineEnd === contentLength && tail === undefined) return offsets;
     const ignore = (): void => {};
     const parser = new LineParser({
       lineStart: ignore,

@@ -14,7 +14,7 @@
  * The next member after damage is looked for from the last flush point on: a gzip header whose content begins
  * with the first line of every chunk. A message may hold such bytes too (somebody mails a backup); therefore
  * places that the caller knows (the chunk table of the index) are believed first, and members with something
- * else than a header behind the last of them are not believed.
+ * else than a header behind the last of them are not believed if they can lie in a stored block, where a message stands as it is.
  *
  * Memory is bounded. It is one pass, but for members that are damaged or not finished, and for what lies behind
  * damage: those are decoded twice.
@@ -31,6 +31,7 @@ import {
   isMemberHeader,
   MemberDecoder,
 } from './member-decoder.ts';
+import { findTail, type MemberTail } from './tail.ts';
 import type { SegmentStart } from './writer.ts';
 
 export interface ScannedMember {
@@ -67,6 +68,8 @@ export interface ScannedMember {
    * Empty if the member is complete.
    */
   cuts: SegmentStart[];
+  /** Of a corrupt one: what can be read behind the damage. Content between `contentLength` and it is lost. */
+  tail?: MemberTail;
   /** File offset behind the final deflate block, where only the footer (CRC-32, length) is missing or wrong. */
   streamEnd?: number;
 }
@@ -78,6 +81,11 @@ export interface ScanOptions extends ContentSink {
   known?: ReadonlySet<number>;
   /** Use no native code; for tests, which compare both ways. */
   exact?: boolean;
+}
+
+/** Length of its content, what is lost in it included. */
+export function contentEnd(member: ScannedMember): number {
+  return member.tail?.contentEnd ?? member.contentLength;
 }
 
 /** Bytes that may be decoded to find out whether places are to be believed; beyond, they are. */
@@ -109,6 +117,11 @@ function threadBuffers(): DecoderBuffers {
   return buffers;
 }
 
+/** Of content in a stored block (RFC 1951, 3.2.4), whose header ends with its length and the complement of that. */
+const MAX_STORED_BYTES = 0xffff;
+/** Places at which it is looked for such a block; a hostile message may hold any number. */
+const MAX_LOOKS = 1000;
+
 /** How a member by us begins; one by Cyrus differs in the flags only. */
 const MEMBER_START = encodeMemberHeader(new Uint8Array(BOOT_TAG_BYTES)).subarray(0, 10);
 
@@ -119,6 +132,7 @@ interface Verdict {
   end: number;
   reason: string;
   extent: Extent;
+  tail?: MemberTail | undefined;
 }
 
 class Scan {
@@ -128,6 +142,9 @@ class Scan {
   readonly #sink: ContentSink;
   readonly #buffers: DecoderBuffers;
   readonly #judged = new Map<number, Judgement>();
+  /** Where the complete members end that begin at a place which is judged `no`. */
+  readonly #chainEnds = new Map<number, number>();
+  #looks = 0;
   #trialBytes = 0;
 
   constructor(fd: number, size: number, options: ScanOptions) {
@@ -149,7 +166,8 @@ class Scan {
       this.#sink,
     );
     const verdict = this.#judge(decoder);
-    const { extent } = verdict;
+    const { extent, tail } = verdict;
+    const contentLength = Math.min(extent.contentLength, tail?.start.contentOffset ?? extent.contentLength);
     const complete = verdict.state === 'complete';
     const cuts = complete ? [] : decoder.cuts.filter((cut) => cut.fileOffset <= extent.fileOffset);
     const torn = extent.lineEnd < extent.contentLength ? 1 : 0;
@@ -162,15 +180,19 @@ class Scan {
       bootTag: decoder.header.bootTag,
       fileSha1: fileSha1.digestHex(),
       fileSha1State: fileSha1.save(),
-      contentLength: extent.contentLength,
+      contentLength,
       contentSha1: extent.contentSha1.digest('hex'),
-      lineEnd: extent.lineEnd,
-      lines: extent.lines,
+      lineEnd: Math.min(extent.lineEnd, contentLength),
+      lines: extent.lines + (tail?.lines ?? 0),
       malformedLines: Math.max(decoder.malformedLines - torn, 0),
       firstTime: extent.lines > 0 ? decoder.firstTime : 0,
-      lastTime: extent.lastTime,
-      starts: decoder.starts.filter((start) => start.contentOffset < extent.contentLength),
+      lastTime: Math.max(extent.lastTime, tail?.lastTime ?? 0),
+      starts: [
+        ...decoder.starts.filter((start) => start.contentOffset < contentLength),
+        ...(tail?.starts ?? []),
+      ],
       cuts,
+      ...(tail && { tail }),
       streamEnd: complete || verdict.end !== decoder.end ? undefined : decoder.streamEnd,
     };
   }
@@ -184,7 +206,8 @@ class Scan {
       if (outcome === 'torn-header' && next === this.#size && !endsAsFinished(this.#fd, this.#size)) {
         return { state: 'unfinished', end: next, reason: 'the file ends inside its header', extent };
       }
-      return { state: 'corrupt', end: next, reason: 'it has no gzip header', extent };
+      const tail = findTail(this.#fd, { offset, end: next, from: offset, contentLength: 0, headless: true });
+      return { state: 'corrupt', end: next, reason: 'it has no gzip header', extent, tail };
     }
     const torn = outcome === 'mismatch' && this.#known.has(end) ? undefined : this.#choose(decoder);
     if (torn !== undefined) {
@@ -199,12 +222,11 @@ class Scan {
     // Without any flush point the header itself may be wrong about its length.
     const trusted = decoder.flushPoint.contentOffset > 0;
     const next = this.#findBelievable(trusted ? extent.fileOffset : offset + 1);
-    return {
-      state: 'corrupt',
-      end: next,
-      reason,
-      extent: next < extent.fileOffset ? decoder.nothing : extent,
-    };
+    if (next < extent.fileOffset) return { state: 'corrupt', end: next, reason, extent: decoder.nothing };
+    const { contentOffset: contentLength, fileOffset } = decoder.flushPoint;
+    const from = trusted ? fileOffset : offset;
+    const tail = findTail(this.#fd, { offset, end: next, from, contentLength, headless: !trusted });
+    return { state: 'corrupt', end: next, reason, extent, tail };
   }
 
   /** A member that does not end before the file does: torn, or its end has become unreadable. */
@@ -247,7 +269,7 @@ class Scan {
     for (let at = from; ; at++) {
       const found = findMemberHeader(this.#fd, at, this.#size);
       if (found === undefined) return this.#size;
-      if (this.#judgePlace(found) !== 'no') return found;
+      if (this.#judgePlace(found) !== 'no' || this.#standsAlone(from, found)) return found;
       at = found;
     }
   }
@@ -259,6 +281,7 @@ class Scan {
   #judgePlace(offset: number): Judgement {
     if (this.#known.has(offset)) return 'chain';
     const walked: number[] = [];
+    let chainEnd = offset;
     let judgement: Judgement | undefined;
     for (let at = offset; judgement === undefined; ) {
       judgement = at >= this.#size ? 'chain' : this.#judged.get(at);
@@ -272,10 +295,33 @@ class Scan {
       this.#trialBytes += trial.extent().contentLength + CHUNK_START.length;
       if (trial.outcome !== 'complete') judgement = 'maybe';
       else if (!this.#fits(trial.end)) judgement = this.#wasHeader(trial.end) ? 'maybe' : 'no';
-      at = trial.end;
+      chainEnd = at = trial.end;
     }
-    for (const place of walked) this.#judged.set(place, judgement);
+    chainEnd = this.#chainEnds.get(chainEnd) ?? chainEnd;
+    for (const place of walked) {
+      this.#judged.set(place, judgement);
+      this.#chainEnds.set(place, chainEnd);
+    }
     return judgement;
+  }
+
+  /**
+   * Whether complete members, behind which something else stands, are no content of the damaged member that begins before
+   * them. A message lies in the file as it is only inside a stored block, whose header says how long it is; if that is what
+   * was damaged, whole chunks would be lost for what hardly anybody mails.
+   */
+  #standsAlone(from: number, offset: number): boolean {
+    const end = this.#chainEnds.get(offset);
+    if (end === undefined || ++this.#looks > MAX_LOOKS) return false;
+    const begin = Math.max(from, offset - MAX_STORED_BYTES - 4);
+    const bytes = Buffer.alloc(offset - begin);
+    readSync(this.#fd, bytes, 0, bytes.length, begin);
+    for (let at = 0; at + 4 <= bytes.length; at++) {
+      const length = bytes.readUInt16LE(at);
+      if ((length ^ bytes.readUInt16LE(at + 2)) === MAX_STORED_BYTES && begin + at + 4 + length >= end)
+        return false;
+    }
+    return true;
   }
 
   /** A header that is damaged, or text behind it: most of its first bytes are right, or none were ever written. */

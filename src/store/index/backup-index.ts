@@ -80,6 +80,8 @@ export interface SieveLocation {
 export class BackupIndex extends IndexConnection {
   /** What queries.ts found last, while nothing has been written since: a client asks for what it then changes. */
   lastMailbox: MailboxRow | undefined;
+  /** All of the data file is entered by whoever has it open: a message that is here was read and is right, whatever notes say. */
+  isMadeAnew = false;
   /** All of `cb_state`; undefined until it is asked for, and after a rollback. */
   #state: Map<string, unknown> | undefined;
   /** See takeHealed(). */

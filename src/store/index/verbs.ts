@@ -351,6 +351,7 @@ function damage({ index, line, time }: VerbContext): boolean | Rejection {
   const chunkId = chunkAt(index, { offset, end, tsStart });
   if (chunkId === undefined) return false;
   let changed = noteDamagedChunk(index, chunkId, time);
+  if (index.isMadeAnew) return changed;
   for (const guid of (line.fields.get('GUIDS') ?? '').split(',')) {
     if (loseMessage(index, guid, chunkId)) changed = true;
   }

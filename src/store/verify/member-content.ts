@@ -121,9 +121,14 @@ class MemberReader {
     );
     head.fill(MAX_HEADER_BYTES);
     const header = decodeMemberHeader(head.bytes.subarray(head.start, head.end));
-    if (header === 'invalid') return false;
-    if (header === 'torn') return true;
-    let at: SegmentStart | undefined = { contentOffset: 0, fileOffset: this.#member.offset + header.length };
+    const [first] = this.#member.starts;
+    let at: SegmentStart | undefined;
+    // What the index knows of it can be read without a header; where its stream begins is noted where the header is wrong.
+    if (first !== undefined && (header === 'invalid' || first.contentOffset === 0)) {
+      at = this.#skipDamage(this.#member.offset, 0, first);
+    } else if (header === 'invalid') return false;
+    else if (header === 'torn') return true;
+    else at = { contentOffset: 0, fileOffset: this.#member.offset + header.length };
     while (at !== undefined) at = this.#piece(at) ?? this.#stream(at);
     return true;
   }

@@ -485,6 +485,70 @@ describe('scanMembers on damaged files', () => {
     );
   });
 
+  it('reads the segments behind a damaged one, and a chunk whose header is lost', () => {
+    using file = new TemporaryFile();
+    ownMember(file, [line('before')]);
+    const offset = file.bytes().length;
+    const writer = writerAt(file.fd);
+    const ends: number[] = [];
+    const contents: number[] = [];
+    for (const word of ['a', 'b', 'c', 'd']) {
+      writer.appendRaw(Buffer.from(line(word.repeat(40), 1_700_000_000 + ends.length)));
+      writer.flush();
+      ends.push(writer.fileEnd);
+      contents.push(writer.contentLength);
+    }
+    writer.finish();
+    writer.writeTrailer();
+    ownMember(file, [line('behind')]);
+    const whole = file.bytes();
+    const [, sound, behind] = file.scan();
+    let found = 0;
+    for (const [from, to, lost] of [
+      [offset, offset + 24, 0],
+      [offset + 1, offset + 2, 0],
+      [offset + 11, offset + 12, 0],
+      [offset, offset + 40, 1],
+      [offset + 30, offset + 40, 1],
+      [ends[0]! + 3, ends[0]! + 9, 1],
+      [ends[0]! - 4, ends[0]! + 9, 2],
+      [ends[0]! + 3, ends[1]! + 9, 2],
+      [ends[1]! + 3, ends[1]! + 20, 1],
+    ] as const) {
+      const bytes = Buffer.from(whole);
+      bytes.fill(0xfe, from, to);
+      file.replace(bytes);
+      const members = file.scan();
+      expectCoherent(bytes, members);
+      expect(members).toMatchObject([
+        { state: 'complete' },
+        { offset, end: sound!.end, state: 'corrupt' },
+        { offset: behind!.offset, state: 'complete' },
+      ]);
+      const { tail, contentLength, lines, lastTime, starts } = members[1]!;
+      expect(lines).toBeGreaterThanOrEqual(4 - lost);
+      expect(lastTime).toBe(1_700_000_003);
+      // What is there instead may be a stream, too.
+      if (/checksum/.test(members[1]!.reason)) continue;
+      found++;
+      const first = ends.indexOf(tail?.start.fileOffset ?? -1);
+      expect(tail).toMatchObject({
+        contentEnd: sound!.contentLength,
+        start: { contentOffset: first < 0 ? 0 : contents[first] },
+      });
+      expect(starts).toContainEqual(tail!.start);
+      expect(contentLength).toBeLessThanOrEqual(tail!.start.contentOffset);
+    }
+    expect(found).toBeGreaterThan(5);
+    // Where its trailer is lost, too, nothing says where the rest belongs.
+    const bytes = Buffer.from(whole);
+    bytes.fill(0xfe, offset + 30, offset + 40).fill(0xfe, sound!.end - 14, sound!.end - 8);
+    file.replace(bytes);
+    const lost = file.scan()[1]!;
+    expect(lost).toMatchObject({ offset, state: 'corrupt', lines: 0 });
+    expect(lost.tail).toBeUndefined();
+  });
+
   it('goes on behind zeros, as a lost write leaves them', () => {
     using file = new TemporaryFile();
     ownMember(file, [line('a')]);
