@@ -139,7 +139,20 @@ class Opener {
   source(index: BackupIndex, moment: Moment, isOwn = false): BackupSource {
     const backup: OpenBackup = { path: this.#path, fd: this.#fd, index, sizeBytes: this.#sizeBytes };
     const at = moment.kind === 'latest' ? undefined : moment.time;
-    return new BackupSource(backup, at, isOwn ? () => this.#copies() : undefined, this.#isEndLost);
+    const findCopies = isOwn ? () => this.#copies() : undefined;
+    const findNow = isOwn || at === undefined ? undefined : () => this.#indexNow();
+    return new BackupSource(backup, at, findCopies, this.#isEndLost, findNow);
+  }
+
+  /** The index beside the data file, for places of messages that no line leads to; undefined if it does not fit the file. */
+  #indexNow(): BackupIndex | undefined {
+    try {
+      const index = this.#keep(BackupIndex.open(indexPathOf(this.#path), { readonly: true, ...CACHE }));
+      return this.#isCurrent() && typeof this.#describedEnd(index) === 'number' ? index : undefined;
+    } catch (error) {
+      if (error instanceof BackupError) return undefined; // missing or damaged: then nobody knows
+      throw error;
+    }
   }
 
   #copies(): BackupIndex {

@@ -93,12 +93,21 @@ export interface StoredScript {
   content(): Buffer;
 }
 
+/** In which index a message is found. */
+interface MessagePlace {
+  index: BackupIndex;
+  location: MessageLocation;
+}
+
 /** A message up to this size is read as a whole before any of it is handed out. */
 const WHOLE_BYTES = 2 << 20;
 
 export class BackupSource {
   readonly #backup: OpenBackup;
   readonly #findCopies: (() => BackupIndex) | undefined;
+  readonly #findNow: (() => BackupIndex | undefined) | undefined;
+  /** See the constructor; null: not asked for yet. */
+  #now: BackupIndex | undefined | null = null;
   /** Where sound copies of messages lie; made when a message is found damaged. */
   #copies: BackupIndex | undefined;
   /** Most who read one message read its neighbours next. */
@@ -110,9 +119,22 @@ export class BackupSource {
   /** The data file ends before what its index describes: more is gone than can be named. */
   readonly isEndLost: boolean;
 
-  /** @param findCopies makes an index of all sound messages in the data file; it is whoever gives it that closes it */
-  constructor(backup: OpenBackup, at?: number, findCopies?: () => BackupIndex, isEndLost = false) {
+  /**
+   * Whoever gives an index closes it.
+   *
+   * @param findCopies makes an index of all sound messages in the data file
+   * @param findNow gives the index beside the data file where `backup` has another one, made from the file: where that is
+   *   damaged only the first knows what lies behind it
+   */
+  constructor(
+    backup: OpenBackup,
+    at?: number,
+    findCopies?: () => BackupIndex,
+    isEndLost = false,
+    findNow?: () => BackupIndex | undefined,
+  ) {
     this.isEndLost = isEndLost;
+    this.#findNow = findNow;
     this.#backup = backup;
     this.#findCopies = findCopies;
     this.#reader = { content: new ContentReader(backup.fd), lines: new LinePlaces() };
@@ -142,7 +164,10 @@ export class BackupSource {
     options: { expunged?: boolean } = {},
   ): Generator<StoredRecord, void> {
     for (const row of mailboxMessages(this.#backup.index, mailbox.id)) {
-      if (row.expunged === null || options.expunged) yield recordOf(row);
+      if (row.expunged !== null && !options.expunged) continue;
+      const record = recordOf(row);
+      const now = record.isHere ? undefined : this.#placeNow(record.guid);
+      yield now === undefined ? record : { ...record, isHere: true, size: now.location.size };
     }
   }
 
@@ -169,6 +194,8 @@ export class BackupSource {
     // What was noted as lost may be there after all.
     const copy = damagedChunks(index).size > 0 ? this.#copyOf(guid) : undefined;
     if (copy !== undefined) return readMessage(fd, this.#copies!, copy, path);
+    const now = this.#placeNow(guid);
+    if (now !== undefined) return readMessage(fd, now.index, now.location, path);
     throw new BackupError({
       code: 'NOT_FOUND',
       tried: 'read',
@@ -197,15 +224,25 @@ export class BackupSource {
       }
     } catch (error) {
       if (!(error instanceof BackupError && error.code === 'CHUNK_CORRUPT')) throw error;
-      const copy = this.#copyOf(location.guid);
-      if (copy === undefined) throw error;
-      yield* this.#goOn(copy, handedOut, hash.digest(), error);
+      const place = this.#soundPlace(location);
+      if (place === undefined) throw error;
+      yield* this.#goOn(place, handedOut, hash.digest(), error);
     }
   }
 
-  /** The rest of a message from a copy of it, if what was handed out of the damaged one is what the copy begins with. */
+  /** Where a message can be read that could not be read in passing. */
+  #soundPlace(location: MessageLocation): MessagePlace | undefined {
+    const { fd, index, path } = this.#backup;
+    // Behind damage the reader counts wrongly; from the segment start before it the message may be sound.
+    const here = { index, location };
+    if (isSound(readMessage(fd, index, location, path))) return here;
+    const copy = this.#copyOf(location.guid);
+    return copy === undefined ? this.#placeNow(location.guid) : { index: this.#copies!, location: copy };
+  }
+
+  /** The rest of a message from another place, if what was handed out of it is what it begins with there. */
   *#goOn(
-    copy: MessageLocation,
+    { index, location }: MessagePlace,
     handedOut: number,
     sha1: Buffer,
     error: BackupError,
@@ -213,13 +250,24 @@ export class BackupSource {
     const { fd, path } = this.#backup;
     const hash = createHash('sha1');
     let at = 0;
-    for (const piece of readMessage(fd, this.#copies!, copy, path)) {
+    for (const piece of readMessage(fd, index, location, path)) {
       const known = Math.min(Math.max(handedOut - at, 0), piece.length);
       at += piece.length;
       if (known > 0) hash.update(piece.subarray(0, known));
       if (known > 0 && at >= handedOut && !hash.digest().equals(sha1)) throw error;
       if (known < piece.length) yield piece.subarray(known);
     }
+  }
+
+  /** Where the message is by the index beside the data file, if it is sound there. */
+  #placeNow(guid: string): MessagePlace | undefined {
+    if (this.#findNow === undefined) return undefined;
+    if (this.#now === null) this.#now = this.#findNow();
+    const index = this.#now;
+    const location = index?.findMessage(guid);
+    if (index === undefined || location === undefined) return undefined;
+    const { fd, path } = this.#backup;
+    return isSound(readMessage(fd, index, location, path)) ? { index, location } : undefined;
   }
 
   #copyOf(guid: string): MessageLocation | undefined {
@@ -234,7 +282,7 @@ export class BackupSource {
    */
   message(guid: string): Buffer {
     const content = this.content(guid);
-    const { size } = (this.findMessage(guid) ?? this.#copyOf(guid))!;
+    const { size } = (this.findMessage(guid) ?? this.#copyOf(guid) ?? this.#placeNow(guid)?.location)!;
     const whole = Buffer.allocUnsafe(size);
     let at = 0;
     for (const piece of content) {
@@ -377,4 +425,14 @@ function fieldsOf(text: string): Map<string, Dlist> {
 
 function parseText(text: string): Dlist {
   return parseDlist(Buffer.from(text, 'latin1'));
+}
+
+function isSound(message: Generator<Uint8Array, void>): boolean {
+  try {
+    for (const _ of message);
+    return true;
+  } catch (error) {
+    if (error instanceof BackupError && error.code === 'CHUNK_CORRUPT') return false;
+    throw error;
+  }
 }

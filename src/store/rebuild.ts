@@ -17,6 +17,7 @@ import {
 import type { DataFile } from './data-file.ts';
 import { BackupIndex, type IndexState } from './index/backup-index.ts';
 import { carryChecksums } from './index/checksum.ts';
+import { mailboxesLacking } from './index/damage.ts';
 import { isSqliteError } from './index/index-error.ts';
 import { type MemberReaders, type ReadMember, readMembers } from './member-source.ts';
 
@@ -66,6 +67,10 @@ export async function rebuildIndex(
       const read = counted(members, options);
       const keepsDropped = isCut || described === undefined;
       applied = await applyMembers(file, index, read, new Map(), NOTHING_INDEXED, env, keepsDropped);
+      // HEAL notes may be among what was cut off. Where the mail server has these messages no more it says so once more.
+      if (described === undefined || applied.state.committedEnd < described) {
+        for (const uniqueid of mailboxesLacking(index)) index.markForHeal(uniqueid, []);
+      }
       carryFrom(file.indexPath, index);
       index.commit();
     } finally {

@@ -6,8 +6,9 @@ import { withSource } from '../../src/restore/open-source.ts';
 import type { BackupSource } from '../../src/restore/source.ts';
 import { BackupIndex } from '../../src/store/index/backup-index.ts';
 import type { Moment } from '../../src/store/past-index.ts';
-import type { SampleBackup } from '../maintenance/backup-files.ts';
+import { mailboxLine, messageLine, SampleBackup } from '../maintenance/backup-files.ts';
 import { A, B, C, CORRUPTIONS, corruptible, type Layout } from '../maintenance/corruptions.ts';
+import { Random } from '../support/random.ts';
 
 const CONTENTS = [A, B, C];
 const LAST = 1_700_000_020;
@@ -80,6 +81,34 @@ async function expectAllThatIsThere(
     if (isNamed && back.length < wanted.length) expect(lost + remarks.length).toBeGreaterThan(0);
   }
 }
+
+test('a message behind damage that only the index can find comes back as of a moment, too', async () => {
+  const random = new Random('behind damage');
+  const contents = Array.from({ length: 4 }, () => random.bytes(75_000).toString('hex'));
+  const records = contents.map((content, i) => ({ uid: i + 1, content }));
+  using backup = new SampleBackup([
+    [messageLine(contents, LAST)],
+    // Of another chunk, so that it is not lost which messages there are.
+    [mailboxLine('user.anne', records, { time: LAST })],
+    [`${LAST + 1000} APPLY SUB %(USERID anne MBOXNAME user.anne)\r\n`],
+  ]);
+  const bytes = backup.bytes();
+  backup.write(bytes.fill(0, 70_000, 73_000));
+  for (const moment of [{ kind: 'latest' }, { kind: 'time', time: LAST + 10 }] as const) {
+    const { back, lost } = await readAt(backup, moment);
+    expect([moment.kind, back.includes(contents[3]!), back.includes(contents[0]!)]).toEqual([
+      moment.kind,
+      true,
+      false,
+    ]);
+    expect(lost).toBe(4 - back.length);
+  }
+  // Without an index nothing tells where it is, and that is said.
+  fs.rmSync(backup.indexPath);
+  const { back, lost, remarks } = await readAt(backup, { kind: 'time', time: LAST + 10 });
+  expect(back.length + lost).toBe(4);
+  expect(remarks.join()).toContain('is damaged');
+});
 
 describe('what is left of a damaged backup comes back, now and as of each moment', () => {
   const data = CORRUPTIONS.filter(
