@@ -165,6 +165,36 @@ describe('a server', () => {
     await wire.ok('EXIT');
   });
 
+  test('a mailbox that stayed behind under the old name goes where the client sees it', async () => {
+    const wire = await (await CsyncWire.connect(place.port)).login();
+    // The mail server was put back to a state before it had `old`, and then renamed the user.
+    await wire.ok(mailbox('user.ina', 'uid-ina', []));
+    await wire.ok(mailbox('user.ina.old', 'uid-old', []));
+    await wire.ok('RESTART');
+    await wire.ok('GET MAILBOXES (user.ina user.jana)');
+    await wire.ok(
+      'APPLY RENAME %(OLDMBOXNAME user.ina NEWMBOXNAME user.jana PARTITION default UIDVALIDITY 1700000000)',
+    );
+    await wire.ok('RESTART');
+    // Somebody else has the old name by now, and a mailbox of that name.
+    await wire.ok(mailbox('user.ina', 'uid-new', []));
+    await wire.ok(mailbox('user.ina.old', 'uid-new-old', []));
+    await wire.ok('RESTART');
+    const names = async (user: string): Promise<string[]> =>
+      (await wire.ok(`GET USER ${user}`)).lines.flatMap((line) => /MBOXNAME (\S+)/.exec(line)?.[1] ?? []);
+    expect(await names('jana')).toEqual(['user.jana', 'user.ina.old']);
+    await wire.ok('APPLY UNMAILBOX user.ina.old');
+    expect(await names('jana')).toEqual(['user.jana']);
+    expect(await names('ina')).toEqual(['user.ina', 'user.ina.old']);
+    // There it is that of whom the name says.
+    await wire.ok('APPLY UNMAILBOX user.ina.old');
+    expect(await names('ina')).toEqual(['user.ina']);
+    await names('jana');
+    await wire.ok('APPLY UNMAILBOX user.ina');
+    expect(await names('ina')).toEqual([]);
+    await wire.ok('EXIT');
+  });
+
   test('a second connection to the same backup has to wait', async () => {
     const first = await (await CsyncWire.connect(place.port)).login();
     const second = await (await CsyncWire.connect(place.port)).login();
