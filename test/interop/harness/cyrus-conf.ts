@@ -77,6 +77,7 @@ export function instanceOptions(name: InstanceName, dir: string, sasldb: string)
   if (name === 'source') {
     return {
       ...common,
+      'partition-second': `${dir}/spool2`,
       sync_log: 'yes',
       sync_log_channels: 'backup',
       xbackup_enabled: 'yes',
@@ -97,7 +98,14 @@ export function instanceOptions(name: InstanceName, dir: string, sasldb: string)
     };
   }
   // All that the source knows has to find its place there.
-  return { ...common, annotation_allow_undefined: 'yes', expunge_mode: 'delayed', delete_mode: 'delayed' };
+  const partition = { 'partition-second': `${dir}/spool2` };
+  return {
+    ...common,
+    ...partition,
+    annotation_allow_undefined: 'yes',
+    expunge_mode: 'delayed',
+    delete_mode: 'delayed',
+  };
 }
 
 /** cyrus.conf: which servers `master` starts. master hands no -C down, so each command names it. */

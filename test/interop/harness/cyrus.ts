@@ -156,9 +156,9 @@ export class CyrusSite {
     this.#running.splice(this.#running.indexOf(name), 1);
   }
 
-  /** Starts one again that was stopped, over the files that are there by now. Its ports are others. */
-  startInstance(name: InstanceName): Promise<void> {
-    return this.#startInstance(name, undefined, {});
+  /** Starts one again that was stopped, over the files that are there by now. Its ports are others. `backupPort` as of `start`. */
+  startInstance(name: InstanceName, backupPort?: number): Promise<void> {
+    return this.#startInstance(name, backupPort, {});
   }
 
   /** Ends everything and removes the folder. */
@@ -174,7 +174,18 @@ export class CyrusSite {
     more: Record<string, string>,
   ): Promise<void> {
     const dir = this.makeDir(name);
-    for (const sub of ['conf', 'spool', 'sieve', 'tmp', 'run', 'run/lock', 'run/proc', 'backup', 'staging']) {
+    for (const sub of [
+      'conf',
+      'spool',
+      'spool2',
+      'sieve',
+      'tmp',
+      'run',
+      'run/lock',
+      'run/proc',
+      'backup',
+      'staging',
+    ]) {
       this.makeDir(name, sub);
     }
     for (const sub of ['db', 'proc', 'log', 'msg', 'socket', 'sync', 'lock', 'user', 'quota']) {

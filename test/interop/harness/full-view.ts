@@ -21,17 +21,29 @@ export interface FullView {
 const OWN_METADATA =
   /vendor\/cmu\/cyrus-imapd\/(?:lastupdate|lastpop|size|partition|server|synccrcs|foldermodseq|synccache)/;
 
-export async function fullView(site: CyrusSite, user: string, instance: InstanceName): Promise<FullView> {
+/** @param foreign with folders of others that the user may read */
+export async function fullView(
+  site: CyrusSite,
+  user: string,
+  instance: InstanceName,
+  foreign = false,
+): Promise<FullView> {
   const imap = await site.imap(user, instance);
   const view: FullView = { folders: {}, messages: {}, subscriptions: [], quota: [], scripts: [] };
   for (const folder of (await imap.folders()).sort()) {
-    if (/^(?:Shared Folders$|Other Users(?:$|\/))/.test(folder)) continue;
+    if (folder.startsWith('Other Users/') && !foreign) continue;
     view.folders[folder] = await folderView(imap, folder);
     view.messages[folder] = await messageView(imap, folder);
   }
   view.subscriptions = texts(await imap.command('LSUB "" "*"')).sort();
   // What is used of it stands behind each resource.
-  view.quota = texts(await imap.command('GETQUOTAROOT INBOX')).sort();
+  const quotas = new Set(texts(await imap.command('GETQUOTAROOT INBOX')));
+  for (const folder of Object.keys(view.folders)) {
+    if (/^(?:Shared Folders|Other Users)\//.test(folder)) continue;
+    const lines = texts(await imap.command(`GETQUOTAROOT "${folder}"`));
+    for (const line of lines) if (line.startsWith('* QUOTA ')) quotas.add(line);
+  }
+  view.quota = [...quotas].sort();
   await imap.logout();
   view.scripts = await listScripts(site.ports(instance).sieve, user);
   return view;
@@ -52,7 +64,7 @@ async function folderView(imap: ImapClient, folder: string): Promise<string[]> {
 async function messageView(imap: ImapClient, folder: string): Promise<string[]> {
   await imap.command(`EXAMINE "${folder}"`);
   const answers = await imap.command(
-    'UID FETCH 1:* (UID FLAGS INTERNALDATE MODSEQ ANNOTATION (/comment (value.shared value.priv)) BODY.PEEK[])',
+    'UID FETCH 1:* (UID FLAGS INTERNALDATE MODSEQ ANNOTATION ((/comment /altsubject /vendor/example/x) (value.shared value.priv)) BODY.PEEK[])',
   );
   await imap.command('UNSELECT');
   return answers.flatMap((unit) => {
@@ -66,12 +78,23 @@ async function messageView(imap: ImapClient, folder: string): Promise<string[]> 
       .exec(items)![1]!
       .split(' ')
       .filter((flag) => flag !== '' && flag !== '\\Recent');
-    const rest = items
+    const rest = sortedAnnotations(items)
       .replace(/^\* \d+ FETCH/, '')
       .replace(/FLAGS \([^)]*\)/, '')
       .replace(/\s+/g, ' ');
     return [`${rest} ${flags.sort().join(' ')} ${createHash('sha1').update(body).digest('hex')}`];
   });
+}
+
+/** The server gives them in any order. */
+function sortedAnnotations(items: string): string {
+  const entries: string[] = [];
+  const rest = items.replace(/(\/\S+) \(((?:value\.\w+ (?:NIL|"[^"]*") ?)+)\)/g, (_, entry, values) => {
+    const attributes = String(values).match(/value\.\w+ (?:NIL|"[^"]*")/g)!;
+    entries.push(`${entry} ${attributes.sort().join(' ')}`);
+    return '';
+  });
+  return `${rest} ${entries.sort().join(' ')}`;
 }
 
 function texts(answers: Buffer[]): string[] {

@@ -70,10 +70,13 @@ export class ImapClient {
     return this.command(`APPEND "${folder}" (${flags.join(' ')})${when} `, body);
   }
 
-  /** Names of all folders, as the user names them. */
+  /** Names of all folders, as the user names them, but those that only have children. */
   async folders(): Promise<string[]> {
     const lines = await this.command('LIST "" "*"');
-    return lines.flatMap((line) => /^\* LIST \([^)]*\) "\/" "?(.*?)"?\r\n$/.exec(line.toString())?.[1] ?? []);
+    return lines.flatMap((line) => {
+      const [, flags, name] = /^\* LIST \(([^)]*)\) "\/" "?(.*?)"?\r\n$/.exec(line.toString()) ?? [];
+      return name === undefined || /\\(?:noselect|nonexistent)/i.test(flags!) ? [] : [name];
+    });
   }
 
   /** All messages of a folder. */

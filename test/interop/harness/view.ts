@@ -8,6 +8,7 @@ import { listScripts } from './sieve.ts';
 export interface View {
   /** UID, flags and GUID of each message by the internal name of the mailbox. */
   mail: [name: string, messages: unknown][];
+  /** To mailboxes of the user's own. */
   subscriptions: string[];
   /** Texts by name; the active one. */
   scripts: [string, string][];
@@ -22,7 +23,8 @@ export async function viewOf(cyrus: CyrusSite, user: string): Promise<View> {
   await imap.logout();
   const names = lines.flatMap((line) => {
     const [, flags, name] = /^\* LSUB \(([^)]*)\) "\/" "?(.*?)"?\r\n$/.exec(line.toString()) ?? [];
-    return name === undefined || flags!.includes('\\Noselect') ? [] : [internalName(user, name)];
+    const isOwn = name !== undefined && !/^(?:Shared Folders|Other Users)(?:\/|$)/.test(name);
+    return !isOwn || flags!.includes('\\Noselect') ? [] : [internalName(user, name)];
   });
   const scripts: [string, string][] = [];
   let active: string | undefined;

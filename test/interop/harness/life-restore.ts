@@ -1,0 +1,89 @@
+import fs from 'node:fs';
+import path from 'node:path';
+import { expect } from 'vitest';
+import type { CyrusSite } from './cyrus.ts';
+import { ADMIN } from './cyrus-conf.ts';
+import { type FullView, fullView } from './full-view.ts';
+import type { BackupLife } from './life-backup.ts';
+
+/** What all users see, by userid. */
+export type AllViews = Map<string, FullView>;
+
+export async function viewsOf(
+  cyrus: CyrusSite,
+  users: readonly string[],
+  instance: 'source' | 'target',
+): Promise<AllViews> {
+  const views: AllViews = new Map();
+  for (const user of [...users].sort()) views.set(user, await fullView(cyrus, user, instance, true));
+  return views;
+}
+
+export interface Restored {
+  cyrus: CyrusSite;
+  life: BackupLife;
+  views: AllViews;
+  /** The state at this time, seconds, or the latest. */
+  at?: number;
+  /** Other mailboxes may come back, too. */
+  maybeMore: boolean;
+  /** Of whom what is read in mailboxes of others is not known. */
+  maybeRead: ReadonlySet<string>;
+}
+
+/** Restores everybody into an empty mail server: nobody can tell the servers apart. */
+export async function expectRestored(options: Restored): Promise<void> {
+  const { cyrus, life, views, at, maybeMore, maybeRead } = options;
+  await emptyTarget(cyrus);
+  const to = `csync://${ADMIN.user}@127.0.0.1:${cyrus.ports('target').csync}`;
+  const args = ['restore', '--all-users', '--in-place', '--identity', '--to', to];
+  if (at !== undefined) args.push('--at', `@${at}`);
+  const done = await life.backup.site.cli(args);
+  const restored = await viewsOf(cyrus, [...views.keys()], 'target');
+  const said = `${done.stdout}${done.stderr}`;
+  for (const [user, view] of views) {
+    const [is, was] = [restored.get(user)!, view]
+      .map((one) => (maybeMore ? common(one, view) : one))
+      .map((one) => (maybeRead.has(user) ? withoutSeenOfOthers(one) : one));
+    expect(is, `${user} at ${at ?? 'the end'}\n${said}`).toEqual(was);
+  }
+  // Of who has another name now the mail server never said that the old one is gone.
+  const others = done.stderr
+    .split('\n')
+    .filter((line) => line !== '' && !/ the user was renamed,/.test(line));
+  const isRenamed = done.stderr.includes(' the user was renamed,');
+  expect(done.status, said).toBe(isRenamed ? 69 : 0);
+  expect(others.filter((line) => !/nothing to bring back|left out|not yet there/.test(line))).toEqual([]);
+}
+
+/** Of the folders that `other` has, and what does not depend on there being more. */
+function common(view: FullView, other: FullView): FullView {
+  const of = (all: Record<string, string[]>): Record<string, string[]> =>
+    Object.fromEntries(Object.entries(all).filter(([folder]) => other.folders[folder] !== undefined));
+  return {
+    ...view,
+    folders: of(view.folders),
+    messages: of(view.messages),
+    subscriptions: view.subscriptions.map((line) => line.replace(/\([^)]*\)/, '')).sort(),
+    quota: view.quota.map((line) => line.replace(/(\w+) \d+ (\d+)/g, '$1 $2')),
+  };
+}
+
+function withoutSeenOfOthers(view: FullView): FullView {
+  const strip = (all: Record<string, string[]>): Record<string, string[]> =>
+    Object.fromEntries(
+      Object.entries(all).map(([folder, lines]) => [
+        folder,
+        /^(?:Shared Folders|Other Users)\//.test(folder)
+          ? lines.map((line) => line.replace(/ UNSEEN \d+| ?\\Seen/g, ''))
+          : lines,
+      ]),
+    );
+  return { ...view, folders: strip(view.folders), messages: strip(view.messages) };
+}
+
+async function emptyTarget(cyrus: CyrusSite): Promise<void> {
+  await cyrus.stopInstance('target');
+  fs.rmSync(path.join(cyrus.dir, 'target'), { recursive: true });
+  await cyrus.startInstance('target');
+}
