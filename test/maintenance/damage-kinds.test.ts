@@ -214,6 +214,8 @@ function readable(whole: Buffer, places: readonly Place[], now: Buffer): string[
       }
       const found = now.indexOf(whole.subarray(from, end));
       if (found === -1) return false;
+      // Who named it may be what was hit, but no chunk is torn that others follow.
+      if (keepsPlace && found === from && chunkEnd !== undefined && chunkEnd < whole.length) return true;
       return now.includes(whole.subarray(from, named)) || now.indexOf(later.bytes, found) !== -1;
     })
     .map(({ guid }) => guid);
@@ -328,4 +330,11 @@ test('damage of all kinds costs nothing that can still be read', async () => {
     fc.asyncProperty(fc.boolean(), fc.boolean(), fc.array(damage, { minLength: 1, maxLength: 3 }), check),
     { numRuns: Number(process.env.DAMAGE_KINDS_RUNS ?? '20') },
   );
+});
+
+test('messages of which only the mailbox was hit stay through compaction', async () => {
+  for (const hasIndex of [true, false]) {
+    const { named } = samples[0]!.places[0]!;
+    await check(true, hasIndex, [(bytes) => Buffer.from(bytes).fill(0xfe, named - 60, named - 30)]);
+  }
 });

@@ -71,8 +71,12 @@ export class Retention {
     return state.statement('SELECT 1 FROM temp.needed WHERE guid = ?', 'pluck').get(guid) === 1;
   }
 
-  /** Finds the messages that RECORDs name which are kept. `state`: at the end; it keeps them as long as it is open. */
-  findNeeded(state: BackupIndex): void {
+  /**
+   * Finds the messages that RECORDs name which are kept. `state`: at the end; it keeps them as long as it is open.
+   *
+   * @param withUnnamed also those that nothing names, since damage may have taken the MAILBOX that did
+   */
+  findNeeded(state: BackupIndex, withUnnamed = false): void {
     state.statement('CREATE TEMP TABLE needed(guid TEXT PRIMARY KEY) WITHOUT ROWID').run();
     const since = this.#sqlSince;
     const inside = (column: string): string => `(${column} IS NULL OR ${column} > ?)`;
@@ -88,6 +92,7 @@ export class Retention {
         ofRecord.run(Buffer.from(uniqueid, 'hex'), Number(uid));
       }
     }
+    if (withUnnamed) state.statement(UNNAMED).run();
   }
 
   /** Mailboxes, in hex, that are past the retention. */
@@ -106,6 +111,9 @@ export class Retention {
     return gone === null || gone > this.since;
   }
 }
+
+const UNNAMED = `INSERT OR IGNORE INTO temp.needed SELECT guid FROM message
+  EXCEPT SELECT m.guid FROM mailbox_message r JOIN message m ON m.id = r.message_id EXCEPT SELECT guid FROM cb_record`;
 
 const MAILBOX = 1;
 const EXPUNGE = 2;
