@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { BENCHMARKS } from '../../bench/micro/all.ts';
 import {
   BASELINE_FILE,
@@ -102,6 +102,7 @@ describe('baselines', () => {
   const folder = mkdtempSync(path.join(tmpdir(), 'csync-backup-baseline-'));
   const file = path.join(folder, 'baseline.json');
   afterEach(() => rmSync(file, { force: true }));
+  afterAll(() => rmSync(folder, { recursive: true }));
 
   it('keeps one for each kind of machine and size', () => {
     writeBaseline(baseline({}, 1), file);

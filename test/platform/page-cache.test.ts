@@ -1,15 +1,14 @@
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { forgetPages } from '../../src/platform/page-cache.ts';
-import { canAskForPages, residentBytes } from '../support/resident.ts';
+import { diskFolder, residentBytes } from '../support/resident.ts';
 
 const PIECE_BYTES = 1 << 20;
 const LENGTH = 16 * PIECE_BYTES;
 
-test.skipIf(!canAskForPages)('what is on disk leaves the page cache, and stays in the file', () => {
-  const folder = mkdtempSync(path.join(tmpdir(), 'csync-pages-'));
+test.skipIf(diskFolder === undefined)('what is on disk leaves the page cache, and stays in the file', () => {
+  const folder = mkdtempSync(path.join(diskFolder!, 'csync-pages-'));
   const fd = openSync(path.join(folder, 'file'), 'w+');
   const bytes = Buffer.alloc(LENGTH, 'some text ');
   // The kernel may keep what is written at once in one piece, which it forgets as a whole only.

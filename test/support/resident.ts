@@ -1,12 +1,25 @@
-import { fstatSync, statfsSync } from 'node:fs';
+import { accessSync, constants, fstatSync, statfsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { loadKoffi } from '../../src/platform/ffi.ts';
 
 const PAGE_BYTES = 4096;
 const TMPFS_MAGIC = 0x01021994;
 
-/** Whether residentBytes() can be asked, and temporary files have pages that can be forgotten. */
-export const canAskForPages: boolean = loadKoffi() !== undefined && statfsSync(tmpdir()).type !== TMPFS_MAGIC;
+/**
+ * A folder for temporary files whose pages can be forgotten, since they are on a disk; undefined where there is none,
+ * or residentBytes() cannot be asked.
+ */
+export const diskFolder: string | undefined =
+  loadKoffi() === undefined ? undefined : [tmpdir(), '/var/tmp'].find((folder) => isOnDisk(folder));
+
+function isOnDisk(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK);
+    return statfsSync(folder).type !== TMPFS_MAGIC;
+  } catch {
+    return false;
+  }
+}
 
 /** How much of a file, open for reading, is in the page cache: mincore(2). */
 export function residentBytes(fd: number): number {

@@ -19,8 +19,8 @@ export class TemporaryFile implements Disposable {
   readonly path: string;
   readonly fd: number;
 
-  constructor(bytes: Uint8Array = new Uint8Array(0)) {
-    this.path = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'chunk-')), 'data');
+  constructor(bytes: Uint8Array = new Uint8Array(0), folder: string = os.tmpdir()) {
+    this.path = path.join(fs.mkdtempSync(path.join(folder, 'chunk-')), 'data');
     this.fd = fs.openSync(this.path, 'wx+', 0o600);
     this.replace(bytes);
   }
