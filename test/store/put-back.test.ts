@@ -5,6 +5,7 @@
 import fs from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { compactBackup } from '../../src/maintenance/compact/compact.ts';
 import { BackupIndex } from '../../src/store/index/backup-index.ts';
 import { mailboxByName, mailboxMessages } from '../../src/store/index/queries.ts';
 import { crcOf, guidOf, mailboxValue, messageValue, StoreRig } from './support/store-rig.ts';
@@ -266,6 +267,28 @@ describe('a large mailbox that comes again in parts (sync_batchsize)', () => {
     expect(records().filter(({ expunged }) => expunged)).toHaveLength(0); // not committed yet
     await rig.release(2);
     expect(records().filter(({ expunged }) => expunged)).toHaveLength(2);
+  });
+
+  test.each([
+    ['anew, where compaction has dropped the lines that told how far it came', 1_000_000_000_000, 0],
+    ['on, where compaction has kept them', 0, 5],
+  ])('a client goes %s', async (_how, later, from) => {
+    expect(await bring(2, 0, 5)).toBe('OK');
+    await rig.release(2);
+    await rig.shard.handle({ op: 'stop' });
+    const dataPath = rig.dataPath('anne');
+    await compactBackup({ dataPath, config: rig.config, force: true, now: Date.now() + later });
+    rig.start();
+    const answer = await rig.read(3, 'anne', CHECKED);
+    if (from === 0) {
+      expect(answer).toBe('');
+      expect(await bring(3, 0, 5)).toBe('OK');
+    } else expect(answer).toMatch(/LAST_UID 5 /);
+    expect(await bring(3, 5, 10)).toBe('OK');
+    expect(await bring(3, 10, now.length)).toBe('OK');
+    await rig.release(3);
+    const gone = records().filter(({ expunged }) => expunged);
+    expect(gone.map(({ uid }) => uid)).toEqual([2, 10]);
   });
 
   test('a mail server that is put back between the parts begins anew', async () => {
