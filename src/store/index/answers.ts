@@ -138,7 +138,25 @@ function isShown(node: IntermediateRow): boolean {
 }
 
 function mailboxLine(mailbox: MailboxRow): Buffer {
-  return line(`MAILBOX %(${mailboxFields(mailbox)})`);
+  return line(
+    `MAILBOX %(${mailboxFields(isShared(mailbox.mboxname) ? withoutFoldermodseq(mailbox) : mailbox)})`,
+  );
+}
+
+/**
+ * A client takes over a FOLDERMODSEQ that is higher than its own, as after its mail server was put back. For a mailbox of
+ * nobody sync_client 3.6 dies of that on an assertion, and with -A before it comes to any user. All do without it.
+ */
+function withoutFoldermodseq(mailbox: MailboxRow): MailboxRow {
+  if (!ONLY_ATOMS.test(mailbox.fields)) return mailbox;
+  return { ...mailbox, fields: mailbox.fields.replace(/(?:^| )FOLDERMODSEQ \S+/, '').trimStart() };
+}
+
+const ONLY_ATOMS = /^(?:[A-Z0-9_]+ [\w.-]+(?: |$))+$/;
+
+/** Neither a user's nor one that was. */
+function isShared(mboxname: string): boolean {
+  return !/^(?:[^!]*!)?(?:[^.]+\.)?user\./.test(mboxname);
 }
 
 /** `KEY value ...` of a MAILBOX, RECORDs apart. */

@@ -274,6 +274,24 @@ test('a message that is stored again is read from its newer place', () => {
   expect(rig.index.findMessage(guidOf(2))).toBeUndefined();
 });
 
+test('of a mailbox of nobody no FOLDERMODSEQ is said: a client that takes it over dies', () => {
+  const names = ['user.anne.Sent', 'shared', 'shared.user', 'DELETED.user.anne.Old.6B08246A'];
+  for (const [i, mboxname] of names.entries()) {
+    const text = mailboxText({ uniqueid: `u${i}`, mboxname });
+    rig.apply(text.replace(' SYNC_CRC ', ' CREATEDMODSEQ 3 FOLDERMODSEQ 7 JMAPID x SYNC_CRC '));
+  }
+  const said = rig
+    .lines({ what: 'MAILBOXES', mboxnames: names })
+    .map(({ value }) => ['CREATEDMODSEQ', 'FOLDERMODSEQ', 'JMAPID'].map((key) => asMap(value).get(key)));
+  const [all, less] = [
+    ['3', '7', 'x'],
+    ['3', undefined, 'x'],
+  ];
+  expect(said).toEqual([all, less, less, all]);
+  // It is kept all the same.
+  expect(mailboxByName(rig.index, 'shared')!.fields).toContain('FOLDERMODSEQ 7');
+});
+
 test('long lists are read page by page, and the index may change meanwhile', () => {
   const count = 1203;
   const list = Array.from({ length: count }, (_, at) => ({ uid: at + 1, guid: guidOf(at + 1) }));
