@@ -7,7 +7,7 @@ import { type NameRules, SHARED_USERID, userInbox } from '../csync/mailbox-name.
 import { BackupError } from '../platform/errors.ts';
 import { indexPathOf } from '../store/data-file.ts';
 import { BackupIndex } from '../store/index/backup-index.ts';
-import { type MailboxRow, mailboxByName, mailboxMessages } from '../store/index/queries.ts';
+import { type MailboxRow, mailboxByName } from '../store/index/queries.ts';
 import type { BackupSource } from './source.ts';
 
 interface User {
@@ -18,7 +18,7 @@ interface User {
 interface Inbox<U> {
   user: U;
   uniqueid: string;
-  /** When something last changed in it that is still there, in seconds. */
+  /** When the backup last changed, in seconds. */
   changedAt: number;
   /** Grows with each rename. */
   foldermodseq: bigint;
@@ -63,9 +63,8 @@ function latestInbox<U extends User>(user: U, rules: NameRules): Inbox<U> | unde
     index = BackupIndex.open(indexPathOf(user.path), { readonly: true });
     const row = mailboxByName(index, userInbox(user.userid, rules));
     if (row === undefined) return undefined;
-    let changedAt = row.lastAppenddate;
-    for (const { lastUpdated } of mailboxMessages(index, row.id))
-      changedAt = Math.max(changedAt, lastUpdated);
+    // A mail server that was put back has the old name again, and says so later than the new one was told of.
+    const changedAt = index.state()?.lastTime ?? row.lastAppenddate;
     return { user, uniqueid: row.uniqueid, changedAt, foldermodseq: foldermodseqOf(row) };
   } catch (error) {
     if (error instanceof BackupError) return undefined;
