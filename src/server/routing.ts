@@ -33,7 +33,7 @@ export class Routing {
   readonly #users: string[] = [''];
   readonly #userNumbers = new Map<string, number>();
   readonly #reserved: GuidMap;
-  readonly #delivered: GuidMap;
+  readonly #held: GuidMap;
   readonly #stagedAt: GuidMap;
   #staged: StagedPlace[] = [];
   readonly #files = new Set<string>();
@@ -42,7 +42,7 @@ export class Routing {
     this.#session = session;
     this.#stagingFolder = stagingFolder;
     this.#reserved = new GuidMap(budget);
-    this.#delivered = new GuidMap(budget);
+    this.#held = new GuidMap(budget);
     this.#stagedAt = new GuidMap(budget);
   }
 
@@ -65,14 +65,14 @@ export class Routing {
     return owner === undefined ? this.lastAsked : this.#users[owner];
   }
 
-  /** The message lies in this user's file now, claimed by a mailbox or not. */
-  deliver(guid: string, userid: string): void {
-    this.#delivered.set(guid, this.#numberOf(userid));
+  /** The message lies in this user's file, claimed by a mailbox or not. */
+  hold(guid: string, userid: string): void {
+    this.#held.set(guid, this.#numberOf(userid));
   }
 
-  /** User in whose file the message was put in this session. */
-  deliveredTo(guid: string): string | undefined {
-    const number = this.#delivered.get(guid);
+  /** User in whose file the message was put in this session, or was found by it. */
+  holderOf(guid: string): string | undefined {
+    const number = this.#held.get(guid);
     return number === undefined ? undefined : this.#users[number];
   }
 
@@ -105,7 +105,7 @@ export class Routing {
     this.lastAsked = undefined;
     this.renamed.clear();
     this.#reserved.clear();
-    this.#delivered.clear();
+    this.#held.clear();
     this.#stagedAt.clear();
     this.#staged = [];
     this.#users.length = 1;

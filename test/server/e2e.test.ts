@@ -152,6 +152,22 @@ describe('a server', () => {
     expect(readdirSync(path.join(place.dir, 'staging'))).toEqual([]);
   });
 
+  test('gives a message that another backup has had for long to a mailbox that is new', async () => {
+    const content = 'Subject: copied from the shared folder before that was ever pushed\r\n\r\n';
+    const first = await (await CsyncWire.connect(place.port)).login();
+    await pushMailbox(first, 'kate', [content]);
+    await first.ok('EXIT');
+    const wire = await (await CsyncWire.connect(place.port)).login();
+    expect((await wire.ok('GET MAILBOXES (user.kate shared.news)')).lines).toHaveLength(1);
+    // sync_client asks for what all mailboxes of the batch need, but names only those that the server has.
+    const reserve = `APPLY RESERVE %(PARTITION default MBOXNAME (user.kate) GUID (${sha1(content)}))`;
+    expect((await wire.ok(reserve)).lines).toEqual([]);
+    await wire.ok(mailbox('shared.news', 'uid-news', [content]));
+    const get = `GET FETCH %(MBOXNAME shared.news PARTITION default UNIQUEID uid-news GUID ${sha1(content)} UID 1)`;
+    expect((await wire.ok(get)).lines[0]).toContain(content.trim());
+    await wire.ok('EXIT');
+  });
+
   test('a renamed user takes the backup along', async () => {
     const wire = await (await CsyncWire.connect(place.port)).login();
     await pushMailbox(wire, 'grete', ['Subject: kept\r\n\r\n']);

@@ -37,7 +37,7 @@ class MessageHandler implements ApplyHandler {
       sink.remember(messages);
       this.#session.server.metrics.staged.inc(messages.length);
     } else {
-      for (const { guid } of messages) this.#session.routing.deliver(guid, sink.userid);
+      for (const { guid } of messages) this.#session.routing.hold(guid, sink.userid);
       this.#session.backups.setPending(sink.userid, true);
     }
     let bytes = 0;

@@ -37,7 +37,14 @@ class ReserveHandler implements ApplyHandler {
       const reply = await backups.ask({ op: 'reserve', session: id, userid, guids });
       if (reply.code === 'NEED') return { code: 'IMAP_MAILBOX_LOCKED' };
       if (reply.code !== 'OK') return { code: reply.code, text: reply.text };
-      for (const guid of reply.guids ?? []) {
+      const lacking = new Set(reply.guids);
+      for (const guid of guids) {
+        if (!lacking.has(guid)) {
+          // The GUIDs are those of all mailboxes that the client goes on to send, the names only those that the server has. So
+          // what is not sent because this user has it may be needed by somebody else.
+          routing.hold(guid, userid);
+          continue;
+        }
         missing.add(guid);
         routing.reserve(guid, userid);
       }

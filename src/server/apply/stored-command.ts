@@ -93,7 +93,7 @@ async function findMessages(
       found.push(staged);
       continue;
     }
-    const holder = session.routing.deliveredTo(guid);
+    const holder = session.routing.holderOf(guid);
     if (holder === undefined || holder === userid) continue;
     const list = elsewhere.get(holder);
     if (list === undefined) elsewhere.set(holder, [guid]);
