@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { BackupServer } from '../support/backup-server.ts';
 import { readDataFile } from '../support/data-file.ts';
@@ -86,6 +87,28 @@ describe('sync_client on command', () => {
     await admin.logout();
     expect((await sync('-m', 'shared')).some((c) => c.includes('MBOXNAME shared '))).toBe(true);
     expect(await sync('-m', 'shared')).toEqual([]);
+  });
+
+  test('a new mailbox with a message that another mailbox of the same run has had for long', async () => {
+    const admin = await cyrus.imap();
+    await admin.command('CREATE "shared/fresh"');
+    await admin.command('SETACL "shared/fresh" anyone lrswipkxte');
+    await admin.logout();
+    const alice = await cyrus.imap('alice');
+    await alice.command('SELECT INBOX');
+    await alice.command('COPY 1 "Shared Folders/shared/fresh"');
+    await alice.logout();
+    const applies = await sync('-m', 'user/alice', 'shared/fresh');
+    expect(proxy.commands.filter((c) => /^(NO|BAD)/.test(c.kind))).toEqual([]);
+    // The client asks whether the server has it, by the name of the mailbox that the server has.
+    expect(applies.filter((c) => /^RESERVE .*MBOXNAME \(user\.alice\)/.test(c))).toHaveLength(1);
+    expect(applies.filter((c) => c.startsWith('MESSAGE'))).toEqual([]);
+    const wire = await (await CsyncWire.connect(backup.site.port)).login();
+    const guid = String((await fullMailbox(wire, 'shared.fresh'))[0]!.get('GUID'));
+    await wire.ok('EXIT');
+    const dumped = await backup.site.cli(['dump', 'message', guid, '-u', '%SHARED']);
+    expect(dumped.status).toBe(0);
+    expect(createHash('sha1').update(dumped.stdout).digest('hex')).toBe(guid);
   });
 
   test('the same message twice in a mailbox, under two UIDs', async () => {
