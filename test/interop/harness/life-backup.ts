@@ -130,7 +130,8 @@ export class BackupLife {
         await cyrus.sync(['-s', user], to);
         return;
       case 'force':
-        await cyrus.sync(['-O', '-u', user], to);
+        // It fetches nothing back, and gives up where it would have to behind a mail server that was put back.
+        await cyrus.tool('sync_client', cyrus.clientConf(to), ['-n', 'backup', '-o', '-O', '-u', user]);
         return;
       case 'tls': {
         const options = { backup_sync_host: `127.0.0.1:${this.#tlsPort}/tls` };
