@@ -30,10 +30,13 @@ function expectReadable(backup: SampleBackup): void {
   index.close();
 }
 
-/** Notes what verify finds; what is left is the index's, and making it anew mends that. */
-async function expectMended(backup: SampleBackup): Promise<void> {
+/** Notes what verify finds; what is left is the index's (`left` at most), and making it anew mends that. */
+async function expectMended(backup: SampleBackup, left?: readonly string[]): Promise<void> {
   await noteVerified(await backup.verify(), { engine });
-  if (!(await backup.verify()).ok) {
+  const noted = await backup.verify();
+  if (!noted.ok) {
+    const codes = noted.findings.filter(({ severity }) => severity === 'fault').map(({ code }) => code);
+    if (left !== undefined) expect(left).toEqual(expect.arrayContaining(codes));
     await reindexBackup({ dataPath: backup.dataPath, engine, keepPrevious: false });
   }
   const { findings } = await backup.verify();
@@ -53,6 +56,18 @@ describe('each corruption is reported exactly, and mended', () => {
     await expectMended(backup);
   });
 });
+
+/** Bits that are flipped, and whether there is an index: what was not mended once. */
+const EXAMPLES: [[at: number, bit: number][], boolean][] = [
+  // The second calls itself the last deflate block of its chunk, before a segment that can be read.
+  [
+    [
+      [0, 0],
+      [574, 0],
+    ],
+    false,
+  ],
+];
 
 describe('flipped bits anywhere', () => {
   it('are all reported, and cost nothing that can still be read', async () => {
@@ -75,7 +90,8 @@ describe('flipped bits anywhere', () => {
         backup.write(bytes);
         if (hasIndex) expect((await backup.verify()).ok).toBe(false);
         else fs.rmSync(backup.indexPath);
-        await expectMended(backup);
+        // The boot tag in the header of a chunk means nothing to its content.
+        await expectMended(backup, ['FILE_SHA1_WRONG', 'INDEX_STALE']);
         const index = BackupIndex.open(backup.indexPath, { readonly: true });
         for (const { from, to, content } of chunks) {
           if (places.some(([at]) => at >= from && at < to)) continue;
@@ -83,7 +99,10 @@ describe('flipped bits anywhere', () => {
         }
         index.close();
       }),
-      { numRuns: Number(process.env.CORRUPTION_RUNS ?? '60') },
+      {
+        numRuns: Number(process.env.CORRUPTION_RUNS ?? '60'),
+        examples: EXAMPLES,
+      },
     );
   });
 });

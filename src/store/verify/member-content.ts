@@ -124,7 +124,7 @@ class MemberReader {
     const [first] = this.#member.starts;
     let at: SegmentStart | undefined;
     // What the index knows of it can be read without a header; where its stream begins is noted where the header is wrong.
-    if (first !== undefined && (header === 'invalid' || first.contentOffset === 0)) {
+    if (first !== undefined && (typeof header === 'string' || first.contentOffset === 0)) {
       at = this.#skipDamage(this.#member.offset, 0, first);
     } else if (header === 'invalid') return false;
     else if (header === 'torn') return true;
@@ -164,6 +164,8 @@ class MemberReader {
     const { starts, end } = this.#member;
     const window = new FileWindow(this.#fd, from.fileOffset, end, windowBuffer);
     let flushPoint = from.fileOffset;
+    /** Where no segment begins: the index is wrong there, or what was inflated is not the stream. */
+    const passed: SegmentStart[] = [];
     const inflater = streamInflater;
     inflater.reset({
       content: (bytes) => this.#take(bytes),
@@ -181,38 +183,41 @@ class MemberReader {
       window.start = next;
       if (start !== undefined && stop < window.end && inflater.status === 'input') {
         if (flushPoint === start.fileOffset && this.result.contentLength !== start.contentOffset) {
-          return this.#skipDamage(window.offset, from.contentOffset, start);
+          return this.#skipDamage(window.offset, from.contentOffset, passed[0] ?? start);
         }
-        if (flushPoint !== start.fileOffset) this.result.wrongStarts.push(start);
+        if (flushPoint === start.fileOffset) this.result.wrongStarts.push(...passed.splice(0));
+        else passed.push(start);
         this.#nextStart++;
       } else if (!progress && inflater.status === 'input' && window.atEnd) break;
     }
-    if (inflater.status === 'end') this.#footer(window);
-    if (inflater.status === 'error') return this.#skipDamage(window.offset, this.result.contentLength);
-    this.result.wrongStarts.push(...starts.slice(this.#nextStart));
+    const { contentLength } = this.result;
+    const resumed = passed[0] ?? starts[this.#nextStart];
+    if (inflater.status === 'error') return this.#skipDamage(window.offset, contentLength, resumed);
+    const isEnd = inflater.status === 'end' && this.#footer(window);
+    // A changed bit can end a stream too early, or let it go on through what follows.
+    if (!isEnd && resumed !== undefined) return this.#skipDamage(window.offset, contentLength, resumed);
+    if (inflater.status === 'end' && window.fill(GZIP_FOOTER_BYTES) >= GZIP_FOOTER_BYTES) {
+      this.result.end = window.offset + GZIP_FOOTER_BYTES;
+      if (!this.result.damaged) this.result.trailer = isEnd ? 'right' : 'wrong';
+    }
+    this.result.wrongStarts.push(...passed, ...starts.slice(this.#nextStart));
     return undefined;
   }
 
-  /** Content from `lostFrom` on is lost, or not what it was. @returns where to go on, by default behind the damage. */
+  /** Content from `lostFrom` on is lost, or not what it was. @returns where to go on: `resumed` */
   #skipDamage(
     fileOffset: number,
     lostFrom: number,
-    resumed: SegmentStart | undefined = this.#startBehind(fileOffset),
+    resumed: SegmentStart | undefined,
   ): SegmentStart | undefined {
     const { starts } = this.#member;
     this.result.damaged = true;
     this.result.trailer = 'unknown';
     this.#nextStart = resumed === undefined ? starts.length : starts.indexOf(resumed) + 1;
-    this.#events.damage({ fileOffset, from: lostFrom, to: resumed?.contentOffset });
+    const from = Math.min(lostFrom, resumed?.contentOffset ?? lostFrom);
+    this.#events.damage({ fileOffset, from, to: resumed?.contentOffset });
     if (resumed !== undefined) this.result.contentLength = resumed.contentOffset;
     return resumed;
-  }
-
-  #startBehind(fileOffset: number): SegmentStart | undefined {
-    const { contentLength } = this.result;
-    return this.#member.starts
-      .slice(this.#nextStart)
-      .find((start) => start.fileOffset > fileOffset && start.contentOffset >= contentLength);
   }
 
   #take(bytes: Uint8Array): void {
@@ -221,13 +226,12 @@ class MemberReader {
     this.#events.content(bytes);
   }
 
-  #footer(window: FileWindow): void {
-    if (window.fill(GZIP_FOOTER_BYTES) < GZIP_FOOTER_BYTES) return;
-    const footer = decodeFooter(window.bytes, window.start);
-    this.result.end = window.offset + GZIP_FOOTER_BYTES;
-    if (this.result.damaged) return;
-    const right = footer.crc32 === this.#crc32 && footer.length === this.result.contentLength % 2 ** 32;
-    this.result.trailer = right ? 'right' : 'wrong';
+  /** Whether a footer is there and right; the checksum is unknown where content was lost before it. */
+  #footer(window: FileWindow): boolean {
+    if (window.fill(GZIP_FOOTER_BYTES) < GZIP_FOOTER_BYTES) return false;
+    const { crc32, length } = decodeFooter(window.bytes, window.start);
+    const { damaged, contentLength } = this.result;
+    return length === contentLength % 2 ** 32 && (damaged || crc32 === this.#crc32);
   }
 }
 
