@@ -192,13 +192,14 @@ function verdictOf({ ok, faults, notices }: VerifyReport): string {
   return notices === 0 ? 'ok' : `ok (${count(notices, 'notice')})`;
 }
 
-function countsOf({ guids, pendingMailboxes, chunks }: HealReport): Record<string, number> {
-  return { messages: guids.length, mailboxes: pendingMailboxes, chunks };
+function countsOf({ guids, pendingMailboxes, chunks, storedAgain }: HealReport): Record<string, number> {
+  return { messages: guids.length, mailboxes: pendingMailboxes, chunks, storedAgain };
 }
 
-function textOfNoted({ guids, pendingMailboxes }: HealReport): string {
+function textOfNoted({ guids, pendingMailboxes, storedAgain }: HealReport): string {
   const [messages, mailboxes] = [count(guids.length, 'message'), count(pendingMailboxes, 'mailbox', 'es')];
-  return `; noted: ${messages} lost, ${mailboxes} to be sent again`;
+  const again = storedAgain === 0 ? '' : `, ${count(storedAgain, 'message')} stored again`;
+  return `; noted: ${messages} lost, ${mailboxes} to be sent again${again}`;
 }
 
 function textOf(name: string, finding: Finding): string {

@@ -89,6 +89,7 @@ export async function healBackup(options: HealOptions): Promise<HealReport> {
         path: dataPath,
         userid: ownerOf(options.userid ?? useridOfDataFile(path.basename(dataPath)) ?? ''),
         index,
+        isMadeAnew: files.isMadeAnew ?? false,
         ensureChunk: () => {
           chunk ??= new OpenChunk({
             fd: file.fd,

@@ -31,6 +31,8 @@ export interface TrustedFiles {
   fileEnd: number;
   /** Seconds; 0 when there is no line yet. */
   lastTime: number;
+  /** The index was made anew just now. */
+  isMadeAnew?: boolean;
 }
 
 export class Backup {

@@ -4,7 +4,7 @@
  * a HEAL note for each mailbox that is to be sent again.
  */
 import { createHash } from 'node:crypto';
-import { printString } from '../csync/encoder.ts';
+import { printFileHeader, printString } from '../csync/encoder.ts';
 import { BackupError } from '../platform/errors.ts';
 import { readContent } from './chunk/reader.ts';
 import type { BackupIndex, MessageLocation, NewMessage } from './index/backup-index.ts';
@@ -17,7 +17,10 @@ import { scriptText } from './script-text.ts';
 import { readMessage } from './stored-message.ts';
 
 export interface Losses {
-  /** Messages that may be lost: each is read again before it is given up. */
+  /**
+   * Messages that may be lost: each is read again before it is given up. One that can be read though no line of a damaged
+   * chunk brings it as it is, so that an index made anew would not have it, is stored again.
+   */
   guids: readonly string[];
   /** UNIQUEIDs of mailboxes whose state, or that of messages in them, is lost. */
   uniqueids: readonly string[];
@@ -43,6 +46,8 @@ export interface NotedLosses {
   uniqueids: string[];
   /** Chunks that are known to be damaged since. */
   chunks: number;
+  /** Messages that were stored again. */
+  storedAgain: number;
 }
 
 /** A locked backup. */
@@ -51,6 +56,8 @@ export interface HealTarget {
   path: string;
   userid: string;
   index: BackupIndex;
+  /** The index was made anew since the losses were found: lines bring what it has. */
+  isMadeAnew?: boolean;
   /** Nothing is pending in it. */
   ensureChunk(): OpenChunk;
   commit(): Promise<void>;
@@ -58,6 +65,9 @@ export interface HealTarget {
 
 /** GUIDs in a note, so that a line stays short. */
 const MAX_GUIDS_OF_NOTE = 1000;
+
+/** Of messages that are stored again at a time: the chunk stays short enough. The next verify finds the others. */
+const MAX_STORED_BYTES = 256 << 20;
 
 /** @returns what is noted now; if it is nothing, nothing is written. */
 export async function noteLosses(target: HealTarget, losses: Losses): Promise<NotedLosses> {
@@ -68,15 +78,24 @@ export async function noteLosses(target: HealTarget, losses: Losses): Promise<No
   for (const location of lost.values()) {
     if (location !== undefined) offsets.set(location.chunk.id, location.chunk.offset);
   }
-  const copies = readableCopies(target, losses.copies ?? [], lost);
+  const unlisted = readableUnlisted(target, losses, lost);
+  const copies = readableCopies(target, losses.copies ?? [], lost, unlisted);
   const marks = marksFor(index, lost.keys(), losses.uniqueids);
-  const noted: NotedLosses = { guids: [...lost.keys()], uniqueids: [...marks.keys()], chunks: 0 };
+  const noted: NotedLosses = {
+    guids: [...lost.keys()],
+    uniqueids: [...marks.keys()],
+    chunks: 0,
+    storedAgain: 0,
+  };
   const known = index.chunks().filter(({ id }) => offsets.has(id));
   // Chunks that are named have new damage; the note makes the file longer, too, by which whoever has it cached sees
   // that somebody else has changed the backup.
   if (known.length + lost.size + marks.size + copies.length === 0) return noted;
 
   const chunk = target.ensureChunk();
+  // Before the notes: MESSAGE lines that nothing follows count for nothing.
+  const again = storeAgain(target, chunk, unlisted.values());
+  noted.storedAgain = again.length;
   const starts = index.chunks().map(({ offset }) => offset); // that of the notes is the last
   for (const { id, offset, tsStart } of known) {
     const end = starts[starts.indexOf(offset) + 1];
@@ -96,7 +115,7 @@ export async function noteLosses(target: HealTarget, losses: Losses): Promise<No
   await chunk.syncStart(); // the index may grow out of its cache
   for (const { id } of known) if (noteDamagedChunk(index, id, chunk.peekLine().time)) noted.chunks++;
   for (const guid of lost.keys()) loseMessage(index, guid);
-  for (const copy of copies) index.addMessage(copy);
+  for (const message of [...copies, ...again]) index.addMessage(message);
   for (const [uniqueid, guids] of marks) index.markForHeal(uniqueid, guids);
   await target.commit();
   return noted;
@@ -133,20 +152,59 @@ export function isReadable(
   }
 }
 
-/** Those that can be read, which are not lost then. */
+/** Those of damaged chunks that are not lost, and where the index says they are. */
+function readableUnlisted(
+  { index, isMadeAnew = false }: HealTarget,
+  { guids, chunkOffsets }: Losses,
+  lost: ReadonlyMap<string, MessageLocation | undefined>,
+): Map<string, MessageLocation> {
+  const places = new Map<string, MessageLocation>();
+  if (isMadeAnew) return places;
+  for (const guid of guids) {
+    const location = lost.has(guid) ? undefined : index.findMessage(guid);
+    if (location !== undefined && chunkOffsets.includes(location.chunk.offset)) places.set(guid, location);
+  }
+  return places;
+}
+
+/** A MESSAGE line for each. @returns where they are then */
+function storeAgain(
+  { fd, path, index }: HealTarget,
+  chunk: OpenChunk,
+  locations: Iterable<MessageLocation>,
+): NewMessage[] {
+  const stored: NewMessage[] = [];
+  let bytes = 0;
+  for (const location of locations) {
+    if (bytes > MAX_STORED_BYTES) break;
+    const { guid, partition, size } = location;
+    const { lineOffset } = chunk.beginLine();
+    chunk.appendText(Buffer.from(`MESSAGE (${printFileHeader(partition, guid, size)}`, 'latin1'));
+    const contentOffset = chunk.contentLength;
+    for (const piece of readMessage(fd, index, location, path)) chunk.appendText(piece);
+    chunk.appendText(Buffer.from(')\r\n', 'latin1'));
+    stored.push({ guid, partition, size, chunkId: chunk.id, lineOffset, contentOffset });
+    bytes += size;
+  }
+  return stored;
+}
+
+/** Those that can be read: what they are of is neither lost then nor to be stored again. */
 function readableCopies(
   { fd, path, index }: HealTarget,
   places: readonly CopyPlace[],
   lost: Map<string, MessageLocation | undefined>,
+  unlisted: Map<string, MessageLocation>,
 ): NewMessage[] {
   const copies: NewMessage[] = [];
   for (const place of places) {
-    const at = lost.get(place.guid);
+    const at = lost.get(place.guid) ?? unlisted.get(place.guid);
     const chunk = index.chunk(place.chunkId);
     if (at === undefined || chunk === undefined) continue;
     if (!isReadable(fd, index, { ...at, ...place, chunk }, path)) continue;
     copies.push({ ...place, partition: at.partition });
     lost.delete(place.guid);
+    unlisted.delete(place.guid);
   }
   return copies;
 }

@@ -214,5 +214,5 @@ async function rebuild(file: DataFile, userid: string, env: OpenEnvironment): Pr
     'the index is missing or does not fit the data file; rebuilding it from the data file',
   );
   const { index, state } = await rebuildIndex(file, env);
-  return trusted(file, index, state);
+  return { ...trusted(file, index, state), isMadeAnew: true };
 }

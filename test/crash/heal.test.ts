@@ -1,7 +1,12 @@
 import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { reindexBackup } from '../../src/maintenance/reindex.ts';
+import { loadDeflateEngine } from '../../src/platform/deflate.ts';
 import { LAUNCHER } from '../cli/run.ts';
-import { mailboxLine, messageLine, SampleBackup } from '../maintenance/backup-files.ts';
+import { guidOf, mailboxLine, messageLine, SampleBackup, uncompressed } from '../maintenance/backup-files.ts';
+
+const engine = loadDeflateEngine('auto');
 
 function verify(backup: SampleBackup, crashAt?: string): { status: number | null; signal: string | null } {
   const { status, signal } = spawnSync(process.execPath, [LAUNCHER, 'verify', '-f', backup.dataPath], {
@@ -28,6 +33,28 @@ describe('verify killed while it takes note of damage', () => {
       const { ok, codes } = await backup.verify();
       expect(ok).toBe(true);
       expect(codes.HEAL_PENDING).toBe(1);
+    });
+  }
+
+  for (const point of ['segment-written', 'data-synced', 'index-committed']) {
+    test(`${point}, with a message to be stored again`, async () => {
+      using backup = uncompressed([
+        messageLine(['one']),
+        mailboxLine('user.anne', [{ uid: 1, content: 'one' }]),
+      ]);
+      const bytes = backup.bytes();
+      bytes.write('x', bytes.indexOf(guidOf('one')));
+      backup.write(bytes);
+      const died = verify(backup, point);
+      expect(died.signal ?? died.status).toSatisfy((how) => how === 'SIGKILL' || how === 137);
+      expect([0, 65]).toContain(verify(backup).status);
+      expect(verify(backup).status).toBe(0);
+      fs.rmSync(backup.indexPath);
+      await reindexBackup({ dataPath: backup.dataPath, engine, keepPrevious: false });
+      const { ok, messages, codes } = await backup.verify();
+      expect({ ok, messages }).toEqual({ ok: true, messages: 1 });
+      expect(codes).not.toHaveProperty('CONTENT_MISSING');
+      expect(codes).not.toHaveProperty('HEAL_PENDING');
     });
   }
 });

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { constants, deflateRawSync } from 'node:zlib';
 import Database from 'better-sqlite3';
 import { LineParser } from '../../src/csync/line-parser.ts';
 import { type VerifyReport, verifyBackup } from '../../src/maintenance/verify.ts';
@@ -146,6 +147,24 @@ export class SampleBackup implements Disposable {
   [Symbol.dispose](): void {
     fs.rmSync(this.folder, { recursive: true });
   }
+}
+
+/** One chunk whose bytes stand in the data file as they are, so that one of them can be changed. */
+export function uncompressed(lines: readonly (string | Uint8Array)[]): SampleBackup {
+  const backup = new SampleBackup();
+  const fd = fs.openSync(backup.dataPath, 'r+');
+  const fileSha1 = ResumableSha1.create();
+  const writer = new ChunkWriter({ fd, fileEnd: 0, fileSha1, engine, bootTag: new Uint8Array(8) });
+  for (const line of lines) {
+    const raw = Buffer.from(line as string, 'latin1');
+    const deflated = deflateRawSync(raw, { level: 0, finishFlush: constants.Z_FULL_FLUSH });
+    writer.appendSegment(deflated, raw, crc32(raw));
+  }
+  writer.finish();
+  writer.writeTrailer();
+  fs.closeSync(fd);
+  backup.reindex();
+  return backup;
 }
 
 function appendChunk(fd: number, lines: readonly (string | Uint8Array)[]): ChunkWriter {

@@ -312,6 +312,11 @@ async function check(isFinished: boolean, hasIndex: boolean, damages: Damage[]):
     expectAll('open', inPlace);
     await noteVerified(await verifyBackup({ dataPath }), { engine });
     expectAll('verify', inPlace);
+    const noted = (await verifyBackup({ dataPath })).findings.filter(({ severity }) => severity === 'fault');
+    // A chunk that is whole and another one: only a person can tell whose file that is.
+    const others = noted.filter(({ code }) => code === 'CHUNK_SHA1_WRONG').map(({ chunk }) => chunk);
+    const missing = noted.filter(({ code, chunk }) => code === 'MESSAGE_MISSING' && !others.includes(chunk));
+    expect(missing, 'missing, and not noted').toEqual([]);
     await reindexBackup({ dataPath, engine, keepPrevious: false });
     expectAll('reindex');
     const { findings } = await verifyBackup({ dataPath });

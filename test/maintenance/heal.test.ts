@@ -6,13 +6,21 @@ import type { VerifyReport } from '../../src/maintenance/verify.ts';
 import { loadDeflateEngine } from '../../src/platform/deflate.ts';
 import { BackupIndex } from '../../src/store/index/backup-index.ts';
 import { mailboxesUnderHeal } from '../../src/store/index/damage.ts';
+import { readMessage } from '../../src/store/stored-message.ts';
 import { stateText } from '../store/state-text.ts';
-import { guidOf, mailboxLine, messageLine, SampleBackup } from './backup-files.ts';
+import { guidOf, mailboxLine, messageLine, SampleBackup, uncompressed } from './backup-files.ts';
 
 const engine = loadDeflateEngine('auto');
 const A = 'Subject: a\r\n\r\nfirst\r\n';
 const B = 'Subject: b\r\n\r\nsecond\r\n';
 const C = 'Subject: c\r\n\r\nthird\r\n';
+
+/** Hexadecimal digits. */
+function noise(seed: number, length: number): string {
+  let text = '';
+  for (let i = 0; text.length < length; i++) text += guidOf(`${seed} ${i}`);
+  return text.slice(0, length);
+}
 
 /** Three chunks, of which the first holds messages of two mailboxes, and a state that nobody says again. */
 function sample(): SampleBackup {
@@ -73,6 +81,7 @@ describe('what verify finds lost is noted', () => {
       guids: [guidOf(A), guidOf(B)],
       uniqueids: ['id-user.anne', 'id-user.anne.Old'],
       chunks: 1,
+      storedAgain: 0,
       pendingMailboxes: 2,
     });
     withIndex(backup, (index) => {
@@ -106,6 +115,57 @@ describe('what verify finds lost is noted', () => {
     const after = await backup.verify();
     expect(codesOf(after.findings)).toEqual(['CONTENT_MISSING', 'HEAL_PENDING', 'MESSAGE_DAMAGED']);
     expect(faults(after)).toEqual([]);
+  });
+
+  it.each([
+    ['the GUID', guidOf(B).slice(4), 'f', 1],
+    ['the length', `${guidOf(B)} 2`, `${guidOf(B)} 7`, 2],
+    ['what ends the header', `${B.length}}\r\nSubject: b`, '2x', 2],
+    ['the word MESSAGE', 'MESSAGE', 'MESSBGE', 3],
+    ['the beginning of the line', '1700000000 APPLY MESSAGE', 'x', 3],
+  ])('stores again what can be read, and no line brings since %s is damaged', async (_, text, by, count) => {
+    const contents = [A, B, C];
+    const records = contents.map((content, i) => ({ uid: i + 1, content }));
+    using backup = uncompressed([messageLine(contents), mailboxLine('user.anne', records)]);
+    edit(backup, (bytes) => bytes.write(by, bytes.indexOf(text)));
+    expect(await note(await backup.verify())).toMatchObject({ guids: [], storedAgain: count });
+    const expectAll = async (): Promise<void> => {
+      const after = await backup.verify();
+      expect(faults(after)).toEqual([]);
+      expect(codesOf(after.findings)).not.toContain('HEAL_PENDING');
+      const fd = fs.openSync(backup.dataPath, 'r');
+      withIndex(backup, (index) => {
+        for (const content of contents) {
+          const at = index.findMessage(guidOf(content))!;
+          expect(Buffer.concat([...readMessage(fd, index, at)]).toString('latin1')).toBe(content);
+        }
+      });
+      fs.closeSync(fd);
+    };
+    await expectAll();
+    const size = backup.bytes().length;
+    expect(await note(await backup.verify())).toBeUndefined();
+    expect(backup.bytes().length).toBe(size);
+    fs.rmSync(backup.indexPath);
+    await reindexBackup({ dataPath: backup.dataPath, engine, keepPrevious: false });
+    await expectAll();
+  });
+
+  it('stores again what lies behind damage in the same line', async () => {
+    const contents = [1, 2, 3].map((seed) =>
+      Buffer.from(`Subject: ${seed}\r\n\r\n${noise(seed, 600_000)}\r\n`),
+    );
+    const records = contents.map((content, i) => ({ uid: i + 1, content }));
+    using backup = new SampleBackup([[messageLine(contents), mailboxLine('user.anne', records)]]);
+    edit(backup, (bytes) => bytes.fill(0, 60_000, 60_100));
+    const [first, second, third] = contents.map((content) => guidOf(content)) as [string, string, string];
+    const noted = await note(await backup.verify());
+    expect(noted).toMatchObject({ guids: [first], uniqueids: ['id-user.anne'], storedAgain: 2 });
+    expect(faults(await backup.verify())).toEqual([]);
+    fs.rmSync(backup.indexPath);
+    await reindexBackup({ dataPath: backup.dataPath, engine, keepPrevious: false });
+    withIndex(backup, (index) => expect(index.missing([first, second, third])).toEqual([first]));
+    expect(faults(await backup.verify())).toEqual([]);
   });
 
   it('is found again by an index that is made anew from the data file', async () => {

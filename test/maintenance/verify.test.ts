@@ -10,7 +10,7 @@ import { VerifyPool } from '../../src/maintenance/verify-pool.ts';
 import { tryLock, unlock } from '../../src/platform/file-lock.ts';
 import { scanMembers } from '../../src/store/chunk/scan.ts';
 import type { Finding } from '../../src/store/verify/finding.ts';
-import { guidOf, mailboxLine, messageLine, SampleBackup } from './backup-files.ts';
+import { guidOf, mailboxLine, messageLine, SampleBackup, uncompressed } from './backup-files.ts';
 import { history as randomHistory } from './compact-history.ts';
 
 const FIXTURES = path.join(import.meta.dirname, '../fixtures/backup-sample');
@@ -387,6 +387,25 @@ describe('verifyBackup on damaged data', () => {
     const lost = findings.filter(({ code }) => code === 'MESSAGE_MISSING');
     expect(lost.length).toBeGreaterThan(0);
     expect(lost.length).toBeLessThanOrEqual(4);
+  });
+
+  it('goes on at a segment that a damaged stream has passed', async () => {
+    const contents = Array.from({ length: 3 }, () => randomBytes(300_000));
+    using backup = uncompressed(contents.map((content) => messageLine([content])));
+    const bytes = backup.bytes();
+    // The last stored block of the first message calls itself longer, and swallows the beginning of the second.
+    const next = bytes.indexOf(messageLine([contents[1]!]).subarray(0, 100));
+    const end = bytes.lastIndexOf(Buffer.from(contents[0]!.subarray(-100)), next) + 100 + ')\r\n'.length;
+    let header = bytes.indexOf('1700000000') - 5;
+    while (header + 5 + bytes.readUInt16LE(header + 1) < end) header += 5 + bytes.readUInt16LE(header + 1);
+    bytes.writeUInt16LE(0xffff, header + 1);
+    bytes.writeUInt16LE(0, header + 3);
+    backup.write(bytes);
+    const { findings } = await backup.verify();
+    expect(header + 5 + 0xffff).toBeGreaterThan(next);
+    expect(findings.map(({ code }) => code)).toContain('CHUNK_CORRUPT');
+    expect(findings.map(({ code }) => code)).not.toContain('MESSAGE_MISSING');
+    expect(findings.map(({ code }) => code)).not.toContain('SEGMENT_START_WRONG');
   });
 
   it('tells a wrong segment start from damage', async () => {
