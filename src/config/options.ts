@@ -344,7 +344,7 @@ export const OPTIONS = {
   backup_workers: option(integer(1, 256), cores(16), 'Threads that compress.'),
   backup_shards: option(integer(1, 64), cores(4), 'Threads that write; each has its own users.'),
   backup_keep_open: option(
-    integer(0, 1_000_000),
+    integer(0, 20_000),
     '192',
     'Number of backups that stay open when nobody uses them any more. To open one costs about a millisecond of a processor; each that is open takes three of the files that the process may open, and 0.25 MB, which are not a part of backup_memory_limit beyond the default.',
   ),

@@ -23,14 +23,11 @@ export class BackupShelf {
   /** In the order in which they were opened. */
   readonly #open = new Map<string, Backup>();
   readonly #maxReleased: number;
-  /** How many of them no session has locked. */
-  #released = 0;
-  /** Where the search for one to close goes on. It sees what is put into the map and taken out meanwhile. */
-  #hand: Iterator<Backup>;
+  /** Where the search for one to close goes on: behind this backup. */
+  #hand: string | undefined;
 
   constructor(env: StoreEnvironment) {
     this.#env = env;
-    this.#hand = this.#open.values();
     this.#maxReleased = Math.floor(env.config.keepOpen / env.config.shards);
   }
 
@@ -93,7 +90,6 @@ export class BackupShelf {
       if (result === 'busy') return 'busy';
       if (result === 'locked') {
         open.wasUsedAgain = true;
-        this.#released--;
         this.#env.figures.count('cache_hits_total');
         return open;
       }
@@ -149,7 +145,6 @@ export class BackupShelf {
     const backup = this.#open.get(userid);
     if (backup === undefined || backup.session !== session) return;
     await backup.release();
-    this.#released++;
     if (backup.file.staged) this.forget(backup);
     this.#trim();
   }
@@ -157,27 +152,32 @@ export class BackupShelf {
   /**
    * Closes released backups that are too many. Which ones is chosen as by SIEVE (Zhang et al., NSDI 2024): the
    * hand goes from the oldest to the newest and takes the first that was not used again since it passed. The
-   * least recently used one would be the worst choice for clients that go through all users in turn.
+   * least recently used one would be the worst choice for clients that go through all users in turn. For the same
+   * reason the hand goes back to the one before, and from the oldest to the newest: of so many users in turn those that
+   * came first stay, where a hand that goes on from the oldest would take each of them before it comes again.
    */
   #trim(): void {
-    while (this.#released > this.#maxReleased) {
+    let released = 0;
+    for (const backup of this.#open.values()) if (backup.session === undefined) released++;
+    while (released > this.#maxReleased) {
       const victim = this.#nextUnused();
       if (victim === undefined) return;
       this.forget(victim);
+      released--;
     }
   }
 
   #nextUnused(): Backup | undefined {
+    const all = [...this.#open.values()];
+    const start = all.findIndex(({ userid }) => userid === this.#hand) + 1;
     // Twice round: the first time may only find backups that were used again.
-    for (let rounds = 0; rounds <= 2; ) {
-      const { value: backup, done } = this.#hand.next();
-      if (done) {
-        this.#hand = this.#open.values();
-        rounds++;
-        continue;
-      }
+    for (let step = 0; step < 2 * all.length; step++) {
+      const backup = all[(start + step) % all.length]!;
       if (backup.session !== undefined) continue;
-      if (!backup.wasUsedAgain) return backup;
+      if (!backup.wasUsedAgain) {
+        this.#hand = all[(start + step - 1 + all.length) % all.length]!.userid;
+        return backup;
+      }
       backup.wasUsedAgain = false;
     }
     return undefined;
@@ -185,10 +185,7 @@ export class BackupShelf {
 
   /** Closes a backup whatever state it is in; the next lock opens it anew and recovers what is needed. */
   forget(backup: Backup): void {
-    if (this.#open.get(backup.userid) === backup) {
-      this.#open.delete(backup.userid);
-      if (backup.session === undefined) this.#released--;
-    }
+    if (this.#open.get(backup.userid) === backup) this.#open.delete(backup.userid);
     backup.close();
   }
 
