@@ -42,6 +42,21 @@ export interface LineEvents extends DlistSaxEvents {
   malformed(line: MalformedLine): void;
 }
 
+const ignore = (): void => {};
+
+/** Does nothing: for who wants to be told of some of it only. */
+export const NO_LINE_EVENTS: LineEvents = {
+  lineStart: ignore,
+  lineEnd: ignore,
+  malformed: ignore,
+  beginList: ignore,
+  beginKvlist: ignore,
+  end: ignore,
+  key: ignore,
+  scalar: ignore,
+  file: ignore,
+};
+
 const MAX_HEAD_BYTES = 256;
 
 const LINE_START = 0;

@@ -4,7 +4,7 @@
  */
 import { createHash, type Hash } from 'node:crypto';
 import type { FileHeader } from '../csync/file-header.ts';
-import { LineParser } from '../csync/line-parser.ts';
+import { LineParser, NO_LINE_EVENTS } from '../csync/line-parser.ts';
 
 export interface CondensedContent {
   /** The content, messages left out. */
@@ -17,8 +17,6 @@ export interface CondensedContent {
 
 /** A chunk with more text than this is read again by whoever needs it, instead of being handed over. */
 const MAX_TEXT_BYTES = 8 << 20;
-
-const ignore = (): void => {};
 
 export class Condenser {
   readonly #parser: LineParser;
@@ -33,14 +31,7 @@ export class Condenser {
 
   constructor() {
     this.#parser = new LineParser({
-      lineStart: ignore,
-      lineEnd: ignore,
-      malformed: ignore,
-      beginList: ignore,
-      beginKvlist: ignore,
-      end: ignore,
-      key: ignore,
-      scalar: ignore,
+      ...NO_LINE_EVENTS,
       file: (file: FileHeader) => {
         this.#guid = file.guid;
         this.#sha1 = createHash('sha1');

@@ -4,7 +4,7 @@
  */
 import { readSync } from 'node:fs';
 import { printFileHeader } from '../../csync/encoder.ts';
-import { LineParser } from '../../csync/line-parser.ts';
+import { LineParser, NO_LINE_EVENTS } from '../../csync/line-parser.ts';
 import { writeAllSync } from '../../platform/durable.ts';
 import { hashRange } from '../../store/chunk/hash-range.ts';
 import { type ScannedMember, scanMembers } from '../../store/chunk/scan.ts';
@@ -60,23 +60,17 @@ async function bringLacking(options: CarryOverOptions, member: ScannedMember): P
 function recordGuids(fd: number, member: ScannedMember): Set<string> {
   const guids = new Set<string>();
   let [isMailbox, key] = [false, ''];
-  const ignore = (): void => {};
   const parser = new LineParser({
+    ...NO_LINE_EVENTS,
     lineStart: ({ verb }) => {
       isMailbox = verb === 'MAILBOX';
     },
-    lineEnd: ignore,
-    malformed: ignore,
-    beginList: ignore,
-    beginKvlist: ignore,
-    end: ignore,
     key: (name) => {
       key = name;
     },
     scalar: (value) => {
       if (isMailbox && key === 'GUID' && value.held) guids.add(value.latin1().toLowerCase());
     },
-    file: ignore,
   });
   feedMember(fd, member, member.contentLength, undefined, parser);
   return guids;

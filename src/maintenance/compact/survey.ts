@@ -4,7 +4,7 @@
  * believed: what the compacted backup must say is what its lines say.
  */
 import fs from 'node:fs';
-import { LineParser, type LineStart } from '../../csync/line-parser.ts';
+import { LineParser, type LineStart, NO_LINE_EVENTS } from '../../csync/line-parser.ts';
 import { ResumableSha1 } from '../../platform/sha1.ts';
 import { enterChunk } from '../../store/apply-members.ts';
 import { contentEnd, type ScannedMember } from '../../store/chunk/scan.ts';
@@ -177,17 +177,9 @@ class Surveyor {
     const offsets = new Set<number>();
     const { malformedLines, lineEnd, contentLength, tail } = member;
     if (malformedLines === 0 && lineEnd === contentLength && tail === undefined) return offsets;
-    const ignore = (): void => {};
     const parser = new LineParser({
-      lineStart: ignore,
-      lineEnd: ignore,
+      ...NO_LINE_EVENTS,
       malformed: ({ offset }) => offsets.add(offset),
-      beginList: ignore,
-      beginKvlist: ignore,
-      end: ignore,
-      key: ignore,
-      scalar: ignore,
-      file: ignore,
     });
     feedMember(this.#o.fd, member, member.contentLength, condensed, parser);
     return offsets;

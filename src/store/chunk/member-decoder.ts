@@ -1,7 +1,7 @@
 /** Decodes one member as far as it goes, and notes where another one could begin inside it. */
 import { createHash, type Hash } from 'node:crypto';
 import { readSync } from 'node:fs';
-import { LineParser, type LineStart } from '../../csync/line-parser.ts';
+import { LineParser, type LineStart, NO_LINE_EVENTS } from '../../csync/line-parser.ts';
 import { crc32 } from '../../platform/crc32.ts';
 import { type FastMember, type FastStart, FastTools, readFastStart } from './fast-member.ts';
 import { Inflater } from './inflater.ts';
@@ -212,9 +212,9 @@ export class MemberDecoder {
   }
 
   #lineCounter(): LineParser {
-    const ignore = (): void => {};
     return new LineParser(
       {
+        ...NO_LINE_EVENTS,
         lineStart: (line: LineStart) => {
           this.#openLineTime = line.time;
         },
@@ -226,12 +226,6 @@ export class MemberDecoder {
         malformed: () => {
           this.malformedLines++;
         },
-        beginList: ignore,
-        beginKvlist: ignore,
-        end: ignore,
-        key: ignore,
-        scalar: ignore,
-        file: ignore,
       },
       { maxValueBytes: 1024 },
     );

@@ -3,7 +3,7 @@
  * there it says how long the content is, so that what is inflated up to there has its place in it.
  */
 import { readSync } from 'node:fs';
-import { LineParser } from '../../csync/line-parser.ts';
+import { LineParser, NO_LINE_EVENTS } from '../../csync/line-parser.ts';
 import { Inflater } from './inflater.ts';
 import { decodeFooter, endsAsFinished, GZIP_FOOTER_BYTES, MEMBER_HEADER_BYTES } from './member.ts';
 import { FileWindow } from './window.ts';
@@ -98,10 +98,10 @@ function inflate(
 
 function tailOf(fd: number, from: number, end: number, contentEnd: number, attempt: Attempt): MemberTail {
   const contentOffset = contentEnd - attempt.contentLength;
-  const ignore = (): void => {};
   let [lines, time, lastTime] = [0, 0, 0];
   const parser = new LineParser(
     {
+      ...NO_LINE_EVENTS,
       lineStart: (line) => {
         time = line.time;
       },
@@ -109,13 +109,6 @@ function tailOf(fd: number, from: number, end: number, contentEnd: number, attem
         lines++;
         lastTime = time;
       },
-      malformed: ignore,
-      beginList: ignore,
-      beginKvlist: ignore,
-      end: ignore,
-      key: ignore,
-      scalar: ignore,
-      file: ignore,
     },
     { maxValueBytes: 1024 },
   );
