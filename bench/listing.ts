@@ -3,7 +3,7 @@
  * Makes the store from one user, whom a load pushes to our server; then every command is run once to warm up and
  * three times measured. About 80 kB of disk for each user.
  *
- *     node bench/listing.ts [--users 100000] [--keep]
+ *     node bench/listing.ts [--users 100000] [--linked] [--keep]
  */
 import path from 'node:path';
 import { Command } from 'commander';
@@ -26,14 +26,19 @@ const COMMANDS: readonly (readonly [title: string, entry: string, ...args: strin
   ['ctl_backups stat -A', 'compat/ctl_backups.cjs', 'stat', '-A'],
 ];
 
-async function measure(options: { users: string; keep?: boolean }): Promise<void> {
+async function measure(options: { users: string; keep?: boolean; linked?: boolean }): Promise<void> {
   const users = Number(options.users);
   const load = new LoadProcess();
   const server = await startOurs({ keep: options.keep === true });
   try {
     await load.run({ kind: 'small-users', target: server.target, users: 1 });
     await load.run({ kind: 'turns', target: server.target, users: 1, connections: 1 });
-    const bytes = cloneStore(server.partition, path.join(server.target.store, 'conf', 'backups.db'), users);
+    const bytes = cloneStore(
+      server.partition,
+      path.join(server.target.store, 'conf', 'backups.db'),
+      users,
+      options,
+    );
     const table: Record<string, Record<string, number | string>> = {};
     for (const [title, entry, ...args] of COMMANDS) {
       const argv = [path.join(CLI, entry), ...args, '-C', path.join(server.target.store, 'imapd.conf')];
@@ -62,6 +67,7 @@ async function measure(options: { users: string; keep?: boolean }): Promise<void
 
 await new Command('listing')
   .option('--users <number>', 'how many backups', '100000')
+  .option('--linked', 'names of the same few files, which need no disk')
   .option('--keep', 'leave the store behind')
   .action(measure)
   .parseAsync();

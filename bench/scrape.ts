@@ -3,7 +3,7 @@
  * is kept up to date beside, so that the two should be the same. And what clients notice of it: the time of small
  * updates while nobody scrapes, and while somebody does ten times a second. About 80 kB of disk for each user.
  *
- *     node bench/scrape.ts [--users 100000]
+ *     node bench/scrape.ts [--users 100000] [--linked]
  */
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,7 +20,7 @@ const MAX_MS = 50;
 
 type Row = Record<string, number>;
 
-async function measure(options: { users: string }): Promise<void> {
+async function measure(options: { users: string; linked?: boolean }): Promise<void> {
   const users = Number(options.users);
   const site = await BackupSite.create({ backup_verify_every: 'off' });
   const load = new LoadProcess();
@@ -37,7 +37,7 @@ async function measure(options: { users: string }): Promise<void> {
     await allKnown(site, 1);
     const table: Record<string, Row> = { '1 user': await scrapes(site) };
     await server.stop();
-    cloneStore(site.partition, path.join(site.dir, 'conf', 'backups.db'), users);
+    cloneStore(site.partition, path.join(site.dir, 'conf', 'backups.db'), users, options);
     const startedMs = Date.now();
     server = await site.start();
     await allKnown(site, users);
@@ -137,5 +137,6 @@ async function get(site: BackupSite, what: string): Promise<string> {
 
 await new Command('scrape')
   .option('--users <number>', 'how many backups', '100000')
+  .option('--linked', 'names of the same few files, which need no disk')
   .action(measure)
   .parseAsync();
