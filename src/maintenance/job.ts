@@ -22,8 +22,8 @@ export interface JobRequest extends Job {
 }
 
 /**
- * `ok`: done and all is well; `faulty`: the backup is damaged, or a drill did not get everything back; `busy`: somebody has it locked; `gone`: there is no such
- * file (any more); `unneeded`: there was nothing to do; `removed`: it was a deleted one whose
+ * `ok`: done and all is well; `faulty`: the backup is damaged, or a drill did not get everything back; `busy`: somebody has it locked; `gone`: removed or moved
+ * meanwhile; `unneeded`: there was nothing to do; `removed`: it was a deleted one whose
  * retention is over; `failed`: it could not be done; `cancelled`: by us, nothing is changed.
  */
 export type JobOutcome = 'ok' | 'faulty' | 'unneeded' | 'removed' | 'busy' | 'gone' | 'failed' | 'cancelled';
@@ -34,14 +34,14 @@ export interface JobResult {
   sizeBytes: number;
   /** Bytes that were read from files, as far as the process could count them. */
   readBytes: number;
-  /** verify: how many, and how many of each code. drill: messages that did not come back as they were. */
+  /** verify, compact: how many, and how many of each code. drill: messages that did not come back as they were. */
   faults: number;
   codes: Record<string, number>;
   /** compact: how much smaller the backup is now. */
   freedBytes: number;
   /** drill: how many messages were compared. */
   compared: number;
-  /** busy, gone, failed: the stable code of the error, and its message. drill, faulty: the first of the faults; ok: what restore said of the backup. */
+  /** busy, failed: the stable code of the error, and its message. faulty: the first of the faults; drill, ok: what restore said of the backup. */
   code?: string;
   text?: string;
 }

@@ -9,8 +9,9 @@ const ROUNDS = 3;
 const MAX_LATER = 10_000;
 
 /**
- * How a run has ended. `faulty`: something that was looked at is not as it should be; `incomplete`, of a drill: something
- * could not be done, or nothing was compared at all, so that it shows nothing.
+ * How a run has ended. `faulty`: something that was looked at is not as it should be; `incomplete`: something could not
+ * be done, or nobody was free, or a drill had nothing to compare, so that it shows nothing. Who was busy all the time is
+ * left to the next run, and makes this one no failure.
  */
 export type RunResult = 'ok' | 'faulty' | 'incomplete';
 
@@ -56,22 +57,27 @@ export class MaintenanceRun {
 
   /** What came of its jobs. */
   get tally(): Readonly<RunTally> {
-    return this.#place.tally ?? { faulty: 0, failed: 0, compared: 0 };
+    return this.#place.tally ?? { faulty: 0, failed: 0, compared: 0, done: 0 };
   }
 
   get result(): RunResult {
-    const { faulty, failed, compared } = this.tally;
+    const { faulty, failed, compared, done } = this.tally;
     if (faulty > 0) return 'faulty';
-    return this.kind === 'drill' && (failed > 0 || compared === 0) ? 'incomplete' : 'ok';
+    const isNobodyFree = this.#skipped > 0 && done === 0;
+    const isEmptyDrill = this.kind === 'drill' && compared === 0;
+    return failed > 0 || isNobodyFree || isEmptyDrill ? 'incomplete' : 'ok';
   }
 
   /** Before done(). */
   count({ outcome, compared }: JobResult): void {
-    const { faulty, failed, compared: before } = this.tally;
+    const { faulty, failed, compared: before, done } = this.tally;
+    const isInTheWay = outcome === 'busy' || outcome === 'cancelled';
     this.#place.tally = {
       faulty: faulty + (outcome === 'faulty' ? 1 : 0),
       failed: failed + (outcome === 'failed' ? 1 : 0),
       compared: before + compared,
+      // An earlier version has not noted it.
+      done: (done ?? 0) + (isInTheWay ? 0 : 1),
     };
   }
 

@@ -48,6 +48,8 @@ export interface RunTally {
   failed: number;
   /** Messages that drills have compared. */
   compared: number;
+  /** Backups in whose way nobody was; undefined if an earlier version began the run. */
+  done?: number;
 }
 
 export interface VerifyCounts {

@@ -6,10 +6,11 @@ import { SHARED_USERID } from '../csync/mailbox-name.ts';
 import { loadDeflateEngine } from '../platform/deflate.ts';
 import { BackupError } from '../platform/errors.ts';
 import { Catalog } from '../store/catalog.ts';
-import { compactBackup } from './compact/compact.ts';
+import { type CompactReport, compactBackup } from './compact/compact.ts';
 import { isExpired, parseDeletedKey, removeBackup } from './delete.ts';
 import { noteVerified } from './heal.ts';
 import { emptyResult, type JobKind, type JobRequest, type JobResult } from './job.ts';
+import { resultOfMissingFile } from './lost-file.ts';
 import { configuredPuller, lastChangeMs, type Puller } from './pull.ts';
 import { verifyBackup } from './verify.ts';
 
@@ -23,13 +24,18 @@ export async function runJob(request: JobRequest): Promise<JobResult> {
   try {
     const work = JOBS[request.kind];
     if (work === undefined) throw unknown(request.kind);
-    return { ...(await patiently(() => work(request))), sizeBytes };
+    const result = await patiently(() => work(request)).catch(resultOfError);
+    return { ...(result.outcome === 'gone' ? resultOfMissingFile(request) : result), sizeBytes };
   } catch (error) {
-    const code = error instanceof BackupError ? error.code : 'INTERNAL';
-    const text = error instanceof Error ? error.message : String(error);
-    const outcome = code === 'LOCKED' ? 'busy' : code === 'NOT_FOUND' ? 'gone' : 'failed';
-    return { ...emptyResult(outcome, { code, text }), sizeBytes };
+    return { ...resultOfError(error), sizeBytes };
   }
+}
+
+function resultOfError(error: unknown): JobResult {
+  const code = error instanceof BackupError ? error.code : 'INTERNAL';
+  const text = error instanceof Error ? error.message : String(error);
+  const outcome = code === 'LOCKED' ? 'busy' : code === 'NOT_FOUND' ? 'gone' : 'failed';
+  return emptyResult(outcome, { code, text });
 }
 
 async function patiently(work: () => Promise<JobResult>): Promise<JobResult> {
@@ -68,7 +74,7 @@ const JOBS: Partial<Record<JobKind, JobWork>> = {
     const { compacted, sizeBytes, indexBytes } = report;
     if (!compacted) return emptyResult('unneeded');
     const newBytes = (report.newSizeBytes ?? sizeBytes) + (report.newIndexBytes ?? indexBytes);
-    return { ...emptyResult('ok'), freedBytes: sizeBytes + indexBytes - newBytes };
+    return { ...resultOfCompaction(report), freedBytes: sizeBytes + indexBytes - newBytes };
   },
 
   async pull({ userid, path, config, doneMs, isForced }) {
@@ -84,6 +90,22 @@ const JOBS: Partial<Record<JobKind, JobWork>> = {
     return emptyResult('failed', { code: result.code ?? 'UNAVAILABLE', text });
   },
 };
+
+/** As `csync-backup compact` ends with 65. */
+function resultOfCompaction(report: CompactReport): JobResult {
+  const { damagedChunks, damagedMessages, damagedPath, keptAll } = report;
+  if (keptAll !== null) {
+    const text = `nothing was dropped: ${keptAll}`;
+    return { ...emptyResult('faulty', { code: 'INTERNAL', text }), faults: 1 };
+  }
+  if (damagedChunks === 0) return emptyResult('ok');
+  const text = `${damagedChunks} damaged chunks, kept as ${damagedPath}`;
+  return {
+    ...emptyResult('faulty', { code: 'CHUNK_CORRUPT', text }),
+    faults: damagedChunks + damagedMessages,
+    codes: { CHUNK_CORRUPT: damagedChunks, ...(damagedMessages > 0 && { MESSAGE_DAMAGED: damagedMessages }) },
+  };
+}
 
 /** @returns bytes that are free now; undefined for a backup that is to be kept */
 async function removeIfExpired(key: string, dataPath: string, config: Config): Promise<number | undefined> {

@@ -21,6 +21,8 @@ const SWEEP_EVERY_MS = 3600_000;
 const SWEEP_BATCH = 64;
 /** Counting takes 10 ms for 100,000 backups: not after each of many jobs. */
 const COUNT_EVERY_MS = 10_000;
+/** Backups become overdue by nothing but time, also while a job hangs. */
+const COUNT_AGAIN_MS = 10 * 60_000;
 const LONGEST_SLEEP_MS = 60_000;
 /** A compaction has this long to end by itself before a freeze. */
 const HOLD_WAIT_MS = 5000;
@@ -86,6 +88,7 @@ export class Scheduler {
   #countedMs = 0;
   #clock: ClockWatch | undefined;
   #areCountsOld = false;
+  #counting: NodeJS.Timeout | undefined;
   /** Of the state, by tools that are run by hand. */
   #changes = 0;
   #holds = 0;
@@ -105,12 +108,14 @@ export class Scheduler {
     state.lastVerifyMs ??= Date.now();
     const place = state.run;
     if (place !== undefined) this.#run = new MaintenanceRun(state, place.kind, place.startedMs);
+    this.#counting = setInterval(() => this.#countAgain(), COUNT_AGAIN_MS).unref();
     this.#loop = this.#work();
   }
 
   /** Ends what is going on; a run over all is taken up again at the next start. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    clearInterval(this.#counting);
     this.#wake();
     await this.#o.runner.cancel();
     await this.#loop;
@@ -416,6 +421,15 @@ export class Scheduler {
     this.#areCountsOld = false;
     this.#countedMs = nowMs;
     this.#o.onCounts(this.#o.state.counts(this.#o.config().verifyEveryMs, nowMs));
+  }
+
+  #countAgain(): void {
+    this.#areCountsOld = true;
+    try {
+      this.#count(Date.now(), 0);
+    } catch (error) {
+      this.#o.log.error({ err: error, code: 'INTERNAL' }, 'maintenance failed; it goes on in a minute');
+    }
   }
 
   #pauseMs(nowMs: number): number {

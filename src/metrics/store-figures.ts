@@ -17,7 +17,10 @@ export const SHARD_FIGURES: Record<string, ShardFigure> = {
     type: 'counter',
     help: 'Times that the files of a backup had to be opened for a client.',
   },
-  appends_total: { type: 'counter', help: 'Commands whose text was added to a data file for good.' },
+  appends_total: {
+    type: 'counter',
+    help: 'Times that commands were added to a data file for good: a MAILBOX takes the MESSAGEs before it along.',
+  },
   open_chunks: {
     type: 'gauge',
     help: 'Chunks that are not finished: what is in them is in no committed index yet.',

@@ -9,7 +9,7 @@ const CODES: Record<string, [ErrorCode, string]> = {
   EMFILE: ['LIMIT_EXCEEDED', 'Raise the number of open files (LimitNOFILE in the unit, ulimit -n)'],
   ENFILE: ['LIMIT_EXCEEDED', 'Raise the number of open files of the whole machine (sysctl fs.file-max)'],
   ESTALE: ['IO_ERROR', 'The file server has replaced or removed it: look there, and mount it again'],
-  ENOENT: ['NOT_FOUND', 'Check the path'],
+  ENOENT: ['NOT_FOUND', 'Check the path, and that its disk is mounted'],
 };
 
 /** A failed system call as a BackupError; a BackupError stays as it is. */

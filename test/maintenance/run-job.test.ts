@@ -1,7 +1,8 @@
 /** What the process for maintenance does where somebody has the backup. */
 import fs from 'node:fs';
+import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { JobKind } from '../../src/maintenance/job.ts';
 import { runJob } from '../../src/maintenance/run-job.ts';
 import { tryLock, unlock } from '../../src/platform/file-lock.ts';
@@ -30,3 +31,60 @@ test.each([
     }
   },
 );
+
+describe('a data file that is not there', () => {
+  const job = (store: SmallStore, kind: JobKind, dataPath: string) =>
+    runJob({ kind, userid: 'anne', path: dataPath, config: store.config, bytesPerSecond: 0, doneMs: 0 });
+
+  test('is a fault where backups.db still names it, and keeps other work from being done', async () => {
+    using store = new SmallStore();
+    const dataPath = store.add('anne');
+    store.add('bob');
+    fs.rmSync(dataPath);
+    expect(await job(store, 'verify', dataPath)).toMatchObject({
+      outcome: 'faulty',
+      faults: 1,
+      codes: { FILE_MISSING: 1 },
+      code: 'NOT_FOUND',
+    });
+    expect(await job(store, 'compact', dataPath)).toMatchObject({ outcome: 'failed', code: 'NOT_FOUND' });
+  });
+
+  test('says nothing of the backup where the disk is not there', async () => {
+    using store = new SmallStore();
+    const dataPath = store.add('anne');
+    const partition = path.join(store.folder, 'one');
+    fs.renameSync(partition, `${partition}-unmounted`);
+    for (const make of [() => {}, () => fs.mkdirSync(partition)]) {
+      make();
+      const result = await job(store, 'verify', dataPath);
+      expect(result).toMatchObject({ outcome: 'failed', code: 'NOT_FOUND' });
+      expect(result.text).toMatch(/mount/);
+    }
+  });
+
+  test('has gone where backups.db has another one, or none', async () => {
+    using store = new SmallStore();
+    const dataPath = store.add('anne');
+    const moved = store.add('anne', { partition: 'two' });
+    fs.rmSync(dataPath);
+    expect(await job(store, 'verify', dataPath)).toMatchObject({ outcome: 'gone' });
+    fs.rmSync(moved);
+    store.catalog.delete('anne');
+    for (const kind of ['verify', 'compact'] as const)
+      expect(await job(store, kind, moved)).toMatchObject({ outcome: 'gone' });
+  });
+});
+
+test('damage that compaction comes upon is a fault, also where all that can be read is kept', async () => {
+  using store = new SmallStore('backup_compact_minsize: 1M');
+  const dataPath = store.add('anne');
+  const bytes = fs.readFileSync(dataPath);
+  bytes.fill(0xff, 60, 70);
+  fs.writeFileSync(dataPath, bytes);
+  const request = { kind: 'compact', userid: 'anne', path: dataPath, bytesPerSecond: 0, doneMs: 0 } as const;
+  const result = await runJob({ ...request, config: store.config });
+  expect(result).toMatchObject({ outcome: 'faulty', codes: { CHUNK_CORRUPT: 1 } });
+  expect(result.faults).toBeGreaterThan(0);
+  expect(result.text).toContain('.damaged.');
+});

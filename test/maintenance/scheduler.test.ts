@@ -49,6 +49,7 @@ let drillInterval: number | undefined;
 let taken: string[];
 let ended: string[];
 let clockBacks: number;
+let overdue: number;
 
 beforeEach(() => {
   vi.useFakeTimers({ now: new Date(2026, 10, 25, 3, 0) });
@@ -62,6 +63,7 @@ beforeEach(() => {
   taken = ['bob'];
   ended = [];
   clockBacks = 0;
+  overdue = 0;
   config = {
     verifyEveryMs: 0,
     maintenanceRateBytes: 1000,
@@ -100,7 +102,7 @@ function start(): void {
       },
     ],
     onResult: () => {},
-    onCounts: () => {},
+    onCounts: (counts) => (overdue = counts.overdue),
     onClockBack: () => clockBacks++,
     onRunDone: (kind, _seconds, result) => ended.push(`${kind} ${result}`),
     log: pino({ level: 'silent' }),
@@ -175,6 +177,26 @@ describe('a run over all backups', () => {
     expect(scheduler.status().run).toBeNull();
     expect(runner.jobs.filter((job) => job === 'compact bob')).toHaveLength(4);
     expect(runner.jobs.filter((job) => job === 'compact anne')).toHaveLength(1);
+  });
+
+  test('is no success if one could not be dealt with; who was syncing all the time has his turn in the next', async () => {
+    const lastSuccess = () => scheduler.status().runs.find(({ kind }) => kind === 'compact')?.lastSuccess;
+    start();
+    runner.outcome = ({ userid }) => (userid === 'anne' ? 'failed' : 'ok');
+    await pass(120 * MINUTE);
+    expect(ended).toEqual(['compact incomplete']);
+    expect(lastSuccess()).toBeNull();
+    runner.outcome = ({ userid }) => (userid === 'bob' ? 'busy' : 'unneeded');
+    await pass(DAY);
+    expect(ended).toEqual(['compact incomplete', 'compact ok']);
+    expect(lastSuccess()).not.toBeNull();
+  });
+
+  test('is no success if nobody was free', async () => {
+    start();
+    runner.outcome = () => 'busy';
+    await pass(120 * MINUTE);
+    expect(ended).toEqual(['compact incomplete']);
   });
 
   test('is taken up where it was after a restart', async () => {
@@ -264,6 +286,18 @@ describe('verification', () => {
     release();
     await pass(30 * MINUTE);
     expect(runner.jobs).toEqual(['compact anne', 'compact bob', 'compact eve', 'compact anne']);
+  });
+
+  test('that hangs is seen by what becomes overdue', async () => {
+    config.verifyEveryMs = DAY;
+    compactAt = [];
+    runner.tookMs = 20 * DAY;
+    start();
+    await pass(DAY / 2);
+    expect(scheduler.status().running).toMatchObject({ kind: 'verify', userid: 'anne' });
+    expect(overdue).toBe(0);
+    await pass(DAY);
+    expect(overdue).toBe(3);
   });
 
   test('a backup that vanished is forgotten', async () => {

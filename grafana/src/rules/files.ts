@@ -40,7 +40,7 @@ export function recordingRules(recordings: readonly Recording[]): string {
 /** Of each alert: series at which it fires, and such as look alike at which it must not. Of each recording: a value. */
 export function ruleTests(groups: readonly AlertGroup[], recordings: readonly Recording[]): string {
   const tests = [
-    ...groups.flatMap(({ alerts }) => alerts.flatMap((alert) => [fires(alert), staysQuiet(alert)])),
+    ...groups.flatMap(({ alerts }) => alerts.flatMap((alert) => [...fires(alert), staysQuiet(alert)])),
     ...recordings.map((recording) => ({
       name: recording.record,
       interval: '1m',
@@ -64,18 +64,20 @@ export function ruleTests(groups: readonly AlertGroup[], recordings: readonly Re
   })}`;
 }
 
-function fires(alert: Alert): Yaml {
-  const { at, series, labels, shown } = alert.fires;
-  const expected = {
-    exp_labels: { ...labels, severity: alert.severity },
-    exp_annotations: annotations(alert, shown),
-  };
-  return {
-    name: `${alert.name} fires`,
-    interval: '1m',
-    input_series: inputs(series),
-    alert_rule_test: [{ eval_time: at, alertname: alert.name, exp_alerts: [expected] }],
-  };
+function fires(alert: Alert): Yaml[] {
+  const cases = [alert.fires, ...(alert.firesToo === undefined ? [] : [alert.firesToo])];
+  return cases.map(({ at, series, labels, shown }, i) => {
+    const expected = {
+      exp_labels: { ...labels, severity: alert.severity },
+      exp_annotations: annotations(alert, shown),
+    };
+    return {
+      name: `${alert.name} fires${i === 0 ? '' : ', too'}`,
+      interval: '1m',
+      input_series: inputs(series),
+      alert_rule_test: [{ eval_time: at, alertname: alert.name, exp_alerts: [expected] }],
+    };
+  });
 }
 
 function staysQuiet({ name, quiet }: Alert): Yaml {

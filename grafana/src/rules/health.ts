@@ -7,6 +7,7 @@ const verified = (state: string): string => series('csync_backup_verified_backup
 const live = series('csync_backup_backups', { state: 'live' });
 const lastSuccess = (task: string): string =>
   series('csync_backup_maintenance_last_success_timestamp_seconds', { task });
+const STARTED = series('csync_backup_start_time_seconds');
 const interval = (task: string): string => series('csync_backup_maintenance_interval_seconds', { task });
 const jobs = (task: string, result: string): string =>
   series('csync_backup_maintenance_jobs_total', { task, result });
@@ -113,13 +114,19 @@ export const HEALTH: AlertGroup = {
     {
       name: 'CsyncBackupMaintenanceOld',
       severity: 'warning',
-      expr: `time() - csync_backup_maintenance_last_success_timestamp_seconds{task!="verify"}
+      // Of what has never succeeded: since the start of the server.
+      expr: `(
+    time() - csync_backup_maintenance_last_success_timestamp_seconds{task!="verify"}
+    or on (instance, job, task)
+    (time() - csync_backup_start_time_seconds)
+      * on (instance, job) group_right () (csync_backup_maintenance_interval_seconds{task!="verify"} > bool 0)
+  )
   > on (instance, job, task) 2 * (csync_backup_maintenance_interval_seconds{task!="verify"} > 0)`,
       for: '1h',
       summary: 'Maintenance has not succeeded for twice the time in which it should',
       shows: '{{ $labels.task }}',
       description:
-        'csync-backup maintenance says what runs and when the next run is, the log what is in the way.',
+        'csync-backup maintenance says what runs and when the next run is, the log what is in the way or what was wrong.',
       runbook: 'docs/operations.md#maintenance-does-not-keep-up',
       fires: {
         at: '80m',
@@ -130,11 +137,25 @@ export const HEALTH: AlertGroup = {
         labels: { ...PLACE, task: 'drill' },
         shown: 'drill',
       },
+      firesToo: {
+        at: '80m',
+        series: {
+          [STARTED]: `${-3 * DAY_S}x90`,
+          [interval('compact')]: `${DAY_S}x90`,
+          [interval('drill')]: `${7 * DAY_S}x90`,
+          [interval('pull')]: '0x90',
+        },
+        labels: { ...PLACE, task: 'compact' },
+        shown: 'compact',
+      },
       quiet: {
         at: '80m',
         series: {
+          [STARTED]: `${-20 * DAY_S}x90`,
           [lastSuccess('drill')]: `${-13 * DAY_S}x90`,
           [interval('drill')]: `${7 * DAY_S}x90`,
+          // It has not had its time yet.
+          [interval('pull')]: `${14 * DAY_S}x90`,
           // Run by hand once, and not by the configuration.
           [lastSuccess('compact')]: `${-90 * DAY_S}x90`,
           [interval('compact')]: '0x90',
@@ -160,6 +181,25 @@ export const HEALTH: AlertGroup = {
         shown: 'pull',
       },
       quiet: { at: '30m', series: { [jobs('pull', 'ok')]: '0+1x60', [jobs('verify', 'busy')]: '0+1x60' } },
+    },
+    {
+      name: 'CsyncBackupCompactionFaulty',
+      severity: 'critical',
+      expr: 'increase(csync_backup_maintenance_jobs_total{task="compact",result="faulty"}[1d]) > 0',
+      summary: 'Compaction has come upon damage',
+      description:
+        '"maintenance found a damaged backup" in the log names the backup. What can be read of it was kept, and the mail server is asked for the rest; look at disk and memory.',
+      runbook: 'docs/operations.md#a-corrupt-chunk',
+      fires: {
+        at: '30m',
+        series: { [jobs('compact', 'faulty')]: '0x20 1x20' },
+        labels: { ...PLACE, task: 'compact', result: 'faulty' },
+      },
+      // Verification has an alert that lasts until the damage is healed.
+      quiet: {
+        at: '30m',
+        series: { [jobs('compact', 'ok')]: '0+1x60', [jobs('verify', 'faulty')]: '0x20 1x20' },
+      },
     },
     {
       name: 'CsyncBackupPingFailed',

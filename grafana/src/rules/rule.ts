@@ -39,6 +39,8 @@ export interface Alert {
   /** Page and heading of docs/ that say more. */
   runbook: string;
   fires: Fires;
+  /** Another reason. */
+  firesToo?: Fires;
   quiet: Quiet;
 }
 

@@ -232,7 +232,7 @@ function count({ metrics }: Server, { kind: job }: Job, result: JobResult, secon
   if (job === 'drill') {
     metrics.drillMessages.inc(result.compared);
     metrics.drillFailures.inc(result.faults);
-  } else metrics.maintenanceFaults.inc(result.faults);
+  } else if (job === 'verify') metrics.maintenanceFaults.inc(result.faults);
   metrics.maintenanceRead.inc({ task: job }, result.readBytes);
   if (!DEALT_WITH.has(result.outcome)) return;
   metrics.maintenanceSeconds.observe({ task: job }, seconds);
