@@ -13,6 +13,8 @@ import { selectBackup } from './select-backups.ts';
 import { LineWriter } from './standard-output.ts';
 import { parsePastTime, TIME_FORMS } from './time-option.ts';
 
+const BAD_DATA_STATUS = 65;
+
 interface DiffFlags {
   config?: string;
   user?: string;
@@ -69,6 +71,7 @@ async function runDiff(user: string | undefined, flags: DiffFlags): Promise<void
     opening.clear();
     await withSource(path, { ...options, moment: until }, (after) => {
       opening.clear();
+      if (before.isPartLost || after.isPartLost) process.exitCode = BAD_DATA_STATUS;
       for (const change of differences(before, after, config)) {
         if (flags.json) out.write(JSON.stringify(changeObject(change, config)));
         else out.write(changeColumns(change, config).join('\t'));

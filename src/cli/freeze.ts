@@ -24,7 +24,9 @@ export function newFreezeCommand(): Command {
         'until the time is over. A snapshot or copy of the filesystem taken meanwhile opens with nothing to recover.',
     )
     .addOption(configOption())
-    .addOption(durationOption('--for <duration>', 'thaw by itself after this, up to 20m (default: 5m)'))
+    .addOption(
+      durationOption('--for <duration>', 'thaw by itself after this, up to 20m (default: 5m)', '20m'),
+    )
     .addOption(durationOption('--within <duration>', 'give up if not all is at rest by then (default: 30s)'))
     .option('--exec <command>', 'run this shell command while frozen, and thaw when it ends')
     .option('--json', 'one JSON object: id, by, state, since, frozenAt, until, backups')

@@ -14,6 +14,8 @@ import { selectBackup } from './select-backups.ts';
 import { LineWriter } from './standard-output.ts';
 import { parseTime, TIME_FORMS } from './time-option.ts';
 
+const BAD_DATA_STATUS = 65;
+
 interface HistoryFlags {
   config?: string;
   user?: string;
@@ -84,6 +86,7 @@ async function runHistory(
   if (found.isCompacted && found.since > since) {
     opening.remark(`the history begins at ${isoSeconds(found.since)}: what is older was compacted`);
   }
+  if (found.isPartLost) process.exitCode = BAD_DATA_STATUS;
   if (filter?.isKnown === false) throw unknownMailbox(name!, path);
 }
 

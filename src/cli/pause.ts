@@ -21,7 +21,7 @@ export function newPauseCommand(): Command {
     )
     .argument('<userid>', 'whose; %SHARED for shared mailboxes')
     .addOption(configOption())
-    .addOption(durationOption('--for <duration>', 'how long, up to 1d (default: 1h)'))
+    .addOption(durationOption('--for <duration>', 'how long, up to 1d (default: 1h)', '1d'))
     .option('--json', 'one JSON object: userid, by, since, until')
     .addHelpText(
       'after',

@@ -73,7 +73,10 @@ export function* eachBackup(flags: SelectFlags): Generator<SelectedBackup, void>
     });
   }
   if (flags.file !== undefined) {
-    for (const file of flags.file) yield { path: path.resolve(file) };
+    for (const file of flags.file) {
+      if (fs.statSync(file, { throwIfNoEntry: false })?.isDirectory()) throw isFolder(file);
+      yield { path: path.resolve(file) };
+    }
     return;
   }
   const config = loadConfig({ file: flags.config, anyPartitions: true });
@@ -105,6 +108,16 @@ export function requireState(config: Config): void {
     remedy: isEmbedded(config)
       ? 'Name one with -C FILE'
       : 'Mount its disk, or name another configuration with -C',
+  });
+}
+
+function isFolder(file: string): BackupError {
+  return new BackupError({
+    code: 'USAGE',
+    tried: 'take the backup in',
+    subject: file,
+    reason: 'it is a folder',
+    remedy: 'Name a data file, such as PARTITION/a/anne_x1Y2z3; csync-backup list shows where they are',
   });
 }
 

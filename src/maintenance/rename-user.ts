@@ -239,6 +239,14 @@ function unknownUser(userid: string, catalog: Catalog): BackupError {
 }
 
 function hasBackup(from: string, to: string, dataPath: string): BackupError {
+  if (from === to)
+    return new BackupError({
+      code: 'BAD_PARAMETERS',
+      tried: `give the backup of ${from} to`,
+      subject: to,
+      reason: 'that is the name that it has',
+      remedy: 'Give the new name behind the old one',
+    });
   return new BackupError({
     code: 'EXISTS',
     tried: `give the backup of ${from} to`,

@@ -9,6 +9,8 @@ const CODES: Record<string, [ErrorCode, string]> = {
   EMFILE: ['LIMIT_EXCEEDED', 'Raise the number of open files (LimitNOFILE in the unit, ulimit -n)'],
   ENFILE: ['LIMIT_EXCEEDED', 'Raise the number of open files of the whole machine (sysctl fs.file-max)'],
   ESTALE: ['IO_ERROR', 'The file server has replaced or removed it: look there, and mount it again'],
+  EISDIR: ['BAD_PARAMETERS', 'It is a folder: name a file'],
+  ENOTDIR: ['BAD_PARAMETERS', 'A part of the path is a file and no folder: check the path'],
   ENOENT: ['NOT_FOUND', 'Check the path, and that its disk is mounted'],
 };
 

@@ -22,13 +22,13 @@ export interface HistoryOptions extends SourceOptions {
  * Tells what changed up to the moment, in the order in which it did.
  *
  * @returns when the history begins, in seconds (0: there is none): what is older was compacted, and only its result is
- *   known
+ *   known; and whether a part of it is lost to damage
  */
 export async function readHistory(
   dataPath: string,
   options: HistoryOptions,
   onEvent: (event: HistoryEvent) => void,
-): Promise<{ since: number; isCompacted: boolean }> {
+): Promise<{ since: number; isCompacted: boolean; isPartLost: boolean }> {
   let compacted: number | undefined;
   const past = await replayLines(dataPath, options, (index) => {
     return new HistoryObserver(index, options.rules, (event) => {
@@ -36,8 +36,12 @@ export async function readHistory(
       if (event.time > compacted) onEvent(event); // the snapshot is no history
     });
   });
-  const { firstTime, historySince = 0 } = past;
-  return { since: Math.max(historySince, firstTime), isCompacted: historySince > 0 };
+  const { firstTime, historySince = 0, damagedChunks } = past;
+  return {
+    since: Math.max(historySince, firstTime),
+    isCompacted: historySince > 0,
+    isPartLost: damagedChunks.length > 0,
+  };
 }
 
 /** A line with more changes has some of them told before it is known to be whole. */

@@ -122,7 +122,7 @@ class Opener {
   /** Temporary ones. */
   readonly #files: string[] = [];
   readonly #readers = new MemberPool();
-  #isEndLost = false;
+  #isPartLost = false;
 
   constructor(dataPath: string, options: SourceOptions) {
     this.#path = dataPath;
@@ -141,7 +141,7 @@ class Opener {
     const at = moment.kind === 'latest' ? undefined : moment.time;
     const findCopies = isOwn ? () => this.#copies() : undefined;
     const findNow = isOwn || at === undefined ? undefined : () => this.#indexNow();
-    return new BackupSource(backup, at, findCopies, this.#isEndLost, findNow);
+    return new BackupSource(backup, at, findCopies, this.#isPartLost, findNow);
   }
 
   /** The index beside the data file, for places of messages that no line leads to; undefined if it does not fit the file. */
@@ -183,7 +183,7 @@ class Opener {
       const described = this.#describedEnd(index);
       if (described === CYRUS) return undefined; // nothing is wrong with it
       if (described === LONGER) {
-        this.#isEndLost = true;
+        this.#isPartLost = true;
         if (!this.#knowsBeginning(index)) return this.#instead(described);
         this.#o.remark(
           `the end of ${this.#path} is lost, which its index describes; what was stored there is named one by one`,
@@ -308,6 +308,7 @@ class Opener {
     }
     if (!past.isMomentFound) throw movedMeanwhile(this.#path);
     for (const chunk of past.damagedChunks) this.#o.remark(damageText(this.#path, chunk));
+    if (damagedChunks.length > 0) this.#isPartLost = true; // and nobody knows what was in it
     if (past.isUnfinished) {
       this.#o.remark(
         `the last chunk of ${this.#path} has no end; what is complete of it is taken into account`,

@@ -116,8 +116,8 @@ export class BackupSource {
   #lastChunk: ChunkRow | undefined;
   /** A moment in the past, in seconds; undefined: the latest state. */
   readonly at: number | undefined;
-  /** The data file ends before what its index describes: more is gone than can be named. */
-  readonly isEndLost: boolean;
+  /** The data file ends before what its index describes, or a chunk of it is damaged: more is gone than can be named. */
+  readonly isPartLost: boolean;
 
   /**
    * Whoever gives an index closes it.
@@ -130,10 +130,10 @@ export class BackupSource {
     backup: OpenBackup,
     at?: number,
     findCopies?: () => BackupIndex,
-    isEndLost = false,
+    isPartLost = false,
     findNow?: () => BackupIndex | undefined,
   ) {
-    this.isEndLost = isEndLost;
+    this.isPartLost = isPartLost;
     this.#findNow = findNow;
     this.#backup = backup;
     this.#findCopies = findCopies;

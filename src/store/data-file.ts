@@ -64,9 +64,9 @@ export class DataFile {
         code: 'NOT_FOUND',
         tried: 'open the data file',
         subject: finalPath,
-        reason: 'backups.db names it, but it does not exist',
+        reason: 'it does not exist',
         remedy:
-          'Mount its partition, or put the file back from a copy; until then its user is not backed up.',
+          'If backups.db names it, mount its partition, or put the file back from a copy; until then its user is not backed up',
         cause: error,
       });
     }

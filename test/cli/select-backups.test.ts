@@ -29,3 +29,10 @@ test('a store that is not there is no empty one', () => {
   if (fs.existsSync('/etc/csync-backup.conf') || /etc\/imapd/.test(stderr)) return; // this machine has one
   expect([status, stderr]).toEqual([78, expect.stringContaining('no configuration is named or installed')]);
 });
+
+test('a folder is no data file', () => {
+  using store = new SmallStore();
+  const file = [store.folder];
+  expect(() => [...eachBackup({ file })]).toThrow(/it is a folder\. Name a data file/);
+  expect(() => selectBackup({ file: store.folder })).toThrow(expect.objectContaining({ code: 'USAGE' }));
+});

@@ -137,7 +137,7 @@ test('of a data file that was cut off everything comes back that is in what is l
     remark: (text: string) => void remarks.push(text),
   };
   const found = await withSource(backup.dataPath, options, (source) => {
-    expect(source.isEndLost).toBe(true);
+    expect(source.isPartLost).toBe(true);
     return [...source.mailboxes()].flatMap((mailbox) =>
       [...source.records(mailbox)].map(({ guid, uid }) => {
         try {

@@ -58,7 +58,7 @@ async function run(
     if (line.verbose > 0) process.stderr.write(`${text}\n`);
   };
   const found = new RestoreItems(source, line, config, say);
-  let status = source.isEndLost ? complain(line, 'the end of the data file is lost') : OK;
+  let status = source.isPartLost ? complain(line, 'a part of the data file is lost') : OK;
   if (line.all) found.addAll();
   else {
     for (const object of objectsOf(line)) {

@@ -156,7 +156,7 @@ class AllUsersRun {
     return await withSource(path, { config: this.#config, moment: this.#moment, remark }, async (source) => {
       const { deleted = false, onlyDeleted = false, settings, inPlace = false } = this.#flags;
       const rules = this.#config;
-      if (source.isEndLost) process.exitCode = 65;
+      if (source.isPartLost) process.exitCode = 65;
       const selection = new Selection(source, { objects: [], rules, recursive: false, deleted, onlyDeleted });
       const whole = planRestore(source, {
         userid,

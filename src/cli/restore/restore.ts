@@ -1,5 +1,5 @@
 /** `csync-backup restore`: mail out of a backup, to wherever it is wanted. */
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { loadConfig } from '../../config/load.ts';
 import { mailboxDeletedAt, mailboxOwner, type NameRules, toAdmin } from '../../csync/mailbox-name.ts';
 import { decodeMailboxName } from '../../csync/modified-utf7.ts';
@@ -71,7 +71,11 @@ export function newRestoreCommand(): Command {
       '--from-file <path>',
       'objects from a file, one a line, or what search has printed; - for standard input',
     )
-    .option('--into <folder>', 'the folder that all is put into (default: RESTORED-TIME)')
+    .addOption(
+      new Option('--into <folder>', 'the folder that all is put into (default: RESTORED-TIME)').conflicts(
+        'inPlace',
+      ),
+    )
     .option('--in-place', 'put everything where it was')
     .option(
       '--settings',
@@ -150,6 +154,7 @@ export function newRestoreCommand(): Command {
 
 async function runRestore(named: string[], flags: RestoreFlags): Promise<void> {
   if (flags.to === undefined) throw noTarget();
+  refuseForOneUser(flags);
   if (flags.allUsers) return await (await import('./all-users.ts')).restoreAllUsers(named, flags);
   const config = loadConfig({ file: flags.config, anyPartitions: true });
   const selected = selectBackup(flags);
@@ -187,7 +192,7 @@ async function runRestore(named: string[], flags: RestoreFlags): Promise<void> {
       for (const conflict of conflicts) out.conflict(conflict);
       const totalBytes = showPlan(plan, out, flags.dryRun ?? false);
       if (flags.dryRun) {
-        if (source.isEndLost) process.exitCode = 65;
+        if (source.isPartLost) process.exitCode = 65;
         return;
       }
       if (conflicts.length > 0 && !flags.yes) throw inTheWay(target.description, conflicts.length);
@@ -199,11 +204,27 @@ async function runRestore(named: string[], flags: RestoreFlags): Promise<void> {
         progress.clear();
         out.report(report, target.description, plan.into);
       }
-      if (report.damaged > 0 || source.isEndLost) process.exitCode = 65;
+      if (report.damaged > 0 || source.isPartLost) process.exitCode = 65;
       else if (report.refused > 0) process.exitCode = 69;
     } finally {
       await target.close();
     }
+  });
+}
+
+/** Who gives one of these relies on it. */
+function refuseForOneUser(
+  flags: RestoreFlags & { parallel?: string; recent?: number; resume?: string },
+): void {
+  const given = (['parallel', 'recent', 'resume'] as const).find((key) => flags[key] !== undefined);
+  if (flags.allUsers || given === undefined) return;
+  throw new BackupError({
+    code: 'USAGE',
+    tried: 'use',
+    subject: `--${given}`,
+    reason: 'it is for all users, and --all-users is not given',
+    remedy:
+      'Leave it out. What a run that was cut off has brought is not added again by the same command with --yes',
   });
 }
 

@@ -124,7 +124,7 @@ async function runSearch(userid: string | undefined, flags: SearchFlags): Promis
   const moment = await findMoment(flags, selected.path, config, opening);
   await withSource(selected.path, { config, moment, ...opening }, async (source) => {
     opening.clear();
-    if (source.isEndLost) process.exitCode = BAD_DATA_STATUS;
+    if (source.isPartLost) process.exitCode = BAD_DATA_STATUS;
     const output = new SearchOutput(flags, config, useridOf(selected, source, config));
     let progress: Progress | undefined;
     const options: SearchOptions = {

@@ -1,0 +1,31 @@
+/** A data file that is damaged and has no index: nobody knows what was in what cannot be read, so nothing is said to be whole. */
+import fs from 'node:fs';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { SmallStore } from '../support/small-store.ts';
+
+let store: SmallStore;
+
+beforeAll(() => {
+  store = new SmallStore();
+  const dataPath = store.add('anne');
+  fs.rmSync(`${dataPath}.index`);
+  const bytes = fs.readFileSync(dataPath);
+  bytes.fill(0xff, 60, 90);
+  fs.writeFileSync(dataPath, bytes);
+});
+
+afterAll(() => store[Symbol.dispose]());
+
+test.each([
+  'restore -u anne --to eml:OUT',
+  'restore -A --to eml:OUT/{user}',
+  'search anne --from x',
+  'history anne',
+  'diff anne --from -1m',
+])('%s', (line) => {
+  const args = line.replace('OUT', path.join(store.folder, `out-${line.length}`)).split(' ');
+  const { status, stderr } = store.run(args);
+  expect(stderr).toMatch(/is damaged \(.*the rest of it is lost/);
+  expect(status, stderr).toBe(65);
+});

@@ -1,0 +1,34 @@
+/** What is given and would have no effect, or another than it seems to. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { SmallStore } from '../support/small-store.ts';
+
+let store: SmallStore;
+
+beforeAll(() => {
+  store = new SmallStore();
+  store.add('anne');
+});
+
+afterAll(() => store[Symbol.dispose]());
+
+test.each([
+  [
+    'restore -u anne --to eml:out --into here --in-place',
+    64,
+    /'--into <folder>' cannot be used with option '--in-place'/,
+  ],
+  ['restore -u anne --to eml:out --resume state', 64, /USAGE: cannot use --resume: it is for all users/],
+  ['pause anne --for 2d', 64, /'2d' is invalid\. It has to be from 1s to 1d\./],
+  ['freeze --for 1h', 64, /'1h' is invalid\. It has to be from 1s to 20m\./],
+  ['rename anne anne', 64, /BAD_PARAMETERS: .*that is the name that it has/],
+  [
+    'compact -f /nowhere/a/anne_x1Y2z3',
+    65,
+    /NOT_FOUND: .*it does not exist\. If backups\.db names it, mount/,
+  ],
+  ['restore -u anne --to eml:out --from-file /tmp', 64, /BAD_PARAMETERS: .*It is a folder: name a file/],
+] as const)('%s', (line, status, says) => {
+  const ran = store.run(line.split(' '));
+  expect([ran.status, ran.stdout]).toEqual([status, expect.stringMatching(/^(?:|1 backup: 0 done.*\n)$/)]);
+  expect(ran.stderr).toMatch(says);
+});
