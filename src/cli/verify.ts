@@ -130,7 +130,7 @@ class VerifyRun {
       const json = { type: 'backup', ...of, ...figures, ...(noted && { noted: countsOf(noted) }) };
       this.#print(
         json,
-        `verify ${name}: ${verdictOf(report)}${noted === undefined ? '' : textOfNoted(noted)}`,
+        `verify ${name}: ${verdictOf(report)}${noted === undefined ? '' : textOfNoted(noted, report.isIndexLost)}`,
       );
     } catch (error) {
       if (!(error instanceof BackupError)) throw error;
@@ -196,10 +196,12 @@ function countsOf({ guids, pendingMailboxes, chunks, storedAgain }: HealReport):
   return { messages: guids.length, mailboxes: pendingMailboxes, chunks, storedAgain };
 }
 
-function textOfNoted({ guids, pendingMailboxes, storedAgain }: HealReport): string {
+function textOfNoted({ guids, pendingMailboxes, storedAgain }: HealReport, isIndexLost: boolean): string {
+  const index = isIndexLost ? '; the index was made anew' : '';
+  if (isIndexLost && guids.length + pendingMailboxes + storedAgain === 0) return index;
   const [messages, mailboxes] = [count(guids.length, 'message'), count(pendingMailboxes, 'mailbox', 'es')];
   const again = storedAgain === 0 ? '' : `, ${count(storedAgain, 'message')} stored again`;
-  return `; noted: ${messages} lost, ${mailboxes} to be sent again${again}`;
+  return `${index}; noted: ${messages} lost, ${mailboxes} to be sent again${again}`;
 }
 
 function textOf(name: string, finding: Finding): string {

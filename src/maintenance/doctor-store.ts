@@ -192,6 +192,10 @@ interface Pile {
 
 const PILES: Record<string, [what: string, remedy: string]> = {
   torn: ['files with what recovery has cut off (.torn.*)', 'Remove them when nobody misses anything'],
+  damaged: [
+    'files with the bytes of damaged chunks, which compaction has taken out (.damaged.*)',
+    'Remove them when nobody misses anything',
+  ],
   corrupt: ['indexes that were found damaged (.index.corrupt.*)', 'Remove them: each was made anew'],
   previous: [
     'files that compaction and reindexing have replaced (backup_keep_previous)',
@@ -257,6 +261,7 @@ function kindOf(name: string, all: ReadonlySet<string>): string | undefined {
     if (suffix === '.index') return all.has(dataName) ? undefined : 'index';
     if (suffix === '.index-journal' && all.has(dataName)) return undefined; // somebody is at it
     if (suffix.startsWith('.torn.')) return 'torn';
+    if (suffix.startsWith('.damaged.')) return 'damaged';
     if (suffix.startsWith('.index.corrupt.')) return 'corrupt';
     return /\.\d+$/.test(suffix) ? 'previous' : 'unfinished';
   }

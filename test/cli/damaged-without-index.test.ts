@@ -29,3 +29,23 @@ test.each([
   expect(stderr).toMatch(/is damaged \(.*the rest of it is lost/);
   expect(status, stderr).toBe(65);
 });
+
+test('of an index that is missing it is said what makes one, and verify says that it did', () => {
+  using other = new SmallStore();
+  const dataPath = other.add('bob');
+  fs.rmSync(`${dataPath}.index`);
+  const shown = other.run(['show', 'mailboxes', '-u', 'bob']);
+  expect(shown.status).toBe(65);
+  expect(shown.stderr).toMatch(
+    /INDEX_STALE: cannot open the index \S+: it does not exist\. csync-backup reindex makes it anew/,
+  );
+  const first = other.run(['verify', '-u', 'bob', '--quick']);
+  expect([first.status, first.stdout]).toEqual([
+    65,
+    expect.stringMatching(/verify bob: failed \(1 fault, 0 notices\); the index was made anew\n/),
+  ]);
+  expect(other.run(['verify', '-u', 'bob'])).toMatchObject({
+    status: 0,
+    stdout: expect.stringMatching(/^verify bob: ok\n/),
+  });
+});

@@ -13,7 +13,8 @@ export function indexError(error: unknown, tried: string, subject: string): Back
   if (isCutOff(error)) return cutOff(error, tried, subject);
   const cause = isUnexplained(error) ? (refusalOf(subject) ?? error) : error;
   const code = codeOf(cause);
-  const reason = cause instanceof Error ? cause.message : String(cause);
+  const isMissing = cause === error && isUnexplained(error) && !fs.existsSync(subject);
+  const reason = isMissing ? 'it does not exist' : cause instanceof Error ? cause.message : String(cause);
   return new BackupError({ code, tried, subject, reason, remedy: REMEDIES[code] ?? '', cause: error });
 }
 
@@ -66,8 +67,12 @@ function cutOff(error: unknown, tried: string, path: string): BackupError {
   });
 }
 
+/** Of an index that is missing or of no use. */
+export const INDEX_REMEDY =
+  'csync-backup reindex makes it anew from the data file, as the next sync of its user does. restore, search, history and diff need none.';
+
 const REMEDIES: Partial<Record<ErrorCode, string>> = {
-  INDEX_STALE: 'It is rebuilt from the data file when the backup is opened for writing.',
+  INDEX_STALE: INDEX_REMEDY,
   NO_SPACE: 'Free space on the partition; clients try again by themselves.',
   LOCKED: 'Another program is using the index; clients try again by themselves.',
   PERMISSION_DENIED: 'Give the file and its folder to the user that runs the server.',

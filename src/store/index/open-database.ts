@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import Database from 'better-sqlite3';
 import { BackupError } from '../../platform/errors.ts';
-import { indexError, isCutOff } from './index-error.ts';
+import { INDEX_REMEDY, indexError, isCutOff } from './index-error.ts';
 import {
   areTablesCurrent,
   completeTemporarily,
@@ -102,7 +102,7 @@ function prepareTables(
       tried: 'open the index',
       subject: path,
       reason: `its user_version is ${userVersion}, known are 1 to ${UPGRADED_USER_VERSION}`,
-      remedy: 'It is rebuilt from the data file when the backup is opened for writing.',
+      remedy: INDEX_REMEDY,
     });
   }
   if (options.readonly) {
