@@ -168,6 +168,24 @@ describe('a server', () => {
     await wire.ok('EXIT');
   });
 
+  test('goes on though the mail server cannot read a message, for which it sends NIL', async () => {
+    const content = 'Subject: sound\r\n\r\n';
+    const wire = await (await CsyncWire.connect(place.port)).login();
+    await wire.ok('GET USER lea');
+    await wire.ok('APPLY MESSAGE (NIL)');
+    await wire.ok('APPLY MESSAGE (NIL NIL)');
+    await wire.ok(`APPLY MESSAGE (NIL %{default ${sha1(content)} ${content.length}}\r\n`, content, ' NIL)');
+    const inbox = mailbox('user.lea', 'uid-lea', ['lost\r\n', content]);
+    expect((await wire.command(inbox)).final).toMatch(/^NO IMAP_SYNC_CHECKSUM /);
+    await wire.ok('APPLY MESSAGE (NIL)');
+    await wire.ok(inbox);
+    const get = `GET FETCH %(MBOXNAME user.lea PARTITION default UNIQUEID uid-lea GUID ${sha1(content)} UID 2)`;
+    expect((await wire.ok(get)).lines[0]).toContain(content.trim());
+    for (const nothing of ['()', 'text', '(text)', '%(A NIL)'])
+      expect((await wire.command(`APPLY MESSAGE ${nothing}`)).final).toMatch(/^NO IMAP_PROTOCOL_ERROR /);
+    await wire.ok('EXIT');
+  });
+
   test('a renamed user takes the backup along', async () => {
     const wire = await (await CsyncWire.connect(place.port)).login();
     await pushMailbox(wire, 'grete', ['Subject: kept\r\n\r\n']);

@@ -1,5 +1,5 @@
 /** MESSAGE: mail content, before anybody says for certain whose it is. */
-import { type Answer, protocolError } from '../answer.ts';
+import { type Answer, OK, protocolError } from '../answer.ts';
 import type { CommandText } from '../command-text.ts';
 import type { Session } from '../session.ts';
 import type { ApplyHandler, ApplyVerb } from './handler.ts';
@@ -11,6 +11,7 @@ class MessageHandler implements ApplyHandler {
   readonly text: CommandText;
   readonly #session: Session;
   #sink: BackupSink | StagingSink | undefined;
+  #hasUnsent = false;
 
   constructor(session: Session) {
     this.#session = session;
@@ -26,8 +27,17 @@ class MessageHandler implements ApplyHandler {
     this.text.messageEnd();
   }
 
+  /** sync_client writes NIL in place of a file that it cannot read. The MAILBOX behind it tells which. */
+  item(_key: string, value: string | null): void {
+    if (value === null) this.#hasUnsent = true;
+  }
+
   async finish(): Promise<Answer> {
     const { messages } = this.text;
+    if (messages.length === 0 && this.#hasUnsent && this.text.failure === undefined) {
+      await this.text.abort();
+      return OK;
+    }
     if (messages.length === 0) this.text.fail('IMAP_PROTOCOL_ERROR', 'There is no message in it');
     const sink = this.#chooseSink();
     const { code, text } = await this.text.finish();
