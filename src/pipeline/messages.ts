@@ -145,6 +145,8 @@ export type ReadQuery =
 export interface ReadRequest extends OfSession {
   op: 'read';
   query: ReadQuery;
+  /** A client goes by the answer: mailboxes that it is to send again may be left out from now on. */
+  mayAsk?: boolean;
   /** Absent for the first page, then what the reply before said. */
   cursor?: number;
 }

@@ -11,7 +11,7 @@ import { contentEnd, type ScannedMember } from './chunk/scan.ts';
 import { ChunkWriter } from './chunk/writer.ts';
 import type { DataFile } from './data-file.ts';
 import type { BackupIndex, IndexState } from './index/backup-index.ts';
-import { damagedChunks, mailboxesLacking, noteDamagedChunk } from './index/damage.ts';
+import { damagedChunks, mailboxesLacking, markLost, noteDamagedChunk } from './index/damage.ts';
 import { isHidden } from './index/parts.ts';
 import { mailboxes } from './index/queries.ts';
 import { fromBlob } from './index/sql-text.ts';
@@ -105,7 +105,7 @@ export async function applyMembers(
   // What a DAMAGE note behind it speaks of was looked into: it says what was lost, and what of it has come since.
   const noted = damagedChunks(index);
   markDamage(index, { ...damage, chunks: torn.filter((id) => !noted.has(id)).length });
-  if (torn.length > 0) for (const uniqueid of mailboxesLacking(index)) index.markForHeal(uniqueid, []);
+  if (torn.length > 0) for (const uniqueid of mailboxesLacking(index)) markLost(index, uniqueid, []);
   for (const id of [...torn, ...hit]) noteDamagedChunk(index, id, Math.floor(Date.now() / 1000));
   index.setState(state);
   return { state, needsTrailer, damage };
@@ -138,7 +138,7 @@ function noteDamage(
 export function markDamage(index: BackupIndex, damage: Damage): void {
   if (damage.chunks > 0) {
     for (const mailbox of mailboxes(index)) {
-      if (mailbox.deleted === null && !isHidden(mailbox)) index.markForHeal(mailbox.uniqueid, []);
+      if (mailbox.deleted === null && !isHidden(mailbox)) markLost(index, mailbox.uniqueid, []);
     }
     return;
   }
@@ -151,7 +151,7 @@ export function markDamage(index: BackupIndex, damage: Damage): void {
       else guids.push(guid);
     }
   }
-  for (const [uniqueid, guids] of marks) index.markForHeal(uniqueid, guids);
+  for (const [uniqueid, guids] of marks) markLost(index, uniqueid, guids);
 }
 
 const WHO_LACKS = `SELECT DISTINCT CAST(b.uniqueid AS BLOB) FROM cb_record r JOIN mailbox b ON b.id = r.mailbox_id

@@ -59,6 +59,11 @@ export class PendingMessages {
     return message;
   }
 
+  /** A MAILBOX of this user names them: they are the user's, though it cannot be taken yet. */
+  keepClaimed(): void {
+    for (const message of this.#byGuid.values()) if (message.claimed) message.reserved = true;
+  }
+
   /** The MAILBOX that claimed was refused after all. */
   unclaimAll(): void {
     for (const message of this.#byGuid.values()) message.claimed = false;

@@ -17,8 +17,9 @@ import {
 import type { DataFile } from './data-file.ts';
 import { BackupIndex, type IndexState } from './index/backup-index.ts';
 import { carryChecksums } from './index/checksum.ts';
-import { mailboxesLacking } from './index/damage.ts';
+import { mailboxesLacking, markLost } from './index/damage.ts';
 import { isSqliteError } from './index/index-error.ts';
+import { carryLacking } from './index/lacking.ts';
 import { type MemberReaders, type ReadMember, readMembers } from './member-source.ts';
 
 /** State of an index that describes nothing yet. */
@@ -69,7 +70,7 @@ export async function rebuildIndex(
       applied = await applyMembers(file, index, read, new Map(), NOTHING_INDEXED, env, keepsDropped);
       // HEAL notes may be among what was cut off. Where the mail server has these messages no more it says so once more.
       if (described === undefined || applied.state.committedEnd < described) {
-        for (const uniqueid of mailboxesLacking(index)) index.markForHeal(uniqueid, []);
+        for (const uniqueid of mailboxesLacking(index)) markLost(index, uniqueid, []);
       }
       carryFrom(file.indexPath, index);
       index.commit();
@@ -118,6 +119,7 @@ function carryFrom(indexPath: string, index: BackupIndex): void {
     const old = BackupIndex.open(indexPath, { readonly: true });
     try {
       carryChecksums(old, index);
+      carryLacking(old, index);
     } finally {
       old.close();
     }

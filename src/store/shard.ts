@@ -20,6 +20,7 @@ import { slabText } from '../pipeline/slabs.ts';
 import { crashPoint } from '../platform/crash-points.ts';
 import { BackupError } from '../platform/errors.ts';
 import { ioError } from '../platform/io-error.ts';
+import { askAgain } from './ask-again.ts';
 import type { Backup } from './backup.ts';
 import { BackupShelf } from './backup-shelf.ts';
 import { indexPathOf } from './data-file.ts';
@@ -223,6 +224,9 @@ export class Shard {
     const backup = await this.#lock(request, false);
     if (backup === undefined) return nonexistentAnswer(request.query);
     if ('code' in backup) return backup;
+    const { query } = request;
+    if (request.mayAsk)
+      await askAgain(backup, query.what === 'MAILBOXES' ? query.mboxnames : undefined, this.#env);
     const answer = await this.#answer(backup, request);
     if ('code' in answer) return answer;
     const first = answer.next();

@@ -9,7 +9,9 @@ import type { ShardReply, StagedMessage, StoredVerb, TextPiece } from '../pipeli
 import { slabText } from '../pipeline/slabs.ts';
 import { crashPoint } from '../platform/crash-points.ts';
 import { LineFeed } from './apply-line.ts';
+import { noteAgain } from './ask-again.ts';
 import type { Backup } from './backup.ts';
+import { isKnownToLack } from './index/lacking.ts';
 import type { ApplyOutcome, Rejection } from './index/outcome.ts';
 import {
   appendStagedMessages,
@@ -29,7 +31,7 @@ const SAVEPOINT = 'command';
 /** Of an EXPUNGE of our own. */
 const UIDS_OF_LINE = 10_000;
 
-type AppliedChecksum = NonNullable<Extract<ApplyOutcome, { type: 'ok' }>['checksum']>;
+type Verdict = NonNullable<Extract<ApplyOutcome, { type: 'ok' }>['verdict']>;
 
 export class StateCommand implements Command {
   readonly #backup: Backup;
@@ -84,7 +86,7 @@ export class StateCommand implements Command {
     if (this.#stream !== undefined) {
       const outcome = this.#stream.feed.end();
       if (outcome.type === 'ok' && this.#backup.ensureChunk().pending.strangers().length === 0) {
-        return await this.#commit(outcome.checksum);
+        return await this.#commit(outcome.verdict);
       }
       const text = outcome.type === 'reject' ? { bytes: Buffer.alloc(0) } : this.#spoolStream();
       this.abort();
@@ -134,16 +136,12 @@ export class StateCommand implements Command {
     if (outcome.type === 'need' && isLast) {
       const { uniqueid, guids } = outcome;
       if (!index.isUnderHeal(uniqueid, guids)) return await this.#askForAll(uniqueid, guids);
-      this.#env.figures.count('records_without_content_total', guids.length);
-      this.#env.log.warn(
-        { userid: this.#backup.userid, uniqueid, guids: guids.slice(0, 20), count: guids.length },
-        'the client names messages that it does not send, even after it was asked for the whole mailbox',
-      );
+      this.#reportMissing(outcome);
       outcome = this.#tryApply(text, chunk.peekLine(), true);
     }
     if (outcome.type === 'need') {
       this.#waiting = text;
-      return { code: 'NEED', text: '', guids: outcome.guids };
+      return { code: 'NEED', text: '', guids: [...outcome.guids, ...outcome.stillMissing] };
     }
     if (outcome.type === 'reject') return await this.#reject(outcome);
     const strangers = chunk.pending.strangers();
@@ -152,8 +150,8 @@ export class StateCommand implements Command {
       this.#moveStrangers(chunk, strangers);
       return await this.#applyAndWrite(text, isLast, false);
     }
-    const { checksum } = outcome;
-    if (!outcome.changed && checksum?.type !== 'ask') {
+    const { verdict } = outcome;
+    if (!outcome.changed && verdict?.type !== 'ask' && verdict?.type !== 'again') {
       index.release(SAVEPOINT);
       return { code: 'OK', text: '' };
     }
@@ -165,7 +163,27 @@ export class StateCommand implements Command {
       chunk.beginLine();
       eachBlock(text, (block) => chunk.appendText(block));
     }
-    return await this.#commit(checksum);
+    return await this.#commit(verdict);
+  }
+
+  /** The client was asked for all of the mailbox: what it does not send now it does not have, for now. */
+  #reportMissing({ uniqueid, guids, stillMissing }: Extract<ApplyOutcome, { type: 'need' }>): void {
+    const isAgain = isKnownToLack(this.#backup.index, uniqueid);
+    const missing = isAgain ? guids : [...guids, ...stillMissing];
+    const of = { userid: this.#backup.userid, uniqueid };
+    if (missing.length > 0) {
+      this.#env.figures.count('records_without_content_total', missing.length);
+      this.#env.log.warn(
+        { ...of, guids: missing.slice(0, 20), count: missing.length },
+        'the client names messages that it does not send, even after it was asked for the whole mailbox',
+      );
+    }
+    if (isAgain && stillMissing.length > 0) {
+      this.#env.log.info(
+        { ...of, guids: stillMissing.slice(0, 20), count: stillMissing.length },
+        'the client was asked again for messages that it names, and still does not send them',
+      );
+    }
   }
 
   async #reject({ code, text, heal }: Rejection): Promise<ShardReply> {
@@ -176,7 +194,7 @@ export class StateCommand implements Command {
         'a mailbox is other than the mail server believes; the client is asked to send all of it again',
       );
     }
-    return { code, text };
+    return { code, text, ...this.#withMoved() };
   }
 
   /** Leaves the savepoint open if the outcome is ok, else undone. */
@@ -186,6 +204,7 @@ export class StateCommand implements Command {
     const feed = this.#newFeed(line, acceptMissing);
     eachBlock(text, (block) => feed.push(block));
     const outcome = feed.end();
+    if (outcome.type === 'need') this.#backup.ensureChunk().pending.keepClaimed();
     if (outcome.type !== 'ok') this.#undoApply();
     return outcome;
   }
@@ -195,15 +214,19 @@ export class StateCommand implements Command {
     this.#backup.ensureChunk().pending.unclaimAll();
   }
 
-  async #commit(checksum?: AppliedChecksum): Promise<ShardReply> {
+  async #commit(verdict?: Verdict): Promise<ShardReply> {
     this.#backup.index.release(SAVEPOINT);
-    if (checksum !== undefined) this.#actOnChecksum(checksum);
+    if (verdict !== undefined) this.#actOn(verdict);
     this.#stream = undefined;
     crashPoint('index-applied');
     await this.#backup.commit();
     this.#reportHealed();
     crashPoint('before-ack');
-    return { code: 'OK', text: '', ...(this.#moved.length > 0 && { staged: this.#moved }) };
+    return { code: 'OK', text: '', ...this.#withMoved() };
+  }
+
+  #withMoved(): Pick<ShardReply, 'staged'> {
+    return this.#moved.length > 0 ? { staged: this.#moved } : {};
   }
 
   /**
@@ -220,12 +243,15 @@ export class StateCommand implements Command {
     return {
       code: 'IMAP_SYNC_CHECKSUM',
       text: `${guids.length} messages of this mailbox are not in the backup, send it again`,
+      ...this.#withMoved(),
     };
   }
 
   async #markForHeal(uniqueid: string, guids: readonly string[]): Promise<void> {
     const chunk = this.#backup.ensureChunk();
-    chunk.rollbackToCommitted(); // the client sends these again, too
+    // The client does not send again what it has sent in this session, though it sends all of the mailbox.
+    const strangers = chunk.pending.strangers();
+    if (strangers.length > 0) this.#moveStrangers(chunk, strangers);
     this.#noteHeal(uniqueid, guids);
     await this.#backup.commit();
   }
@@ -243,14 +269,17 @@ export class StateCommand implements Command {
    * case: after a second IMAP_SYNC_CHECKSUM it would compare record by record, and renumber or fetch what only the
    * backup has.
    */
-  #actOnChecksum(checksum: AppliedChecksum): void {
+  #actOn(verdict: Verdict): void {
     const { figures, log } = this.#env;
-    const { uniqueid, mboxname, type } = checksum;
-    const what = { userid: this.#backup.userid, mailbox: mboxname, uniqueid };
-    if (type === 'gone') {
-      this.#expunge(mboxname, uniqueid, checksum.uids);
+    const { uniqueid, mboxname, type } = verdict;
+    const { index, userid } = this.#backup;
+    const what = { userid, mailbox: mboxname, uniqueid };
+    if (type === 'again') {
+      noteAgain(index, this.#backup.ensureChunk(), userid, verdict, this.#env);
+    } else if (type === 'gone') {
+      this.#expunge(mboxname, uniqueid, verdict.uids);
       log.info(
-        { ...what, uids: checksum.uids.slice(0, 20), count: checksum.uids.length },
+        { ...what, uids: verdict.uids.slice(0, 20), count: verdict.uids.length },
         'a mailbox has come as a whole without messages that it had; they count as expunged',
       );
     } else if (type === 'unusable') {

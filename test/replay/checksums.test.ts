@@ -37,7 +37,7 @@ function play(name: string): { compared: number; differing: string[] } {
       if (uniqueid !== '' && mailboxByUniqueid(rig.index, uniqueid) === undefined) whole.add(uniqueid);
       const outcome = rig.apply(text, { acceptMissing: true });
       if (uniqueid === '' || outcome.type !== 'ok' || !whole.has(uniqueid)) continue;
-      if (outcome.checksum !== undefined) differing.push(`${name}: ${text.slice(0, 200)}`);
+      if (outcome.verdict !== undefined) differing.push(`${name}: ${text.slice(0, 200)}`);
       const { id, syncCrc } = mailboxByUniqueid(rig.index, uniqueid) ?? { id: 0, syncCrc: 0 };
       if (syncCrc && [...mailboxMessages(rig.index, id)].length > 0) compared++;
     }

@@ -263,6 +263,30 @@ describe('healing', () => {
   });
 });
 
+describe('what came with a MAILBOX that is answered IMAP_SYNC_CHECKSUM is not sent again', () => {
+  test('and is there for the next one', async () => {
+    await rig.mailbox(1, 'anne', 'user.anne', []);
+    await rig.message(1, 'anne', 'sound\r\n', 'of bob\r\n');
+    const reply = await rig.mailbox(1, 'anne', 'user.anne', ['lost\r\n', 'sound\r\n']);
+    expect(reply).toMatchObject({ code: 'IMAP_SYNC_CHECKSUM', staged: [{ guid: guidOf('of bob\r\n') }] });
+    expect((await rig.mailbox(1, 'anne', 'user.anne', ['lost\r\n', 'sound\r\n'])).code).toBe('OK');
+    await rig.release(1);
+    const reserve = { op: 'reserve', session: 2, userid: 'anne' } as const;
+    const guids = ['lost\r\n', 'sound\r\n', 'of bob\r\n'].map((text) => guidOf(text));
+    expect((await rig.shard.handle({ ...reserve, guids })).guids).toEqual([guids[0], guids[2]]);
+    expect(content('anne')).not.toContain('of bob');
+  });
+
+  test('nor what came before it was looked at, which is given back to the session', async () => {
+    await rig.message(1, 'anne', 'first\r\n');
+    await rig.mailbox(1, 'anne', 'user.anne', ['first\r\n'], { HIGHESTMODSEQ: 9 });
+    await rig.message(1, 'anne', 'second\r\n');
+    const both = ['first\r\n', 'second\r\n'];
+    const reply = await rig.mailbox(1, 'anne', 'user.anne', both, { HIGHESTMODSEQ: 8 });
+    expect(reply).toMatchObject({ code: 'IMAP_SYNC_CHECKSUM', staged: [{ guid: guidOf('second\r\n') }] });
+  });
+});
+
 describe('a message that cannot be read', () => {
   test('is found missing by whoever asks for it, and comes again with its mailbox', async () => {
     const lost = `${randomBytes(400).toString('hex')}\r\n`;

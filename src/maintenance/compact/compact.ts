@@ -15,6 +15,7 @@ import type { RecoveryEnvironment } from '../../store/apply-members.ts';
 import type { DataFile } from '../../store/data-file.ts';
 import { BackupIndex } from '../../store/index/backup-index.ts';
 import { carryChecksums } from '../../store/index/checksum.ts';
+import { carryLacking } from '../../store/index/lacking.ts';
 import { fromBlob } from '../../store/index/sql-text.ts';
 import type { MemberReaders } from '../../store/member-source.ts';
 import { useridOfDataFile } from '../../store/partition.ts';
@@ -302,6 +303,7 @@ class Compaction {
         throw failed(dataPath, 'what was appended meanwhile is damaged');
       }
       carryChecksums(now.index, index);
+      carryLacking(now.index, index);
     } finally {
       now.index.close();
     }

@@ -11,6 +11,7 @@ export async function readPages(
   userid: string,
   query: ReadQuery,
   page: (bytes: Uint8Array) => void | Promise<void>,
+  mayAsk = false,
 ): Promise<Answer> {
   let cursor: number | undefined;
   do {
@@ -19,6 +20,7 @@ export async function readPages(
       session: session.id,
       userid,
       query,
+      ...(mayAsk && { mayAsk }),
       ...(cursor !== undefined && { cursor }),
     });
     if (reply.code === 'NEED') return { code: 'IMAP_MAILBOX_LOCKED' };
@@ -32,11 +34,14 @@ export async function readPages(
 /** Sends an answer to the client, no faster than it reads. */
 export async function sendPages(session: Session, userid: string, query: ReadQuery): Promise<Answer> {
   let isWhole = true;
-  const answer = await readPages(session, userid, query, (bytes) => {
+  const write = (bytes: Uint8Array): Promise<void> | void => {
     isWhole = bytes.at(-1) === LF;
     session.transport.write(bytes);
     return session.transport.drained();
-  });
+  };
+  // By these a client decides what it sends.
+  const mayAsk = query.what === 'USER' || query.what === 'MAILBOXES';
+  const answer = await readPages(session, userid, query, write, mayAsk);
   // Nothing can be said any more: the client would take it for the rest of the line.
   if (!isWhole) session.transport.destroy(new Error('an answer broke off inside a line'));
   return answer;

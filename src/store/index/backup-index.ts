@@ -204,7 +204,7 @@ export class BackupIndex extends IndexConnection {
     return typeof value === 'string' ? value : undefined;
   }
 
-  setStateText(name: string, text: string): void {
+  setStateText(name: string, text: string | undefined): void {
     this.#set(name, text);
   }
 

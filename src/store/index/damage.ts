@@ -3,8 +3,9 @@
  * lacks since. The data file says the same by DAMAGE and HEAL notes, so that an index made anew agrees.
  */
 import type { BackupIndex } from './backup-index.ts';
+import { forgetLacking } from './lacking.ts';
 import { demoteRecord } from './record-places.ts';
-import { fromBlob } from './sql-text.ts';
+import { fromBlob, sqlText } from './sql-text.ts';
 
 /** Name in `cb_state`: pairs `CHUNK_ID:UNIXTIME`, comma-separated. */
 const STATE_NAME = 'damaged_chunks';
@@ -52,11 +53,22 @@ export function loseMessage(index: BackupIndex, guid: string, chunkId?: number):
   if (row === undefined || (chunkId !== undefined && row[1] !== chunkId)) return false;
   const [id] = row;
   index.lastMailbox = undefined;
-  const records = index.statement('SELECT id FROM mailbox_message WHERE message_id = ?', 'pluck');
-  for (const record of records.all(id) as number[]) demoteRecord(index, record);
+  const records = index.statement('SELECT id, mailbox_id FROM mailbox_message WHERE message_id = ?', 'raw');
+  for (const [record, mailboxId] of records.all(id) as [id: number, mailboxId: number][]) {
+    demoteRecord(index, record);
+    forgetLacking(index, mailboxId);
+  }
   index.statement('DELETE FROM cb_message WHERE message_id = ?').run(id);
   index.statement('DELETE FROM message WHERE id = ?').run(id);
   return true;
+}
+
+/** Marks a mailbox for heal of which something is lost: what its client had nothing to send for may be else now. */
+export function markLost(index: BackupIndex, uniqueid: string, guids: readonly string[]): void {
+  index.markForHeal(uniqueid, guids);
+  const sql = 'SELECT id FROM mailbox WHERE uniqueid = CAST(? AS TEXT)';
+  const id = index.statement(sql, 'pluck').get(sqlText(uniqueid)) as number | undefined;
+  if (id !== undefined) forgetLacking(index, id);
 }
 
 /** UNIQUEIDs of the mailboxes that are there and in which the message is live. */

@@ -7,9 +7,10 @@ import type { ApplyObserver } from './apply-observer.ts';
 import type { BackupIndex } from './backup-index.ts';
 import { compareChecksum } from './checksum.ts';
 import type { DlistText } from './dlist-text.ts';
+import { dueMailboxes, noteLacking, noteWhole } from './lacking.ts';
 import { MailboxHeader } from './mailbox-header.ts';
 import { MailboxRows, type StoredMailbox } from './mailbox-rows.ts';
-import { type ApplyOutcome, badParameters, type Rejection } from './outcome.ts';
+import { type ApplyOutcome, badParameters, type MailboxVerdict, type Rejection } from './outcome.ts';
 import { bringsAll, type CameInParts, cameInParts, isAskedPart, isHidden, notePart } from './parts.ts';
 import { mailboxMessages } from './queries.ts';
 import { RecordReader } from './record-reader.ts';
@@ -162,8 +163,9 @@ export class MailboxLine implements DlistSaxEvents {
 
     this.#records.recheckMissing();
     const { guids, count } = this.#records.missing;
-    if (count > 0 && this.#live && !acceptMissing) {
-      return { type: 'need', uniqueid: header.uniqueid, guids, missingCount: count };
+    const { stillMissing } = this.#records;
+    if (this.#live && !acceptMissing && count + stillMissing.length > 0) {
+      return { type: 'need', uniqueid: header.uniqueid, guids, missingCount: count, stillMissing };
     }
     if (this.#expungeAbove()) this.#recordsChanged = true;
     this.#observer?.mailbox(this.#mailbox!, header);
@@ -173,7 +175,8 @@ export class MailboxLine implements DlistSaxEvents {
       notePart(this.#index, mailbox, header, this.#came, this.#mentioned ?? []);
       changed = true;
     }
-    const verdict = compareChecksum(this.#index, {
+    this.#noteLacking(mailbox, count);
+    const differs = compareChecksum(this.#index, {
       mailbox,
       header,
       sumChange: this.#records.sumChange,
@@ -182,9 +185,23 @@ export class MailboxLine implements DlistSaxEvents {
       time: this.#time,
       live: this.#live,
     });
+    const verdict = differs ?? this.#dueAgain(header.uniqueid);
     if (verdict === undefined) return { type: 'ok', changed, command: 'APPLY' };
     const { uniqueid, mboxname } = header;
-    return { type: 'ok', changed, command: 'APPLY', checksum: { uniqueid, mboxname, ...verdict } };
+    return { type: 'ok', changed, command: 'APPLY', verdict: { uniqueid, mboxname, ...verdict } };
+  }
+
+  #noteLacking(mailbox: StoredMailbox, missingCount: number): void {
+    if (missingCount > 0) noteLacking(this.#index, mailbox.id, this.#time);
+    else if (mailbox.row?.underHeal === true && !this.#header.isPart)
+      noteWhole(this.#index, mailbox.id, this.#time);
+  }
+
+  /** Of clients that trust their own memory: whoever asks GET sees that the mailbox is not there (ask-again.ts). */
+  #dueAgain(uniqueid: string): MailboxVerdict | undefined {
+    if (!this.#live) return undefined;
+    const [due] = dueMailboxes(this.#index, this.#time, (mailbox) => mailbox.uniqueid === uniqueid);
+    return due && { type: 'again', guids: due.guids, since: due.since };
   }
 
   /** Whether a UID stood in the line or a part before it; undefined if not all of the mailbox has come. */

@@ -8,8 +8,8 @@ export type ApplyOutcome =
       changed: boolean;
       /** The command word under which the line belongs in the data file. */
       command: 'APPLY' | 'NOTE';
-      /** The records of this mailbox are not those that the mail server's checksum stands for. */
-      checksum?: { uniqueid: string; mboxname: string } & ChecksumVerdict;
+      /** There is something to be done about the mailbox of this line. */
+      verdict?: { uniqueid: string; mboxname: string } & MailboxVerdict;
     }
   | Rejection
   | {
@@ -19,6 +19,8 @@ export type ApplyOutcome =
       /** At most MAX_MISSING of them. */
       guids: string[];
       missingCount: number;
+      /** More of them, which were accepted without content before: the client was asked for them again. */
+      stillMissing: string[];
     };
 
 /** What is to be done about a checksum that differs. */
@@ -31,6 +33,9 @@ export type ChecksumVerdict =
   | { type: 'gone'; uids: number[] }
   /** All of it has just come, so that to ask again would bring nothing. */
   | { type: 'unusable' };
+
+/** The same for what a client that asks nothing does not see to be due: the mailbox is to be asked for as a whole again. */
+export type MailboxVerdict = ChecksumVerdict | { type: 'again'; guids: string[]; since: number };
 
 export interface Rejection {
   type: 'reject';

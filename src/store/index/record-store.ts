@@ -51,6 +51,7 @@ export class RecordStore {
   #hasExtra = false;
   #missing = new Set<string>();
   #missingCount = 0;
+  #stillMissing = new Set<string>();
   #sumChange = 0;
 
   constructor(index: BackupIndex, chunkId: number, pending: PendingMessageSource | undefined) {
@@ -69,6 +70,7 @@ export class RecordStore {
     this.#time = time;
     this.#missing.clear();
     this.#missingCount = 0;
+    this.#stillMissing.clear();
     this.#sumChange = 0;
     const pluck = (sql: string): number =>
       (this.#index.statement(sql, 'pluck').get(mailboxId) as number | null) ?? 0;
@@ -89,6 +91,11 @@ export class RecordStore {
     return { guids: [...this.#missing], count: this.#missingCount };
   }
 
+  /** The same of a mailbox that is healing, as far as they were accepted without content before: the first MAX_MISSING. */
+  get stillMissing(): string[] {
+    return [...this.#stillMissing];
+  }
+
   /** Highest UID that the mailbox had when it was opened, live or not. */
   get lastUidBefore(): number {
     return this.#lastUidBefore;
@@ -105,6 +112,9 @@ export class RecordStore {
       if (this.#messageId(guid) === undefined) continue;
       this.#missing.delete(guid);
       this.#missingCount--;
+    }
+    for (const guid of this.#stillMissing) {
+      if (this.#messageId(guid) !== undefined) this.#stillMissing.delete(guid);
     }
   }
 
@@ -125,8 +135,9 @@ export class RecordStore {
     if (side !== undefined && side.guid === record.guid) {
       changed = this.#update(UPDATE_SIDE, side, side.guid, record) || changed;
       if (messageId !== undefined) return this.#settle(record.guid, messageId) || changed;
-      // One that was live and not here before was accepted so: the client has nothing to send.
+      // One that was live and not here before was accepted so: the client had nothing to send.
       if (!record.expunged && side.expunged !== null) this.#noteMissing(record.guid);
+      else if (!record.expunged && this.#isHealing) this.#noteStillMissing(record.guid);
       return changed;
     }
     if (side !== undefined) {
@@ -223,6 +234,10 @@ export class RecordStore {
     if (this.#missing.has(guid)) return;
     this.#missingCount++;
     if (this.#missing.size < MAX_MISSING) this.#missing.add(guid);
+  }
+
+  #noteStillMissing(guid: string): void {
+    if (this.#stillMissing.size < MAX_MISSING) this.#stillMissing.add(guid);
   }
 
   #insertSide(record: RecordFields, expunged: number | null): void {

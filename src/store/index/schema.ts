@@ -79,11 +79,13 @@ const CYRUS_TABLES: readonly { since: number; sql: string }[] = [
 ];
 
 /** Version of our own tables; another one means that they are to be made anew from the data file. */
-export const OWN_TABLES_VERSION = 3;
+export const OWN_TABLES_VERSION = 4;
 /** Those that upgradeOwnTables() brings up to date: without `crc` and what follows it in `cb_mailbox`, */
 const BEFORE_CHECKSUMS = 1;
 /** and without `part_uid` and `unsaid` in `cb_heal`. */
 const BEFORE_PARTS = 2;
+/** and without what `cb_state` says of mailboxes that lack messages. */
+const BEFORE_LACKING = 3;
 
 const OWN_TABLES: readonly string[] = [
   'cb_state(name TEXT PRIMARY KEY, value) WITHOUT ROWID',
@@ -152,7 +154,7 @@ export function completeTemporarily(db: Database.Database): void {
   }
   const state = readState(db);
   if (state !== undefined) {
-    if (!areTablesCurrent(state)) db.exec(HEAL_BEFORE_PARTS);
+    if (lacksParts(state)) db.exec(HEAL_BEFORE_PARTS);
     return;
   }
   for (const table of OWN_TABLES) db.exec(`CREATE TEMP TABLE ${table}`);
@@ -161,6 +163,10 @@ export function completeTemporarily(db: Database.Database): void {
 /** Whether our own tables are those of the last version. */
 export function areTablesCurrent(state: readonly [name: string, value: unknown][]): boolean {
   return versionOf(state) === OWN_TABLES_VERSION;
+}
+
+function lacksParts(state: readonly [name: string, value: unknown][]): boolean {
+  return [BEFORE_CHECKSUMS, BEFORE_PARTS].includes(versionOf(state) as number);
 }
 
 /** Brings tables of an older version up to date: what the records of each mailbox add up to is to be counted yet. */
@@ -175,7 +181,10 @@ export function upgradeOwnTables(
       INSERT INTO cb_mailbox(mailbox_id, crc) SELECT id, -1 FROM mailbox WHERE true
         ON CONFLICT(mailbox_id) DO UPDATE SET crc = -1;`);
   }
-  db.exec('ALTER TABLE cb_heal ADD COLUMN part_uid INTEGER; ALTER TABLE cb_heal ADD COLUMN unsaid BLOB;');
+  if (lacksParts(state)) {
+    db.exec('ALTER TABLE cb_heal ADD COLUMN part_uid INTEGER; ALTER TABLE cb_heal ADD COLUMN unsaid BLOB;');
+  }
+  db.exec(`INSERT OR REPLACE INTO cb_state(name, value) ${WHO_LACKS}`);
   db.prepare("UPDATE cb_state SET value = ? WHERE name = 'version'").run(OWN_TABLES_VERSION);
 }
 
@@ -191,7 +200,19 @@ export function readState(db: Database.Database): [name: string, value: unknown]
   return KNOWN_VERSIONS.includes(versionOf(rows)) ? rows : undefined;
 }
 
-const KNOWN_VERSIONS: readonly unknown[] = [BEFORE_CHECKSUMS, BEFORE_PARTS, OWN_TABLES_VERSION];
+const KNOWN_VERSIONS: readonly unknown[] = [
+  BEFORE_CHECKSUMS,
+  BEFORE_PARTS,
+  BEFORE_LACKING,
+  OWN_TABLES_VERSION,
+];
+
+/** Row `lacking` (lacking.ts), as if the clients had been asked for them with the last line; none if nothing lacks anything. */
+const WHO_LACKS = `SELECT 'lacking', group_concat(id || ':' || time || ':' || time) FROM (
+    SELECT DISTINCT r.mailbox_id AS id, (SELECT value FROM cb_state WHERE name = 'last_time') AS time
+    FROM cb_record r WHERE r.expunged IS NULL AND r.replaced = 0
+      AND NOT EXISTS (SELECT 1 FROM message m WHERE m.guid = r.guid))
+  WHERE time IS NOT NULL HAVING count(*) > 0`;
 
 function versionOf(state: readonly [name: string, value: unknown][]): unknown {
   return state.find(([name]) => name === 'version')?.[1];

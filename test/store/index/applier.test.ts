@@ -322,7 +322,8 @@ describe('messages that are missing', () => {
 
   test('are asked for, and nothing stays of the line', () => {
     const before = everything(rig.index);
-    expect(put(TWO)).toEqual({ type: 'need', uniqueid: 'u1', guids: [G1, G2], missingCount: 2 });
+    const needed = { guids: [G1, G2], missingCount: 2, stillMissing: [] };
+    expect(put(TWO)).toEqual({ type: 'need', uniqueid: 'u1', ...needed });
     expect(everything(rig.index)).toEqual(before);
     rig.message(G1, G2);
     expect(put(TWO)).toMatchObject({ type: 'ok', changed: true });
@@ -355,6 +356,13 @@ describe('messages that are missing', () => {
     expect(put([{ uid: 1, guid: G1, flags: ['\\Seen'] }])).toMatchObject({ type: 'ok', changed: true });
     expect(records()).toMatchObject([{ uid: 1, flags: '(\\Seen)', messageId: null }]);
     expect(put([{ uid: 1, guid: G2 }])).toMatchObject({ type: 'need', guids: [G2] });
+  });
+
+  test('once accepted are needed again where all of the mailbox is to come', () => {
+    put([{ uid: 1, guid: G1 }], {}, true);
+    rig.heal('u1', [G1]);
+    expect(put([{ uid: 1, guid: G1 }])).toMatchObject({ type: 'need', guids: [], stillMissing: [G1] });
+    expect(put([{ uid: 1, guid: G1, expunged: true }])).toMatchObject({ type: 'ok' });
   });
 
   test('that come later give their records the place that Cyrus knows', () => {

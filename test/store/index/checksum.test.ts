@@ -47,6 +47,10 @@ function crcOf(records: Iterable<RecordText & { updated?: number }>): number {
 
 describe('a mailbox', () => {
   const three: RecordText[] = [1, 2, 3].map((uid) => ({ uid, guid: guidOf(uid) }));
+  beforeEach(() => {
+    const place = { chunkId: rig.chunkId, lineOffset: 29, contentOffset: 129, partition: 'default', size: 1 };
+    for (const { guid } of three) rig.index.addMessage({ guid, ...place });
+  });
 
   const send = (records: RecordText[], crc: number, more: Partial<MailboxText> = {}, time?: number) =>
     rig.apply(mailboxText({ ...INBOX, ...more, crc, records }), {
@@ -54,7 +58,7 @@ describe('a mailbox', () => {
       ...(time !== undefined && { time }),
     });
   const verdict = (outcome: ReturnType<typeof send>): unknown =>
-    outcome.type === 'ok' ? outcome.checksum?.type : outcome;
+    outcome.type === 'ok' ? outcome.verdict?.type : outcome;
 
   test('that is as the mail server has it says nothing, and so does one of which it does not know', () => {
     expect(verdict(send(three, crcOf(three)))).toBeUndefined();
@@ -151,7 +155,7 @@ describe('a mailbox', () => {
     const rest = three.slice(0, 2);
     const outcome = send(rest, crcOf(rest), { highestmodseq: 11 });
     expect(outcome).toMatchObject({
-      checksum: { uniqueid: 'u1', mboxname: 'user.anne', type: 'gone', uids: [3] },
+      verdict: { uniqueid: 'u1', mboxname: 'user.anne', type: 'gone', uids: [3] },
     });
     rig.apply('EXPUNGE %(MBOXNAME user.anne UNIQUEID u1 UID (3))');
     expect(storedSum(rig.index, 'u1')).toBe(crcOf(rest));
@@ -247,7 +251,7 @@ class World {
       return this.syncOnce(mail, true);
     }
     expect(outcome.type).toBe('ok');
-    const checksum = outcome.type === 'ok' ? outcome.checksum : undefined;
+    const checksum = outcome.type === 'ok' ? outcome.verdict : undefined;
     expect(checksum?.type).not.toBe('unusable');
     if (checksum?.type === 'ask') this.rig.heal('u1', []);
     if (checksum?.type === 'gone') {

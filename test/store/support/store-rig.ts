@@ -156,12 +156,12 @@ export class StoreRig {
     return await this.shard.handle({ op: 'release', session });
   }
 
-  /** All pages of GET USER as text. */
-  async read(session: number, userid: string, query: ReadQuery) {
+  /** All pages of an answer as text. `mayAsk`: as a client that goes by it. */
+  async read(session: number, userid: string, query: ReadQuery, mayAsk = false) {
     let text = '';
     let cursor: number | undefined;
     do {
-      const reply = await this.shard.handle({ op: 'read', session, userid, query, cursor });
+      const reply = await this.shard.handle({ op: 'read', session, userid, query, cursor, mayAsk });
       if (reply.code !== 'OK') return reply.code;
       text += Buffer.from(reply.bytes ?? []).toString('latin1');
       cursor = reply.cursor;

@@ -1,0 +1,55 @@
+/** Asking a client again, some days later, for messages that it named and had nothing to send for (index/lacking.ts). */
+import { printString } from '../csync/encoder.ts';
+import type { Backup } from './backup.ts';
+import type { BackupIndex } from './index/backup-index.ts';
+import { type DueMailbox, dueMailboxes } from './index/lacking.ts';
+import { writeNote } from './notes.ts';
+import type { OpenChunk } from './open-chunk.ts';
+import type { StoreEnvironment } from './store-environment.ts';
+
+const GUID_BYTES = 20;
+
+/**
+ * Before a client is told which mailboxes there are: those that are due are told nothing of, so that it sends all of them.
+ *
+ * @param mboxnames it asks for; undefined: all
+ */
+export async function askAgain(
+  backup: Backup,
+  mboxnames: readonly string[] | undefined,
+  env: StoreEnvironment,
+): Promise<void> {
+  const { index } = backup;
+  const names = mboxnames && new Set(mboxnames);
+  const isAsked = ({ mboxname }: { mboxname: string }): boolean => names?.has(mboxname) ?? true;
+  const due = dueMailboxes(index, Math.floor(Date.now() / 1000), isAsked);
+  // What waits for its MAILBOX may be somebody else's and must not lie before anything committed; the next GET will do.
+  if (due.length === 0 || (backup.chunk?.pending.size ?? 0) > 0) return;
+  const chunk = backup.ensureChunk();
+  chunk.holdSpill(due.reduce((bytes, { guids }) => bytes + GUID_BYTES * guids.length, 0));
+  for (const mailbox of due) noteAgain(index, chunk, backup.userid, mailbox, env);
+  await backup.commit();
+}
+
+/** To be committed. */
+export function noteAgain(
+  index: BackupIndex,
+  chunk: OpenChunk,
+  userid: string,
+  { uniqueid, mboxname, guids, since }: DueMailbox,
+  env: StoreEnvironment,
+): void {
+  index.markForHeal(uniqueid, guids);
+  writeNote(chunk, 'HEAL', { bytes: Buffer.from(`%(UNIQUEID ${printString(uniqueid)})`, 'latin1') });
+  env.figures.count('heals_requested_total');
+  env.log.info(
+    {
+      userid,
+      mailbox: mboxname,
+      uniqueid,
+      missing: guids.length,
+      since: new Date(since * 1000).toISOString(),
+    },
+    'the client is asked again for a mailbox with messages that it named and did not send',
+  );
+}
