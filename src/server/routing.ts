@@ -76,6 +76,17 @@ export class Routing {
     return number === undefined ? undefined : this.#users[number];
   }
 
+  /** The user took the backup along, with what lies in it. Somebody else may get the old name. */
+  rename(from: string, to: string): void {
+    this.renamed.set(from, to);
+    if (this.lastAsked === from) this.lastAsked = to;
+    const number = this.#userNumbers.get(from);
+    if (number === undefined) return;
+    this.#userNumbers.delete(from);
+    this.#users[number] = to;
+    if (!this.#userNumbers.has(to)) this.#userNumbers.set(to, number);
+  }
+
   stage(message: StagedMessage): void {
     if (this.#staged.length >= MAX_STAGED) {
       this.#staged = [];

@@ -199,6 +199,31 @@ describe('a server', () => {
     await wire.ok('EXIT');
   });
 
+  test('a message that the backup of a renamed user has goes to who needs it, under the new name too', async () => {
+    const content = 'Subject: of who has another name by now\r\n\r\n';
+    const pending = 'Subject: not yet in a mailbox\r\n\r\n';
+    const first = await (await CsyncWire.connect(place.port)).login();
+    await pushMailbox(first, 'mia', [content]);
+    await first.ok('EXIT');
+    const wire = await (await CsyncWire.connect(place.port)).login();
+    await wire.ok('GET MAILBOXES (user.mia shared.minutes)');
+    const guids = `${sha1(content)} ${sha1(pending)}`;
+    const reserve = `APPLY RESERVE %(PARTITION default MBOXNAME (user.mia) GUID (${guids}))`;
+    expect((await wire.ok(reserve)).lines).toEqual([`* MISSING (${sha1(pending)})`]);
+    await wire.ok(`APPLY MESSAGE (%{default ${sha1(pending)} ${pending.length}}\r\n`, pending, ')');
+    await wire.ok(
+      'APPLY RENAME %(OLDMBOXNAME user.mia NEWMBOXNAME user.nora PARTITION default UIDVALIDITY 1700000000)',
+    );
+    // Somebody else has the old name by now.
+    await wire.ok(mailbox('user.mia', 'uid-new-mia', []));
+    await wire.ok(mailbox('shared.minutes', 'uid-minutes', [content, pending]));
+    for (const [i, text] of [content, pending].entries()) {
+      const of = `MBOXNAME shared.minutes PARTITION default UNIQUEID uid-minutes GUID ${sha1(text)} UID ${i + 1}`;
+      expect((await wire.ok(`GET FETCH %(${of})`)).lines[0]).toContain(text.trim());
+    }
+    await wire.ok('EXIT');
+  });
+
   test('a mailbox that stayed behind under the old name goes where the client sees it', async () => {
     const wire = await (await CsyncWire.connect(place.port)).login();
     // The mail server was put back to a state before it had `old`, and then renamed the user.

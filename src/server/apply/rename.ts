@@ -53,7 +53,7 @@ class RenameHandler implements ApplyHandler {
       if (reply.code === 'IMAP_MAILBOX_LOCKED')
         return await this.#give({ code: reply.code, text: reply.text });
       if (reply.code === 'OK') {
-        routing.renamed.set(from, to);
+        routing.rename(from, to);
         server.log.info({ session: id, from, to }, 'a user was renamed and took the backup along');
         return await this.#store(to);
       }
