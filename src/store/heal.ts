@@ -10,6 +10,7 @@ import { readContent } from './chunk/reader.ts';
 import type { BackupIndex, MessageLocation, NewMessage } from './index/backup-index.ts';
 import { loseMessage, mailboxesUnderHeal, mailboxesWith, noteDamagedChunk } from './index/damage.ts';
 import { mailboxByUniqueid } from './index/queries.ts';
+import { messagesInOrder } from './messages-in-order.ts';
 import { writeNote } from './notes.ts';
 import type { OpenChunk } from './open-chunk.ts';
 import { restateSmall } from './restate.ts';
@@ -94,7 +95,7 @@ export async function noteLosses(target: HealTarget, losses: Losses): Promise<No
 
   const chunk = target.ensureChunk();
   // Before the notes: MESSAGE lines that nothing follows count for nothing.
-  const again = storeAgain(target, chunk, unlisted.values());
+  const again = storeAgain(target, chunk, [...unlisted.values()]);
   noted.storedAgain = again.length;
   const starts = index.chunks().map(({ offset }) => offset); // that of the notes is the last
   for (const { id, offset, tsStart } of known) {
@@ -127,12 +128,32 @@ function confirm(
   guids: readonly string[],
 ): Map<string, MessageLocation | undefined> {
   const lost = new Map<string, MessageLocation | undefined>();
+  const found: MessageLocation[] = [];
   for (const guid of new Set(guids)) {
     if (index.messageId(guid) === undefined) continue;
     const location = index.findMessage(guid);
-    if (location === undefined || !isReadable(fd, index, location, path)) lost.set(guid, location);
+    if (location === undefined) lost.set(guid, undefined);
+    else found.push(location);
+  }
+  for (const { location, isSound } of look({ fd, path, index }, found)) {
+    if (!isSound) lost.set(location.guid, location);
   }
   return lost;
+}
+
+/** Longer ones are read by themselves, piece by piece. */
+const MAX_WHOLE_BYTES = 4 << 20;
+
+/** Reads messages in the order of the file: a chunk that has most of them is inflated once. */
+function* look(
+  { fd, path, index }: Pick<HealTarget, 'fd' | 'path' | 'index'>,
+  locations: readonly MessageLocation[],
+): Generator<{ location: MessageLocation; isSound: boolean; bytes: Uint8Array | undefined }, void> {
+  const options = { fd, index, path, maxBytes: MAX_WHOLE_BYTES };
+  for (const { location, bytes, damage } of messagesInOrder(locations, options)) {
+    const isSound = bytes !== undefined || (damage === undefined && isReadable(fd, index, location, path));
+    yield { location, isSound, bytes };
+  }
 }
 
 export function isReadable(
@@ -171,20 +192,22 @@ function readableUnlisted(
 function storeAgain(
   { fd, path, index }: HealTarget,
   chunk: OpenChunk,
-  locations: Iterable<MessageLocation>,
+  locations: readonly MessageLocation[],
 ): NewMessage[] {
   const stored: NewMessage[] = [];
-  let bytes = 0;
-  for (const location of locations) {
-    if (bytes > MAX_STORED_BYTES) break;
+  let storedBytes = 0;
+  for (const { location, isSound, bytes } of look({ fd, path, index }, locations)) {
+    if (storedBytes > MAX_STORED_BYTES) break;
+    if (!isSound) continue; // since it was looked at; the next verify finds it
     const { guid, partition, size } = location;
     const { lineOffset } = chunk.beginLine();
     chunk.appendText(Buffer.from(`MESSAGE (${printFileHeader(partition, guid, size)}`, 'latin1'));
     const contentOffset = chunk.contentLength;
-    for (const piece of readMessage(fd, index, location, path)) chunk.appendText(piece);
+    const pieces = bytes === undefined ? readMessage(fd, index, location, path) : [bytes];
+    for (const piece of pieces) chunk.appendText(piece);
     chunk.appendText(Buffer.from(')\r\n', 'latin1'));
     stored.push({ guid, partition, size, chunkId: chunk.id, lineOffset, contentOffset });
-    bytes += size;
+    storedBytes += size;
   }
   return stored;
 }
@@ -197,14 +220,26 @@ function readableCopies(
   unlisted: Map<string, MessageLocation>,
 ): NewMessage[] {
   const copies: NewMessage[] = [];
-  for (const place of places) {
-    const at = lost.get(place.guid) ?? unlisted.get(place.guid);
-    const chunk = index.chunk(place.chunkId);
-    if (at === undefined || chunk === undefined) continue;
-    if (!isReadable(fd, index, { ...at, ...place, chunk }, path)) continue;
-    copies.push({ ...place, partition: at.partition });
-    lost.delete(place.guid);
-    unlisted.delete(place.guid);
+  const found: MessageLocation[] = [];
+  for (const { guid, chunkId, lineOffset, contentOffset, size } of places) {
+    const at = lost.get(guid) ?? unlisted.get(guid);
+    const chunk = index.chunk(chunkId);
+    if (at !== undefined && chunk !== undefined)
+      found.push({ ...at, chunk, lineOffset, contentOffset, size });
+  }
+  for (const { location, isSound } of look({ fd, path, index }, found)) {
+    const { guid, partition, size, lineOffset, contentOffset } = location;
+    if (!isSound || !(lost.has(guid) || unlisted.has(guid))) continue;
+    copies.push({
+      guid,
+      partition,
+      size,
+      chunkId: location.chunk.id,
+      lineOffset,
+      contentOffset: contentOffset!,
+    });
+    lost.delete(guid);
+    unlisted.delete(guid);
   }
   return copies;
 }

@@ -57,7 +57,13 @@ function* ofChunk(locations: MessageLocation[], options: ReadOptions): Generator
     else if (!isCurrent || location.contentOffset === undefined) inLines.push(location);
     else {
       const bytes = cursor.read(location.contentOffset, location.size);
-      yield bytes !== undefined && isWhole(bytes, location) ? { location, bytes } : again(location, options);
+      if (bytes !== undefined && isWhole(bytes, location)) {
+        yield { location, bytes };
+        continue;
+      }
+      // Behind damage it counts wrongly; from the next segment start on it is right again.
+      cursor.close();
+      yield again(location, options);
     }
   }
   cursor.close();
