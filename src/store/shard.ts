@@ -128,7 +128,16 @@ export class Shard {
         const backup = await this.#lock(request, false);
         if (backup === undefined) return { ...OK, staged: [] };
         if ('code' in backup) return backup;
-        return { ...OK, staged: this.#export(backup, request.session, request.guids, request.path) };
+        const staged = this.#export(backup, request.session, request.guids, request.path);
+        for (const key of backup.index.formerKeys()) {
+          const former = await this.#lock({ session: request.session, userid: key }, false);
+          if (former === undefined) continue;
+          if ('code' in former) return former;
+          const found = new Set(staged.map(({ guid }) => guid));
+          const rest = request.guids.filter((guid) => !found.has(guid));
+          staged.push(...this.#export(former, request.session, rest, request.path));
+        }
+        return { ...OK, staged };
       }
       case 'read':
         return await this.#read(request);

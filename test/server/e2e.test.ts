@@ -224,6 +224,30 @@ describe('a server', () => {
     await wire.ok('EXIT');
   });
 
+  test('somebody new with an old userid gets the messages that only the former owner’s backup has', async () => {
+    const content = 'Subject: brought back by hand after the account was made anew\r\n\r\n';
+    const later = 'Subject: in a folder that was deleted before\r\n\r\n';
+    const trash = 'DELETED.user.olga.Old.5F3A1B2C';
+    const first = await (await CsyncWire.connect(place.port)).login();
+    await pushMailbox(first, 'olga', [content]);
+    await first.ok(mailbox(trash, 'uid-old', []));
+    await first.ok('APPLY UNUSER olga');
+    await first.ok('EXIT');
+    const wire = await (await CsyncWire.connect(place.port)).login();
+    const answer = await wire.ok('GET USER olga');
+    expect(answer.lines).toHaveLength(1);
+    const reserve = `APPLY RESERVE %(PARTITION default MBOXNAME (${trash}) GUID (${sha1(content)} ${sha1(later)}))`;
+    expect((await wire.ok(reserve)).lines).toEqual([`* MISSING (${sha1(later)})`]);
+    await wire.ok(mailbox('user.olga', 'uid-new-olga', [content]));
+    await wire.ok(`APPLY MESSAGE (%{default ${sha1(later)} ${later.length}}\r\n`, later, ')');
+    // Of the folders that the mail server still has of the former owner the history is in the former backup.
+    await wire.ok(mailbox(trash, 'uid-old', [later]));
+    await wire.ok('RESTART');
+    const get = `GET FETCH %(MBOXNAME user.olga PARTITION default UNIQUEID uid-new-olga GUID ${sha1(content)} UID 1)`;
+    expect((await wire.ok(get)).lines[0]).toContain(content.trim());
+    await wire.ok('EXIT');
+  });
+
   test('a mailbox that stayed behind under the old name goes where the client sees it', async () => {
     const wire = await (await CsyncWire.connect(place.port)).login();
     // The mail server was put back to a state before it had `old`, and then renamed the user.

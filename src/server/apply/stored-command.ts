@@ -79,7 +79,7 @@ export async function finishStored(session: Session, sink: BackupSink, first: Sh
   return { code: reply.code, text: reply.text };
 }
 
-/** Messages of this session that lie in its staging files or in the backup of another of its users. */
+/** Messages of this session that lie in its staging files or in a backup that one of its users has, or had. */
 async function findMessages(
   session: Session,
   userid: string,
@@ -93,8 +93,9 @@ async function findMessages(
       found.push(staged);
       continue;
     }
+    // It may be the same user: who had the userid before has another backup.
     const holder = session.routing.holderOf(guid);
-    if (holder === undefined || holder === userid) continue;
+    if (holder === undefined) continue;
     const list = elsewhere.get(holder);
     if (list === undefined) elsewhere.set(holder, [guid]);
     else list.push(guid);
