@@ -8,7 +8,7 @@ import path from 'node:path';
 import type { StagedMessage } from '../pipeline/messages.ts';
 import { type GuidBudget, GuidMap } from './guid-map.ts';
 
-/** Reserved by more than one user. */
+/** Reserved by more than one user, or in a batch with mailboxes of others. */
 const SEVERAL = 0;
 
 interface StagedPlace {
@@ -22,8 +22,8 @@ interface StagedPlace {
 const MAX_STAGED = 50_000;
 
 export class Routing {
-  /** The only user named by the latest GET. */
-  lastAsked: string | undefined;
+  #lastAsked: string | undefined;
+  #asksSeveral = false;
   /** Renamed users of this session: old userid to new. */
   readonly renamed = new Map<string, string>();
   readonly #stagingFolder: string;
@@ -46,9 +46,28 @@ export class Routing {
     this.#stagedAt = new GuidMap(budget);
   }
 
-  /** The user's backup lacks it, and the client was told so. */
-  reserve(guid: string, userid: string): void {
-    const number = this.#numberOf(userid);
+  /** The only user named by the latest GET. */
+  get lastAsked(): string | undefined {
+    return this.#lastAsked;
+  }
+
+  /** A GET named these users. */
+  asked(userids: readonly string[]): void {
+    this.#lastAsked = userids.length === 1 ? userids[0] : undefined;
+    this.#asksSeveral = userids.length > 1;
+  }
+
+  /**
+   * Whether a RESERVE that names mailboxes of this user only is about nobody else's messages: the client names those that
+   * the server has, and asks for what all mailboxes of its batch need. Without any GET it knows of the server by its own cache.
+   */
+  isOnlyAbout(userid: string): boolean {
+    return !this.#asksSeveral && (this.#lastAsked ?? userid) === userid;
+  }
+
+  /** The user's backup lacks it, and the client was told so. `isSure`: if nobody else lacks it, it is this user's. */
+  reserve(guid: string, userid: string, isSure: boolean): void {
+    const number = isSure ? this.#numberOf(userid) : SEVERAL;
     const before = this.#reserved.get(guid);
     this.#reserved.set(guid, before === undefined || before === number ? number : SEVERAL);
   }
@@ -62,7 +81,7 @@ export class Routing {
       if (number === SEVERAL || (owner !== undefined && owner !== number)) return undefined;
       owner = number;
     }
-    return owner === undefined ? this.lastAsked : this.#users[owner];
+    return owner === undefined ? this.#lastAsked : this.#users[owner];
   }
 
   /** The message lies in this user's file, claimed by a mailbox or not. */
@@ -79,7 +98,7 @@ export class Routing {
   /** The user took the backup along, with what lies in it. Somebody else may get the old name. */
   rename(from: string, to: string): void {
     this.renamed.set(from, to);
-    if (this.lastAsked === from) this.lastAsked = to;
+    if (this.#lastAsked === from) this.#lastAsked = to;
     const number = this.#userNumbers.get(from);
     if (number === undefined) return;
     this.#userNumbers.delete(from);
@@ -113,7 +132,7 @@ export class Routing {
 
   /** RESTART or the end: the client sends again what it still wants stored. */
   async clear(): Promise<void> {
-    this.lastAsked = undefined;
+    this.asked([]);
     this.renamed.clear();
     this.#reserved.clear();
     this.#held.clear();

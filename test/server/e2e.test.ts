@@ -248,6 +248,32 @@ describe('a server', () => {
     await wire.ok('EXIT');
   });
 
+  test('what was reserved for one of several users, and is another’s, stays in no file but that one’s', async () => {
+    const content = 'Subject: a secret of quin\r\n\r\n';
+    const first = await (await CsyncWire.connect(place.port)).login();
+    await pushMailbox(first, 'pia', ['Subject: of pia\r\n\r\n']);
+    await first.ok('EXIT');
+    const wire = await (await CsyncWire.connect(place.port)).login();
+    // A copy from one user's mailbox to another's is logged for both, and the client syncs them in one batch.
+    expect((await wire.ok('GET MAILBOXES (user.pia user.quin)')).lines).toHaveLength(1);
+    const reserve = `APPLY RESERVE %(PARTITION default MBOXNAME (user.pia) GUID (${sha1(content)}))`;
+    expect((await wire.ok(reserve)).lines).toEqual([`* MISSING (${sha1(content)})`]);
+    await wire.ok(`APPLY MESSAGE (%{default ${sha1(content)} ${content.length}}\r\n`, content, ')');
+    await wire.ok(mailbox('user.quin', 'uid-quin', [content]));
+    await wire.ok('RESTART');
+    const ofPia = await wire.ok(
+      `GET FETCH %(MBOXNAME user.quin UNIQUEID uid-quin GUID ${sha1(content)} UID 1)`,
+    );
+    expect(ofPia.lines[0]).toContain(content.trim());
+    const has = async (user: string): Promise<boolean> => {
+      const again = `APPLY RESERVE %(PARTITION default MBOXNAME (user.${user}) GUID (${sha1(content)}))`;
+      return (await wire.ok(again)).lines.length === 0;
+    };
+    expect(await has('quin')).toBe(true);
+    expect(await has('pia')).toBe(false);
+    await wire.ok('EXIT');
+  });
+
   test('a mailbox that stayed behind under the old name goes where the client sees it', async () => {
     const wire = await (await CsyncWire.connect(place.port)).login();
     // The mail server was put back to a state before it had `old`, and then renamed the user.

@@ -46,7 +46,7 @@ class ReserveHandler implements ApplyHandler {
           continue;
         }
         missing.add(guid);
-        routing.reserve(guid, userid);
+        routing.reserve(guid, userid, routing.isOnlyAbout(userid));
       }
     }
     if (missing.size > 0) {

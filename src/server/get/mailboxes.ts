@@ -19,7 +19,7 @@ const mailboxes: GetVerb = {
       if (names === undefined) byOwner.set(owner, [name]);
       else names.push(name);
     }
-    session.routing.lastAsked = byOwner.size === 1 ? [...byOwner.keys()][0] : undefined;
+    session.routing.asked([...byOwner.keys()]);
     for (const [userid, mboxnames] of byOwner) {
       const answer: Answer = await sendPages(session, userid, { what: 'MAILBOXES', mboxnames });
       if (answer.code !== 'OK') return answer;
@@ -33,7 +33,7 @@ const fullMailbox: GetVerb = {
   async run(session, value) {
     const mboxname = field(value, '');
     const userid = ownerOfMailbox(mboxname, session.server.config);
-    session.routing.lastAsked = userid;
+    session.routing.asked(userid === undefined ? [] : [userid]);
     if (mboxname === undefined || userid === undefined)
       return badParameters('The argument is no mailbox name');
     return sendPages(session, userid, { what: 'FULLMAILBOX', mboxname });

@@ -9,7 +9,7 @@ function about(what: 'USER' | 'META'): GetVerb {
     verb: what,
     async run(session, value) {
       const userid = validUserid(field(value, ''));
-      session.routing.lastAsked = userid;
+      session.routing.asked(userid === undefined ? [] : [userid]);
       if (userid === undefined) return badParameters('The argument is no userid');
       return sendPages(session, userid, { what });
     },
