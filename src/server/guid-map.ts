@@ -105,6 +105,8 @@ class Generation {
 const KEY = Buffer.alloc(GUID_BYTES);
 
 export class GuidMap {
+  /** Something that was stored is, or may be, remembered no longer. */
+  hasForgotten = false;
   readonly #budget: GuidBudget;
   #current: Generation | undefined;
   #previous: Generation | undefined;
@@ -123,7 +125,10 @@ export class GuidMap {
   /** @param value 0 to 2^32 - 2 */
   set(guid: string, value: number): void {
     if (this.#current === undefined || this.#current.isFull) {
-      if (!this.#grow()) return;
+      if (!this.#grow()) {
+        this.hasForgotten = true;
+        return;
+      }
     }
     KEY.write(guid, 'hex');
     this.#current!.set(KEY, value);
@@ -133,6 +138,7 @@ export class GuidMap {
     for (const generation of [this.#current, this.#previous]) this.#drop(generation);
     this.#current = undefined;
     this.#previous = undefined;
+    this.hasForgotten = false;
   }
 
   /** Room for one more: twice the size while the budget allows it, then by forgetting the older half. */
@@ -147,10 +153,12 @@ export class GuidMap {
       return true;
     }
     if (current === undefined) return false;
+    if (this.#previous !== undefined) this.hasForgotten = true;
     this.#drop(this.#previous);
     this.#previous = undefined;
     // Without room for a second generation the new one takes the place, and the share, of the current one.
     if (this.#budget.take(current.slots * SLOT_BYTES)) this.#previous = current;
+    else this.hasForgotten = true;
     this.#current = new Generation(current.slots);
     return true;
   }

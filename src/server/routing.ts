@@ -18,7 +18,7 @@ interface StagedPlace {
   size: number;
 }
 
-/** Staged messages that a session remembers; older ones are sent again if they are needed. */
+/** Staged messages that a session remembers; the oldest are forgotten first. */
 const MAX_STAGED = 50_000;
 
 export class Routing {
@@ -35,7 +35,9 @@ export class Routing {
   readonly #reserved: GuidMap;
   readonly #held: GuidMap;
   readonly #stagedAt: GuidMap;
-  #staged: StagedPlace[] = [];
+  /** By serial number, oldest first. */
+  readonly #staged = new Map<number, StagedPlace>();
+  #stagedCount = 0;
   readonly #files = new Set<string>();
 
   constructor(session: number, stagingFolder: string, budget: GuidBudget) {
@@ -107,18 +109,21 @@ export class Routing {
   }
 
   stage(message: StagedMessage): void {
-    if (this.#staged.length >= MAX_STAGED) {
-      this.#staged = [];
-      this.#stagedAt.clear();
-    }
-    this.#stagedAt.set(message.guid, this.#staged.length);
     const { path: file, partition, offset, size } = message;
-    this.#staged.push({ path: file, partition, offset, size });
+    const serial = this.#stagedCount++;
+    if (this.#staged.size >= MAX_STAGED) this.#staged.delete(serial - MAX_STAGED);
+    this.#stagedAt.set(message.guid, serial);
+    this.#staged.set(serial, { path: file, partition, offset, size });
+  }
+
+  /** Of what was staged not all is known any more: what is not found may have been sent. */
+  get hasForgotten(): boolean {
+    return this.#stagedCount > MAX_STAGED || this.#stagedAt.hasForgotten;
   }
 
   stagedMessage(guid: string): StagedMessage | undefined {
     const at = this.#stagedAt.get(guid);
-    const place = at === undefined ? undefined : this.#staged[at];
+    const place = at === undefined ? undefined : this.#staged.get(at);
     return place === undefined ? undefined : { guid, ...place };
   }
 
@@ -137,7 +142,8 @@ export class Routing {
     this.#reserved.clear();
     this.#held.clear();
     this.#stagedAt.clear();
-    this.#staged = [];
+    this.#staged.clear();
+    this.#stagedCount = 0;
     this.#users.length = 1;
     this.#userNumbers.clear();
     this.#generation++;

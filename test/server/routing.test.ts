@@ -179,6 +179,43 @@ describe('MESSAGE', () => {
     expect(contentOf(shards.of('supply')[0]!.staged[0]!)).toBe('one');
   });
 
+  test('of which nobody knows who has it is looked for in all backups that are open', async () => {
+    const guid = sha1('one');
+    for (const user of ['anne', 'bob', 'carol']) await wire.ok(`GET USER ${user}`);
+    shards.script = (request) => {
+      if (request.op === 'export' && request.userid === 'bob') {
+        shards.files.set(request.path, Buffer.from('one'));
+        const found = { guid, partition: 'default', path: request.path, offset: 0, size: 3 };
+        return { code: 'OK', text: '', staged: [found] };
+      }
+      if (request.op !== 'piece') return undefined;
+      return { code: 'NEED', text: '', guids: [guid] };
+    };
+    await wire.ok(`APPLY MAILBOX %(UNIQUEID u MBOXNAME user.dora RECORD ${record('one')})`);
+    expect(shards.of('export').map(({ userid }) => userid)).toEqual(['anne', 'bob']);
+    expect(contentOf(shards.of('supply')[0]!.staged[0]!)).toBe('one');
+  });
+
+  test('that may have been forgotten, as too many were staged, is not taken for one that never came', async () => {
+    const { routing } = harness.sessions[0]!;
+    const place = { partition: 'default', path: '/staging/many', offset: 0, size: 3 };
+    for (let i = 0; i < 50_001; i++) routing.stage({ guid: sha1(String(i)), ...place });
+    const [first, second, last] = ['0', '49000', '50000'].map(sha1) as [string, string, string];
+    expect(routing.stagedMessage(first)).toBeUndefined();
+    expect(routing.stagedMessage(second)).toEqual({ guid: second, ...place });
+    expect(routing.stagedMessage(last)).toEqual({ guid: last, ...place });
+    const need = (guids: string[]) => {
+      shards.script = (request) => (request.op === 'piece' ? { code: 'NEED', text: '', guids } : undefined);
+      return wire.command('APPLY MAILBOX %(UNIQUEID u MBOXNAME user.anne RECORD ())');
+    };
+    expect((await need([second, last])).kind).toBe('OK');
+    expect((await need([first, last])).kind).toBe('NO IMAP_MAILBOX_LOCKED');
+    expect(shards.of('supply')).toHaveLength(1);
+    expect(shards.of('abort')).toHaveLength(1);
+    await wire.ok('RESTART');
+    expect((await need([first])).kind).toBe('OK');
+  });
+
   test('of a few bytes travels with the next request about its user', async () => {
     await wire.ok('GET USER anne');
     await wire.ok(`APPLY MESSAGE (${file('one')})`);

@@ -68,8 +68,16 @@ export class StoredCommand implements ApplyHandler {
 /** Brings a stored command to its answer: supplies what the backup asks for, remembers what it gives back. */
 export async function finishStored(session: Session, sink: BackupSink, first: ShardReply): Promise<Answer> {
   let reply = first;
-  if (reply.code === 'NEED')
-    reply = await sink.supply(await findMessages(session, sink.userid, reply.guids ?? []));
+  if (reply.code === 'NEED') {
+    const wanted = reply.guids ?? [];
+    const found = await findMessages(session, sink.userid, wanted);
+    // To take the MAILBOX without them, when it comes again, would be to lose what the client has sent.
+    if (found.length < wanted.length && session.routing.hasForgotten) {
+      await sink.abort();
+      return { code: 'IMAP_MAILBOX_LOCKED', text: FORGOTTEN };
+    }
+    reply = await sink.supply(found);
+  }
   // Messages that lay in this user's file and are somebody else's.
   for (const message of reply.staged ?? []) session.routing.stage(message);
   session.backups.setPending(sink.userid, false);
@@ -79,6 +87,8 @@ export async function finishStored(session: Session, sink: BackupSink, first: Sh
   return { code: reply.code, text: reply.text };
 }
 
+const FORGOTTEN = 'Over a limit: too many new messages in one batch of mailboxes of several users';
+
 /** Messages of this session that lie in its staging files or in a backup that one of its users has, or had. */
 async function findMessages(
   session: Session,
@@ -86,6 +96,7 @@ async function findMessages(
   guids: readonly string[],
 ): Promise<StagedMessage[]> {
   const found: StagedMessage[] = [];
+  const missing = new Set<string>();
   const elsewhere = new Map<string, string[]>();
   for (const guid of guids) {
     const staged = session.routing.stagedMessage(guid);
@@ -93,7 +104,7 @@ async function findMessages(
       found.push(staged);
       continue;
     }
-    // It may be the same user: who had the userid before has another backup.
+    missing.add(guid);
     const holder = session.routing.holderOf(guid);
     if (holder === undefined) continue;
     const list = elsewhere.get(holder);
@@ -102,17 +113,25 @@ async function findMessages(
   }
   // Making room for another backup must not give up this one, in the middle of its command.
   session.backups.setPending(userid, true);
-  for (const [holder, wanted] of elsewhere) {
+  const exportFrom = async (holder: string, wanted: readonly string[]): Promise<void> => {
     const path = session.routing.stagingFile(shardOf(holder, session.server.shards.count));
     const reply = await session.backups.ask({
       op: 'export',
       session: session.id,
       userid: holder,
-      guids: wanted,
+      guids: [...wanted],
       path,
     });
-    found.push(...(reply.staged ?? []));
+    for (const message of reply.staged ?? []) {
+      found.push(message);
+      missing.delete(message.guid);
+    }
     await session.backups.touch(userid);
+  };
+  for (const [holder, wanted] of elsewhere) await exportFrom(holder, wanted);
+  // What is known of holders is limited. The user's own may be that of who had the userid before.
+  for (const other of session.backups.users) {
+    if (missing.size > 0) await exportFrom(other, [...missing]);
   }
   session.server.metrics.supplied.inc(found.length);
   return found;
