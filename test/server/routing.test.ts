@@ -141,6 +141,19 @@ describe('MESSAGE', () => {
     ]);
   });
 
+  test.each([
+    ['the server was asked about two users', ['GET MAILBOXES (user.anne user.bob)'], 'user.bob'],
+    ['the client names two by its own cache', [], 'user.anne user.bob'],
+    ['it was asked about another one', ['GET MAILBOXES (user.anne)'], 'user.bob'],
+  ])('reserved by one user is staged when %s', async (_when, before, named) => {
+    for (const command of before) await wire.ok(command);
+    shards.script = lacking({ bob: [sha1('one')] });
+    await wire.ok(`APPLY RESERVE %(MBOXNAME (${named}) GUID (${sha1('one')}))`);
+    await wire.ok(`APPLY MESSAGE (${file('one')})`);
+    expect(shards.of('stage')).toHaveLength(1);
+    expect(shards.stored).toEqual([]);
+  });
+
   test('of more than a slab is staged in one run', async () => {
     const [big, small] = ['x'.repeat(2_500_000), 'small'];
     await wire.ok(`APPLY MESSAGE (${file(small)})`);

@@ -33,6 +33,7 @@ class ReserveHandler implements ApplyHandler {
     const { backups, id, routing } = this.#session;
     const guids = [...this.#guids];
     const missing = new Set<string>();
+    const isSure = this.#owners.size === 1 && routing.isOnlyAbout([...this.#owners][0]!);
     for (const userid of this.#owners) {
       const reply = await backups.ask({ op: 'reserve', session: id, userid, guids });
       if (reply.code === 'NEED') return { code: 'IMAP_MAILBOX_LOCKED' };
@@ -46,7 +47,7 @@ class ReserveHandler implements ApplyHandler {
           continue;
         }
         missing.add(guid);
-        routing.reserve(guid, userid, routing.isOnlyAbout(userid));
+        routing.reserve(guid, userid, isSure);
       }
     }
     if (missing.size > 0) {
