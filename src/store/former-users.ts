@@ -74,6 +74,7 @@ export function queryOfFormerUser(
     case 'MAILBOXES':
       return { what: 'MAILBOXES', mboxnames: query.mboxnames.filter(isDeleted(env)) };
     case 'FULLMAILBOX':
+    case 'MESSAGE':
       return isDeletedMailbox(query.mboxname, env.config) ? query : undefined;
     default:
       return undefined;

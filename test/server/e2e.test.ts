@@ -243,8 +243,13 @@ describe('a server', () => {
     // Of the folders that the mail server still has of the former owner the history is in the former backup.
     await wire.ok(mailbox(trash, 'uid-old', [later]));
     await wire.ok('RESTART');
-    const get = `GET FETCH %(MBOXNAME user.olga PARTITION default UNIQUEID uid-new-olga GUID ${sha1(content)} UID 1)`;
-    expect((await wire.ok(get)).lines[0]).toContain(content.trim());
+    for (const [name, uniqueid, text] of [
+      ['user.olga', 'uid-new-olga', content],
+      [trash, 'uid-old', later],
+    ] as const) {
+      const of = `MBOXNAME ${name} PARTITION default UNIQUEID ${uniqueid} GUID ${sha1(text)} UID 1`;
+      expect((await wire.ok(`GET FETCH %(${of})`)).lines[0]).toContain(text.trim());
+    }
     await wire.ok('EXIT');
   });
 
