@@ -24,6 +24,7 @@ interface VerifyFlags extends SelectFlags {
   wait?: boolean;
   dryRun?: boolean;
   quick?: boolean;
+  askAgain?: boolean;
 }
 
 const BAD_DATA_STATUS = 65;
@@ -40,6 +41,10 @@ export function newVerifyCommand(): Command {
     .option('-w, --wait', 'wait for backups that are locked')
     .option('-q, --quick', 'only what can be told at once: the last chunk, and whether file and index fit')
     .option('-n, --dry-run', 'only read: take no note of what is lost')
+    .option(
+      '--ask-again',
+      'have messages that the mail server could not send asked for with the next sync, too',
+    )
     .option('--json', 'one JSON object a line, with a type: finding, backup, error and at the end summary')
     .addHelpText(
       'after',
@@ -48,6 +53,7 @@ export function newVerifyCommand(): Command {
           ['csync-backup verify -A', 'all backups, and whether backups.db names all files'],
           ['csync-backup verify -A --quick', 'a look at each, after a crash or a restore of the disk'],
           ['csync-backup verify -u anne bob --wait', 'two, even if they are being written to'],
+          ['csync-backup verify -u anne --ask-again', 'after the spool of the mail server was repaired'],
           ['csync-backup verify -f /backup/a/anne_x1Y2z3 --dry-run --json', 'one data file, for a script'],
         ],
         [0, 64, 65, 74, 75, 77, 78],
@@ -119,6 +125,7 @@ class VerifyRun {
         onProgress: (bytes) => this.#progress.add(bytes),
       });
       this.#count(report);
+      if (this.#flags.askAgain) askAgain(report);
       const isWhole = !(this.#flags.quick ?? false);
       this.#schedule?.note({ userid: backup.userid, path }, { faults: report.faults, isWhole });
       const noted = await this.#note(backup, report).catch((error: unknown) => {
@@ -185,6 +192,12 @@ class VerifyRun {
     this.#progress.clear();
     process.stdout.write(`${this.#flags.json ? JSON.stringify(json) : text}\n`);
   }
+}
+
+/** Clients are asked by themselves, but the more seldom the longer it has been missing (store/index/lacking.ts). */
+function askAgain({ findings, losses }: VerifyReport): void {
+  const lacking = findings.filter(({ code }) => code === 'CONTENT_MISSING');
+  losses.uniqueids = [...new Set([...losses.uniqueids, ...lacking.map(({ uniqueid }) => uniqueid!)])];
 }
 
 function verdictOf({ ok, faults, notices }: VerifyReport): string {
