@@ -106,6 +106,8 @@ export interface SupplyRequest extends OfSession {
   op: 'supply';
   command: number;
   staged: StagedMessage[];
+  /** GUIDs that the client takes for stored: it has sent them in this session, or was told so, and does not send them in it again. */
+  lost: string[];
 }
 
 /** Which of these GUIDs the user's backup lacks. */

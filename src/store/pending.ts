@@ -64,6 +64,11 @@ export class PendingMessages {
     for (const message of this.#byGuid.values()) if (message.claimed) message.reserved = true;
   }
 
+  /** The index, in the open transaction, says of some of them that they lie here. */
+  get hasClaimed(): boolean {
+    return [...this.#byGuid.values()].some((message) => message.claimed);
+  }
+
   /** The MAILBOX that claimed was refused after all. */
   unclaimAll(): void {
     for (const message of this.#byGuid.values()) message.claimed = false;

@@ -114,7 +114,7 @@ export class Shard {
       case 'supply': {
         const command = this.#takeCommand(request.session, request.command);
         if (!(command instanceof StateCommand)) return gone();
-        return await command.supply(request.staged);
+        return await command.supply(request);
       }
       case 'reserve': {
         const backup = await this.#lock(request, false);

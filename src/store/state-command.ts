@@ -5,7 +5,13 @@
  */
 import fs from 'node:fs';
 import { printString } from '../csync/encoder.ts';
-import type { ShardReply, StagedMessage, StoredVerb, TextPiece } from '../pipeline/messages.ts';
+import type {
+  ShardReply,
+  StagedMessage,
+  StoredVerb,
+  SupplyRequest,
+  TextPiece,
+} from '../pipeline/messages.ts';
 import { slabText } from '../pipeline/slabs.ts';
 import { crashPoint } from '../platform/crash-points.ts';
 import { LineFeed } from './apply-line.ts';
@@ -44,6 +50,8 @@ export class StateCommand implements Command {
   #stream: { mark: ReturnType<OpenChunk['mark']>; line: LineStart; feed: LineFeed } | undefined;
   /** Messages of other people that were moved out of this file; the main thread keeps them for later. */
   #moved: StagedMessage[] = [];
+  /** GUIDs that the client takes for stored: to take what it sends without them would lose them. */
+  #lost: ReadonlySet<string> = new Set();
 
   constructor(
     backup: Backup,
@@ -97,8 +105,9 @@ export class StateCommand implements Command {
   }
 
   /** The main thread found these messages; with them, or without what is still missing, decide. */
-  async supply(staged: readonly StagedMessage[]): Promise<ShardReply> {
+  async supply({ staged, lost }: Pick<SupplyRequest, 'staged' | 'lost'>): Promise<ShardReply> {
     appendStagedMessages(this.#backup.ensureChunk(), staged);
+    this.#lost = new Set(lost);
     return await this.#applyAndWrite(this.#waiting!, true, true);
   }
 
@@ -134,8 +143,10 @@ export class StateCommand implements Command {
     const chunk = this.#backup.ensureChunk();
     let outcome = this.#tryApply(text, chunk.peekLine(), false);
     if (outcome.type === 'need' && isLast) {
-      const { uniqueid, guids } = outcome;
-      if (!index.isUnderHeal(uniqueid, guids)) return await this.#askForAll(uniqueid, guids);
+      const { uniqueid, guids, stillMissing } = outcome;
+      const lost = [...guids, ...stillMissing].filter((guid) => this.#lost.has(guid));
+      if (lost.length > 0 || !index.isUnderHeal(uniqueid, guids))
+        return await this.#askForAll(uniqueid, guids.length > 0 ? guids : lost);
       this.#reportMissing(outcome);
       outcome = this.#tryApply(text, chunk.peekLine(), true);
     }
@@ -151,12 +162,14 @@ export class StateCommand implements Command {
       return await this.#applyAndWrite(text, isLast, false);
     }
     const { verdict } = outcome;
-    if (!outcome.changed && verdict?.type !== 'ask' && verdict?.type !== 'again') {
+    const isNoted = verdict?.type === 'ask' || verdict?.type === 'again';
+    // Messages that came again are read from here, and may not be cut off any more.
+    if (!outcome.changed && !isNoted && !chunk.pending.hasClaimed) {
       index.release(SAVEPOINT);
-      return { code: 'OK', text: '' };
+      return { code: 'OK', text: '', ...this.#withMoved() };
     }
     if (!outcome.changed) {
-      // Only what is noted about it is new.
+      // Only what is noted about it is new, or where its messages are.
     } else if (outcome.command === 'NOTE') {
       writeNote(chunk, this.#verb, noteValue(text, this.#verb));
     } else {

@@ -1,6 +1,6 @@
 /** The whole server with its threads and real files. */
-import { createHash } from 'node:crypto';
-import { readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import { closeSync, openSync, readdirSync, readSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { Writable } from 'node:stream';
@@ -96,6 +96,19 @@ async function pushMailbox(wire: CsyncWire, user: string, contents: (string | Bu
   await wire.ok(mailbox(`user.${user}`, `uid-${user}`, contents));
 }
 
+/** In the first message of the user's backup. */
+function flipBit({ dir }: Place, user: string): void {
+  const name = readdirSync(dir, { recursive: true, encoding: 'utf8' }).find((one) =>
+    new RegExp(`/${user}_[^/.]{6}$`).test(one),
+  );
+  const fd = openSync(path.join(dir, name!), 'r+');
+  const byte = Buffer.alloc(1);
+  readSync(fd, byte, 0, 1, 250);
+  byte[0]! ^= 0x10;
+  writeSync(fd, byte, 0, 1, 250);
+  closeSync(fd);
+}
+
 async function metric(place: Place, name: string): Promise<number> {
   const text = await (await fetch(`${place.metrics}/metrics`)).text();
   let sum = 0;
@@ -184,6 +197,99 @@ describe('a server', () => {
     for (const nothing of ['()', 'text', '(text)', '%(A NIL)'])
       expect((await wire.command(`APPLY MESSAGE ${nothing}`)).final).toMatch(/^NO IMAP_PROTOCOL_ERROR /);
     await wire.ok('EXIT');
+  });
+
+  // What a client has sent, or was told that the server has, it does not send again in the same session, whatever it is answered.
+  describe('does not lose what came before an answer that makes the client send the mailbox again:', () => {
+    const mail = (what: string): string => `Subject: ${what}\r\n\r\n`;
+    const send = async (wire: CsyncWire, ...messages: string[]): Promise<void> => {
+      const files = messages.flatMap((one, i) => [
+        `${i > 0 ? ' ' : ''}%{default ${sha1(one)} ${one.length}}\r\n`,
+        one,
+      ]);
+      await wire.ok('APPLY MESSAGE (', ...files, ')');
+    };
+    const expectHas = async (wire: CsyncWire, user: string, ...messages: string[]): Promise<void> => {
+      for (const message of messages) {
+        const at = `MBOXNAME user.${user} PARTITION default UNIQUEID uid-${user}`;
+        const { lines } = await wire.ok(`GET FETCH %(${at} GUID ${sha1(message)} UID 1)`);
+        expect(lines[0]).toContain(message.trim());
+      }
+    };
+
+    test('the mail server has lost one of the messages', async () => {
+      const wire = await (await CsyncWire.connect(place.port)).login();
+      const [lost, ...sound] = ['lost by the mail server', 'sound', 'sound, too'].map(mail) as [
+        string,
+        string,
+      ];
+      await wire.ok('GET USER lena');
+      await send(wire, ...sound);
+      const inbox = mailbox('user.lena', 'uid-lena', [lost, ...sound]);
+      expect((await wire.command(inbox)).kind).toBe('NO IMAP_SYNC_CHECKSUM');
+      expect((await wire.ok('GET MAILBOXES (user.lena)')).lines).toEqual([]);
+      await wire.ok(inbox);
+      await expectHas(wire, 'lena', ...sound);
+      await wire.ok('EXIT');
+    });
+
+    test('the mail server was put back to an older state', async () => {
+      const [one, two, next] = ['one', 'two', 'next'].map(mail) as [string, string, string];
+      const first = await (await CsyncWire.connect(place.port)).login();
+      await pushMailbox(first, 'mila', [one, two]);
+      await first.ok('EXIT');
+      const wire = await (await CsyncWire.connect(place.port)).login();
+      expect((await wire.ok('GET USER mila')).lines).toHaveLength(1);
+      // Its numbers have passed those of the backup, but for one.
+      await send(wire, next);
+      const now = mailbox('user.mila', 'uid-mila', [next]).replace('HIGHESTMODSEQ 2', 'HIGHESTMODSEQ 9');
+      expect((await wire.command(now)).kind).toBe('NO IMAP_SYNC_CHECKSUM');
+      await wire.ok(now);
+      await expectHas(wire, 'mila', next);
+      await wire.ok('EXIT');
+    });
+
+    test('what a RESERVE found in another backup cannot be read there', async () => {
+      const message = mail(`cannot be read ${randomBytes(400).toString('hex')}`);
+      const first = await (await CsyncWire.connect(place.port)).login();
+      await pushMailbox(first, 'nils', [message]);
+      await first.ok('EXIT');
+      flipBit(place, 'nils');
+      const wire = await (await CsyncWire.connect(place.port)).login();
+      const reserve = `APPLY RESERVE %(PARTITION default MBOXNAME (user.nils) GUID (${sha1(message)}))`;
+      const inbox = mailbox('user.otto', 'uid-otto', [message]);
+      await wire.ok('GET MAILBOXES (user.nils user.otto)');
+      expect((await wire.ok(reserve)).lines).toEqual([]);
+      for (const _ of ['at once', 'with all of its records'])
+        expect((await wire.command(inbox)).kind).toBe('NO IMAP_SYNC_CHECKSUM');
+      await wire.ok('RESTART');
+      await wire.ok('GET MAILBOXES (user.nils user.otto)');
+      expect((await wire.ok(reserve)).lines).toEqual([`* MISSING (${sha1(message)})`]);
+      await send(wire, message);
+      await wire.ok(inbox);
+      await expectHas(wire, 'otto', message);
+      await wire.ok('EXIT');
+    });
+
+    test('what was damaged is in another backup, which is why it is not sent', async () => {
+      const message = mail(`damaged in one of two ${randomBytes(400).toString('hex')}`);
+      for (const user of ['paula', 'quinn']) {
+        const wire = await (await CsyncWire.connect(place.port)).login();
+        await pushMailbox(wire, user, [message]);
+        await wire.ok('EXIT');
+      }
+      flipBit(place, 'paula');
+      const wire = await (await CsyncWire.connect(place.port)).login();
+      const get = `GET FETCH %(MBOXNAME user.paula PARTITION default UNIQUEID uid-paula GUID ${sha1(message)} UID 1)`;
+      expect((await wire.command(get)).kind).toBe('NO IMAP_MAILBOX_NONEXISTENT');
+      await wire.ok('RESTART');
+      expect((await wire.ok('GET MAILBOXES (user.paula user.quinn)')).lines).toHaveLength(1);
+      const reserve = `APPLY RESERVE %(PARTITION default MBOXNAME (user.quinn) GUID (${sha1(message)}))`;
+      expect((await wire.ok(reserve)).lines).toEqual([]);
+      await wire.ok(mailbox('user.paula', 'uid-paula', [message]));
+      await expectHas(wire, 'paula', message);
+      await wire.ok('EXIT');
+    });
   });
 
   test('a renamed user takes the backup along', async () => {

@@ -22,6 +22,7 @@ describe('GuidMap', () => {
           model.set(guid(key), value);
         }
         for (let key = 0; key <= 300; key++) expect(map.get(guid(key))).toBe(model.get(guid(key)));
+        expect(map.hasForgotten).toBe(false);
         map.clear();
         expect(budget.usedBytes).toBe(0);
         expect(map.get(guid(0))).toBeUndefined();
@@ -37,11 +38,15 @@ describe('GuidMap', () => {
       map.set(guid(n), n);
       expect(map.get(guid(n))).toBe(n);
       expect(budget.usedBytes).toBeLessThanOrEqual(200_000);
+      if (!map.hasForgotten) expect(map.get(guid(0))).toBe(0);
     }
     const known = Array.from({ length: 20_000 }, (_, n) => map.get(guid(n)) !== undefined);
     const oldest = known.indexOf(true);
     expect(20_000 - oldest).toBeGreaterThan(1500);
     expect(known.slice(oldest)).not.toContain(false);
+    expect(map.hasForgotten).toBe(true);
+    map.clear();
+    expect(map.hasForgotten).toBe(false);
   });
 
   test('without any budget it remembers nothing, and takes no memory', () => {
@@ -49,6 +54,7 @@ describe('GuidMap', () => {
     const map = new GuidMap(budget);
     map.set(guid(1), 1);
     expect(map.get(guid(1))).toBeUndefined();
+    expect(map.hasForgotten).toBe(true);
     expect(budget.usedBytes).toBe(0);
   });
 

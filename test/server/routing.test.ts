@@ -229,6 +229,25 @@ describe('MESSAGE', () => {
     expect((await need([first])).kind).toBe('OK');
   });
 
+  test('that the client takes for stored, and nobody has, is named as lost', async () => {
+    await wire.ok('GET USER anne');
+    await wire.ok(`APPLY RESERVE %(MBOXNAME (user.anne) GUID (${sha1('told to be there')}))`);
+    await wire.ok(`APPLY MESSAGE (${file('sent')})`);
+    const guids = ['told to be there', 'sent', 'never heard of'].map(sha1);
+    shards.script = (request) => {
+      if (request.op === 'export') return { code: 'OK', text: '', staged: [] };
+      return request.op === 'piece' && request.verb === 'MAILBOX'
+        ? { code: 'NEED', text: '', guids }
+        : undefined;
+    };
+    for (const user of ['anne', 'bob'])
+      await wire.ok(`APPLY MAILBOX %(UNIQUEID u MBOXNAME user.${user} RECORD ())`);
+    expect(shards.of('supply')).toMatchObject([
+      { userid: 'anne', staged: [], lost: guids.slice(0, 2) },
+      { userid: 'bob', staged: [], lost: guids.slice(0, 2) },
+    ]);
+  });
+
   test('of a few bytes travels with the next request about its user', async () => {
     await wire.ok('GET USER anne');
     await wire.ok(`APPLY MESSAGE (${file('one')})`);

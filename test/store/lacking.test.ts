@@ -236,7 +236,14 @@ test('a whole mailbox needs what the session has elsewhere, though it was accept
   const spool = `${rig.folder}/staging/elsewhere`;
   fs.writeFileSync(spool, LOST);
   const staged = [{ guid: guidOf(LOST), partition: 'default', path: spool, offset: 0, size: LOST.length }];
-  const supplied = await rig.shard.handle({ op: 'supply', session, userid: 'anne', command: 999, staged });
+  const supplied = await rig.shard.handle({
+    op: 'supply',
+    session,
+    userid: 'anne',
+    command: 999,
+    staged,
+    lost: [],
+  });
   expect(supplied.code).toBe('OK');
   expect(await missing()).toEqual([]);
 });

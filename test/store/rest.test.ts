@@ -63,7 +63,9 @@ test('what waits for its MAILBOX goes to a staging file, and can be supplied', a
   expect(
     await rig.shard.handle({ op: 'piece', ...request, verb: 'MAILBOX', piece, last: true }),
   ).toMatchObject({ code: 'NEED' });
-  expect(await rig.shard.handle({ op: 'supply', ...request, staged })).toMatchObject({ code: 'OK' });
+  expect(await rig.shard.handle({ op: 'supply', ...request, staged, lost: [] })).toMatchObject({
+    code: 'OK',
+  });
   await rig.release(1);
   expect(fs.existsSync(staged[0]!.path)).toBe(false);
 });

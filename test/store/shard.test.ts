@@ -69,13 +69,45 @@ describe('whose message it is', () => {
     });
     expect(bob).toMatchObject({ code: 'NEED', guids: [guidOf('for bob\r\n')] });
     const staged = reply.staged ?? [];
-    const done = await rig.shard.handle({ op: 'supply', session: 1, userid: 'bob', command: 900, staged });
+    const done = await rig.shard.handle({
+      op: 'supply',
+      session: 1,
+      userid: 'bob',
+      command: 900,
+      staged,
+      lost: [],
+    });
     expect(done.code).toBe('OK');
     await rig.release(1);
     expect(content('anne')).not.toContain('for bob');
     expect(content('anne')).toContain('for anne');
     expect(content('bob')).toContain('for bob');
     expect(content('bob')).not.toContain('for anne');
+  });
+
+  test('that leaves the file for a command that says nothing new is told of, too', async () => {
+    await rig.mailbox(1, 'anne', 'user.anne', []);
+    await rig.message(1, 'anne', 'for bob\r\n');
+    const reply = await rig.mailbox(1, 'anne', 'user.anne', []);
+    expect(reply).toMatchObject({ code: 'OK', staged: [{ guid: guidOf('for bob\r\n'), size: 9 }] });
+  });
+
+  test('one that comes again, for a MAILBOX that says nothing new, is read where it stays', async () => {
+    const push = async (): Promise<void> => {
+      await rig.message(1, 'anne', 'known\r\n');
+      expect((await rig.mailbox(1, 'anne', 'user.anne', ['known\r\n'])).code).toBe('OK');
+    };
+    await push();
+    await rig.release(1);
+    await rig.mailbox(1, 'anne', 'user.anne.Sent', []);
+    await push();
+    await rig.message(1, 'anne', 'for nobody\r\n');
+    await rig.release(1);
+    const guid = guidOf('known\r\n');
+    const at = { mboxname: 'user.anne', uniqueid: '', guid, uid: '1' };
+    expect(await rig.read(2, 'anne', { what: 'MESSAGE', ...at })).toContain('known');
+    await rig.release(2);
+    expect(content('anne')).not.toContain('for nobody');
   });
 
   test('reserved messages stay though the session ends before the MAILBOX', async () => {
@@ -217,7 +249,14 @@ describe('commands that come in many pieces', () => {
     });
     const { command } = need;
     const staged = given.staged ?? [];
-    const done = await rig.shard.handle({ op: 'supply', session: 1, userid: 'bob', command, staged });
+    const done = await rig.shard.handle({
+      op: 'supply',
+      session: 1,
+      userid: 'bob',
+      command,
+      staged,
+      lost: [],
+    });
     expect(done.code).toBe('OK');
     await rig.release(1);
     expect(fs.existsSync(path)).toBe(false);

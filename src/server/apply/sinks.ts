@@ -1,5 +1,12 @@
 /** Where the pieces of a command's text go: into a user's backup, or into the staging file of the session. */
-import type { MessageRef, PieceRequest, ShardReply, StoredVerb, TextPiece } from '../../pipeline/messages.ts';
+import type {
+  MessageRef,
+  PieceRequest,
+  ShardReply,
+  StoredVerb,
+  SupplyRequest,
+  TextPiece,
+} from '../../pipeline/messages.ts';
 import type { PieceSink } from '../command-text.ts';
 import type { Session } from '../session.ts';
 
@@ -61,8 +68,8 @@ export class BackupSink implements PieceSink {
   }
 
   /** Hands over messages that the shard asked for with NEED. */
-  supply(staged: ShardReply['staged']): Promise<ShardReply> {
-    return this.#session.backups.askOpen({ op: 'supply', ...this.#of, staged: staged ?? [] });
+  supply(found: Pick<SupplyRequest, 'staged' | 'lost'>): Promise<ShardReply> {
+    return this.#session.backups.askOpen({ op: 'supply', ...this.#of, ...found });
   }
 
   get #of() {

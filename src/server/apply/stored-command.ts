@@ -1,5 +1,5 @@
 /** An APPLY command that goes into the backup of the user whom its fields name. */
-import type { ShardReply, StagedMessage, StoredVerb } from '../../pipeline/messages.ts';
+import type { ShardReply, StagedMessage, StoredVerb, SupplyRequest } from '../../pipeline/messages.ts';
 import { shardOf } from '../../pipeline/shard-pools.ts';
 import { type Answer, protocolError } from '../answer.ts';
 import type { CommandText } from '../command-text.ts';
@@ -72,7 +72,7 @@ export async function finishStored(session: Session, sink: BackupSink, first: Sh
     const wanted = reply.guids ?? [];
     const found = await findMessages(session, sink.userid, wanted);
     // To take the MAILBOX without them, when it comes again, would be to lose what the client has sent.
-    if (found.length < wanted.length && session.routing.hasForgotten) {
+    if (found.staged.length < wanted.length && session.routing.hasForgotten) {
       await sink.abort();
       return { code: 'IMAP_MAILBOX_LOCKED', text: FORGOTTEN };
     }
@@ -94,7 +94,7 @@ async function findMessages(
   session: Session,
   userid: string,
   guids: readonly string[],
-): Promise<StagedMessage[]> {
+): Promise<Pick<SupplyRequest, 'staged' | 'lost'>> {
   const found: StagedMessage[] = [];
   const missing = new Set<string>();
   const elsewhere = new Map<string, string[]>();
@@ -134,5 +134,6 @@ async function findMessages(
     if (missing.size > 0) await exportFrom(other, [...missing]);
   }
   session.server.metrics.supplied.inc(found.length);
-  return found;
+  const lost = [...missing].filter((guid) => session.routing.holderOf(guid) !== undefined);
+  return { staged: found, lost };
 }
