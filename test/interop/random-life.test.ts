@@ -26,6 +26,8 @@ const ROUNDS = Number(process.env.LIFE_ROUNDS ?? '5');
 const SEED = process.env.LIFE_SEED ?? 'life';
 /** A short one has compaction drop much, a long one has states of the past kept, which are compared then. */
 const RETENTION_SECONDS = Number(process.env.LIFE_RETENTION ?? '3600');
+/** A folder that gets both servers' files if the life ends badly. */
+const KEEP = process.env.LIFE_KEEP;
 const USERS = ['alice', 'bob', 'carol', 'dan.d'];
 
 const random = new Random(SEED);
@@ -92,6 +94,10 @@ async function told(act: () => Promise<void>): Promise<void> {
   } catch (error) {
     const warnings = backups.server.log.filter((line) => !line.includes('"level":30'));
     process.stderr.write(`${life.done.join('; ')}\n${warnings.join('\n')}\n`);
+    if (KEEP !== undefined) {
+      for (const dir of [cyrus.dir, backups.backup.site.dir]) await run('cp', ['-a', dir, KEEP]);
+      fs.writeFileSync(path.join(KEEP, `${SEED}.log`), backups.server.log.join('\n'));
+    }
     throw error;
   }
 }

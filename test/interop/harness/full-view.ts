@@ -8,9 +8,10 @@ import { listScripts } from './sieve.ts';
 export interface FullView {
   /** STATUS, ACL, metadata of each folder. */
   folders: Record<string, string[]>;
-  /** A line for each message: UID, modseq, flags, internal date, annotations, SHA-1 of its bytes. */
+  /** A line for each message: UID, size, modseq, flags, internal date, annotations, SHA-1 of its bytes. */
   messages: Record<string, string[]>;
   subscriptions: string[];
+  /** Roots with their limits, and what is used of the annotations. */
   quota: string[];
   /** Name, whether it is active, text. */
   scripts: string[];
@@ -20,6 +21,15 @@ export interface FullView {
  * Of the server itself (the MAILBOXID of Debian's 3.6.1 is garbage; the unique id is in the metadata): when a file was written, how large it is there, and what it counts for itself. */
 const OWN_METADATA =
   /vendor\/cmu\/cyrus-imapd\/(?:lastupdate|lastpop|size|partition|server|synccrcs|foldermodseq|synccache)/;
+
+/**
+ * Cyrus 3.6 keeps Sieve scripts as messages of its own in a mailbox `#sieve` of the user, which replication passes over
+ * (imap/sync_support.c, sync_mailbox_byentry: "Ignore #sieve mailbox - replicated via *SIEVE* commands"), with its quota root, if it has one. Each server makes
+ * these messages itself (imap/sieve_db.c, store_script), so what they take is another number on each, and counts elsewhere where `#sieve` has a quota root.
+ * It stays, too, when the scripts are gone from the user's list of them because a former user of the name was expired.
+ * What the messages that a mail program can see take is compared by the size of each.
+ */
+const USED_BY_SIEVE = /\b(STORAGE|MESSAGE|X-NUM-FOLDERS) \d+ (\d+)/g;
 
 /** @param foreign with folders of others that the user may read */
 export async function fullView(
@@ -41,12 +51,24 @@ export async function fullView(
   for (const folder of Object.keys(view.folders)) {
     if (/^(?:Shared Folders|Other Users)\//.test(folder)) continue;
     const lines = texts(await imap.command(`GETQUOTAROOT "${folder}"`));
-    for (const line of lines) if (line.startsWith('* QUOTA ')) quotas.add(line);
+    for (const line of lines) if (isRootOf(line, folder)) quotas.add(line);
   }
-  view.quota = [...quotas].sort();
+  view.quota = [...quotas].map((line) => line.replace(USED_BY_SIEVE, '$1 $2')).sort();
   await imap.logout();
   view.scripts = await listScripts(site.ports(instance).sieve, user);
   return view;
+}
+
+/**
+ * Whether a QUOTA line is of a root above the folder. Of one that was renamed it is not on the mail server, where it was or lay below the root before: Cyrus 3.6 then
+ * leaves it there (imap/mailbox.c, mailbox_changequotaroot: "Part of a child quota root - skip"); where it is made anew it has the root of its name.
+ */
+function isRootOf(line: string, folder: string): boolean {
+  const root = /^\* QUOTA (?:"([^"]*)"|(\S+)) /
+    .exec(line)
+    ?.slice(1)
+    .find((name) => name !== undefined);
+  return root !== undefined && (root === 'INBOX' || `${folder}/`.startsWith(`${root}/`));
 }
 
 async function folderView(imap: ImapClient, folder: string): Promise<string[]> {
@@ -64,7 +86,7 @@ async function folderView(imap: ImapClient, folder: string): Promise<string[]> {
 async function messageView(imap: ImapClient, folder: string): Promise<string[]> {
   await imap.command(`EXAMINE "${folder}"`);
   const answers = await imap.command(
-    'UID FETCH 1:* (UID FLAGS INTERNALDATE MODSEQ ANNOTATION ((/comment /altsubject /vendor/example/x) (value.shared value.priv)) BODY.PEEK[])',
+    'UID FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE MODSEQ ANNOTATION ((/comment /altsubject /vendor/example/x) (value.shared value.priv)) BODY.PEEK[])',
   );
   await imap.command('UNSELECT');
   return answers.flatMap((unit) => {
@@ -82,7 +104,7 @@ async function messageView(imap: ImapClient, folder: string): Promise<string[]> 
       .replace(/^\* \d+ FETCH/, '')
       .replace(/FLAGS \([^)]*\)/, '')
       .replace(/\s+/g, ' ');
-    return [`${rest} ${flags.sort().join(' ')} ${createHash('sha1').update(body).digest('hex')}`];
+    return [[rest.trim(), ...flags.sort(), createHash('sha1').update(body).digest('hex')].join(' ')];
   });
 }
 
