@@ -3,6 +3,8 @@ import { printString } from '../csync/encoder.ts';
 import type { Backup } from './backup.ts';
 import type { BackupIndex } from './index/backup-index.ts';
 import { type DueMailbox, dueMailboxes } from './index/lacking.ts';
+import { isHidden } from './index/parts.ts';
+import { mailboxes } from './index/queries.ts';
 import { writeNote } from './notes.ts';
 import type { OpenChunk } from './open-chunk.ts';
 import type { StoreEnvironment } from './store-environment.ts';
@@ -22,13 +24,29 @@ export async function askAgain(
   const { index } = backup;
   const names = mboxnames && new Set(mboxnames);
   const isAsked = ({ mboxname }: { mboxname: string }): boolean => names?.has(mboxname) ?? true;
-  const due = dueMailboxes(index, Math.floor(Date.now() / 1000), isAsked);
+  const time = Math.floor(Date.now() / 1000);
+  let due = dueMailboxes(index, { time, isAlone: false }, isAsked);
+  if (due.length > 0 && isNoOtherShown(index, due, isAsked))
+    due = dueMailboxes(index, { time, isAlone: true }, isAsked);
   // What waits for its MAILBOX may be somebody else's and must not lie before anything committed; the next GET will do.
   if (due.length === 0 || (backup.chunk?.pending.size ?? 0) > 0) return;
   const chunk = backup.ensureChunk();
   chunk.holdSpill(due.reduce((bytes, { guids }) => bytes + GUID_BYTES * guids.length, 0));
   for (const mailbox of due) noteAgain(index, chunk, backup.userid, mailbox, env);
   await backup.commit();
+}
+
+/** A client that is told of no mailbox does not ask which messages are here. */
+function isNoOtherShown(
+  index: BackupIndex,
+  due: readonly DueMailbox[],
+  isAsked: (mailbox: { mboxname: string }) => boolean,
+): boolean {
+  const hidden = new Set(due.map(({ uniqueid }) => uniqueid));
+  for (const row of mailboxes(index)) {
+    if (row.deleted === null && !isHidden(row) && isAsked(row) && !hidden.has(row.uniqueid)) return false;
+  }
+  return true;
 }
 
 /** To be committed. */

@@ -106,12 +106,19 @@ describe('a message that the mail server cannot send', () => {
     expect(proxy.applies).toEqual([]);
   });
 
-  test('in rolling mode', async () => {
+  test('by names of mailboxes, and in rolling mode', async () => {
     const file = await append('INBOX', 'lost while rolling');
     fs.renameSync(file, `${file}away`);
     await sync();
-    fs.renameSync(`${file}away`, file);
     await pass(2);
+    await sync(['-m', 'user/alice']);
+    expect(proxy.applies).toEqual([]);
+    await sync(['-m', 'user/alice', 'user/alice/Sent']);
+    expect(kinds()).toEqual([]);
+    expect(proxy.applies.map((c) => c.replace(/ .*/, ''))).toEqual(['RESERVE', 'MESSAGE', 'MAILBOX']);
+    expect(proxy.applies[1]).toMatch(/^MESSAGE \(NIL\)/);
+    fs.renameSync(`${file}away`, file);
+    await pass(20);
     const client = cyrus.rolling({ port: proxy.port });
     try {
       proxy.clear();

@@ -36,8 +36,8 @@ function push(contents: readonly string[], more: Record<string, string | number>
 }
 
 /** The client comes and asks what there is. @returns whether it is told of the INBOX */
-async function isTold(what: 'USER' | 'MAILBOXES' = 'USER'): Promise<boolean> {
-  const query = what === 'USER' ? { what } : { what, mboxnames: ['user.anne'] };
+async function isTold(...mboxnames: string[]): Promise<boolean> {
+  const query: ReadQuery = mboxnames.length === 0 ? { what: 'USER' } : { what: 'MAILBOXES', mboxnames };
   return (await rig.read(++session, 'anne', query, true)).includes('MBOXNAME user.anne ');
 }
 
@@ -47,11 +47,11 @@ async function pushWithout(): Promise<void> {
   await rig.release(session);
 }
 
-async function daysAskedOn(days: readonly number[], what?: 'USER' | 'MAILBOXES'): Promise<number[]> {
+async function daysAskedOn(days: readonly number[], ...mboxnames: string[]): Promise<number[]> {
   const asked: number[] = [];
   for (const day of days) {
     onDay(day);
-    if (await isTold(what)) await rig.release(session);
+    if (await isTold(...mboxnames)) await rig.release(session);
     else {
       asked.push(day);
       await pushWithout();
@@ -109,12 +109,17 @@ describe('a mailbox with a message that the client has not', () => {
     // To look is not to ask.
     expect(await rig.read(session, 'anne', { what: 'USER' })).toContain('MBOXNAME user.anne ');
     await rig.release(session);
-    expect(await isTold('MAILBOXES')).toBe(false);
+    expect(await isTold('user.anne', 'user.anne.Sent')).toBe(false);
     expect(await rig.read(session, 'anne', { what: 'USER' }, true)).toContain('user.anne.Sent');
   });
 
+  test('is asked for after 8 days, 16 and so on where the client would send all of its messages', async () => {
+    const days = Array.from({ length: 200 }, (_, day) => day);
+    expect(await daysAskedOn(days, 'user.anne')).toEqual([8, 16, 32, 64, 128]);
+  });
+
   test('is asked for by a MAILBOX of a client that does not ask', async () => {
-    onDay(3);
+    onDay(10);
     session++;
     const since = { HIGHESTMODSEQ: 4, SINCE_MODSEQ: 3, SINCE_CRC: crcOf(ALL) };
     const change = mailboxValue('user.anne', ALL, { SYNC_CRC: crcOf(ALL), ...since });

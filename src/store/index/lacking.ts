@@ -2,7 +2,8 @@
  * Mailboxes that name live messages which the backup lacks, and of which all has come: the client had nothing to send.
  * It may have it another day (a spool that could not be read for a while was repaired, or another mail server took over),
  * so it is asked again after a day, and then each time that twice as much has passed since it was first not there: after
- * 1, 2, 4, 8 days and so on. What a mail server has lost for good costs ten syncs of a whole mailbox in two years.
+ * 1, 2, 4, 8 days and so on. A client that is told of another mailbox asks by RESERVE then which messages to send; one that is
+ * told of none sends all of them, so that comes only after 8 days, 16 and so on.
  *
  * `lacking` in `cb_state`: `mailbox_id:since:asked,...`, text, in seconds; absent if there are none. `since`: the first MAILBOX with
  * messages that neither it nor the backup had; `asked`: the last one that brought all of the mailbox. Both follow from the data file.
@@ -12,7 +13,9 @@ import { MAX_MISSING } from './outcome.ts';
 import { fromBlob, sqlText } from './sql-text.ts';
 
 const STATE_NAME = 'lacking';
-const FIRST_SECONDS = 86_400;
+const DAY_SECONDS = 86_400;
+/** For a mailbox that would come with all of its messages. */
+const DAYS_IF_ALONE = 8;
 
 interface Waiting {
   since: number;
@@ -80,15 +83,16 @@ export function isKnownToLack(index: BackupIndex, uniqueid: string): boolean {
   return id !== undefined && waiting.has(id);
 }
 
-/** Those that are to be asked for again now, and are not yet. `time`: in seconds. */
+/** Those that are to be asked for again now, and are not yet. `time`: in seconds. `isAlone`: the client would send all messages. */
 export function dueMailboxes(
   index: BackupIndex,
-  time: number,
-  isWanted: (mailbox: { uniqueid: string; mboxname: string }) => boolean,
+  { time, isAlone }: { time: number; isAlone: boolean },
+  isWanted: (mailbox: { uniqueid: string; mboxname: string }) => boolean = () => true,
 ): DueMailbox[] {
+  const first = (isAlone ? DAYS_IF_ALONE : 1) * DAY_SECONDS;
   const due: DueMailbox[] = [];
   for (const [id, { since, asked }] of read(index)) {
-    if (time - since < Math.max(FIRST_SECONDS, 2 * (asked - since))) continue;
+    if (time - since < Math.max(first, 2 * (asked - since))) continue;
     const row = index.statement(NAMES_OF, 'raw').get(id) as [uniqueid: Buffer, mboxname: Buffer] | undefined;
     const mailbox = row && { uniqueid: fromBlob(row[0]), mboxname: fromBlob(row[1]) };
     if (mailbox === undefined || !isWanted(mailbox)) continue;

@@ -200,7 +200,8 @@ export class MailboxLine implements DlistSaxEvents {
   /** Of clients that trust their own memory: whoever asks GET sees that the mailbox is not there (ask-again.ts). */
   #dueAgain(uniqueid: string): MailboxVerdict | undefined {
     if (!this.#live) return undefined;
-    const [due] = dueMailboxes(this.#index, this.#time, (mailbox) => mailbox.uniqueid === uniqueid);
+    const when = { time: this.#time, isAlone: true };
+    const [due] = dueMailboxes(this.#index, when, (mailbox) => mailbox.uniqueid === uniqueid);
     return due && { type: 'again', guids: due.guids, since: due.since };
   }
 

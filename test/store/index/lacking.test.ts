@@ -22,7 +22,7 @@ const step = fc.record({
 /** When nothing more comes. */
 function dueByDay(index: BackupIndex, from: number): unknown[] {
   return Array.from({ length: 60 }, (_, day) =>
-    dueMailboxes(index, from + day * 43_200, () => true).map((mailbox) => ({ day, ...mailbox })),
+    dueMailboxes(index, { time: from + day * 43_200, isAlone: false }).map((due) => ({ day, ...due })),
   ).flat();
 }
 
