@@ -22,7 +22,7 @@ function* strangers(files: Iterable<string>, owner: number, where: string): Gene
   let count = 0;
   let first = '';
   for (const file of files) {
-    const uid = fs.statSync(file, { throwIfNoEntry: false })?.uid;
+    const uid = uidOf(file);
     if (uid === undefined || uid === owner) continue;
     if (count++ === 0) first = `${file} to uid ${uid}`;
   }
@@ -34,6 +34,16 @@ function* strangers(files: Iterable<string>, owner: number, where: string): Gene
     text,
     'Give them to the user of the server (chown), who cannot use them else',
   );
+}
+
+/** Undefined where there is none, or where whoever asks may not look, which other checks say. */
+function uidOf(file: string): number | undefined {
+  try {
+    return fs.statSync(file).uid;
+  } catch (cause) {
+    if (['ENOENT', 'ENOTDIR', 'EACCES'].some((code) => hasErrno(cause, code))) return undefined;
+    throw cause;
+  }
 }
 
 /** Folders with what lies in them; what follows below is not ours. */

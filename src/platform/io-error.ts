@@ -1,10 +1,12 @@
 import { BackupError, type ErrorCode } from './errors.ts';
 
+const NOT_ALLOWED = 'Run commands as root or as the user of the server, whom it has to belong to (chown)';
+
 const CODES: Record<string, [ErrorCode, string]> = {
   ENOSPC: ['NO_SPACE', 'Free space (df), or inodes (df -i), on this filesystem'],
   EDQUOT: ['NO_SPACE', 'Raise the quota of the user that the server runs as'],
-  EACCES: ['PERMISSION_DENIED', 'Give it to the user of the server (chown); commands may be run as root'],
-  EPERM: ['PERMISSION_DENIED', 'Give it to the user of the server (chown); commands may be run as root'],
+  EACCES: ['PERMISSION_DENIED', NOT_ALLOWED],
+  EPERM: ['PERMISSION_DENIED', NOT_ALLOWED],
   EROFS: ['PERMISSION_DENIED', 'Mount the filesystem writable'],
   EMFILE: ['LIMIT_EXCEEDED', 'Raise the number of open files (LimitNOFILE in the unit, ulimit -n)'],
   ENFILE: ['LIMIT_EXCEEDED', 'Raise the number of open files of the whole machine (sysctl fs.file-max)'],

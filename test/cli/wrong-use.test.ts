@@ -1,6 +1,9 @@
 /** What is given and would have no effect, or another than it seems to. */
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { SmallStore } from '../support/small-store.ts';
+import { LAUNCHER } from './run.ts';
 
 let store: SmallStore;
 
@@ -31,4 +34,29 @@ test.each([
   const ran = store.run(line.split(' '));
   expect([ran.status, ran.stdout]).toEqual([status, expect.stringMatching(/^(?:|1 backup: 0 done.*\n)$/)]);
   expect(ran.stderr).toMatch(says);
+});
+
+/** Root may do all. */
+const isRoot = process.getuid!() === 0;
+
+test('doctor of somebody who may not look says so, and no more', () => {
+  using other = new SmallStore();
+  other.add('anne');
+  fs.chmodSync(other.folder, 0o755);
+  fs.chmodSync(other.configFile, 0o644);
+  fs.chmodSync(other.config.configDirectory, isRoot ? 0o700 : 0);
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [LAUNCHER, 'doctor', '-C', other.configFile],
+    {
+      encoding: 'utf8',
+      ...(isRoot && { uid: 65534, gid: 65534 }),
+    },
+  );
+  fs.chmodSync(other.config.configDirectory, 0o700);
+  expect(stderr).toBe('');
+  expect(stdout).toMatch(
+    /^error catalog\/PERMISSION_DENIED: .*\n\s+-> Run commands as root or as the user of the server/m,
+  );
+  expect(status).toBe(65);
 });
