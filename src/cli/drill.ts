@@ -6,6 +6,7 @@ import { BackupError } from '../platform/errors.ts';
 import type { DrillFailure } from '../restore/drill/compare.ts';
 import { drillBackup } from '../restore/drill/drill.ts';
 import { DrillRandom, newSeed } from '../restore/drill/random.ts';
+import { removeOwnScratch } from '../restore/drill/scratch.ts';
 import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
 import { addPushOption } from './push-gateway.ts';
@@ -83,6 +84,7 @@ async function runDrill(flags: DrillFlags): Promise<void> {
   const random = new DrillRandom(seed);
   const backups = chooseBackups(flags, random);
   const json = flags.json ?? false;
+  removeScratchAtSignals(flags.scratch ?? config.backupStagingPath);
   const run = new ToolRun(backups, json);
   const totals = { messages: 0, sizeBytes: 0, failures: 0, absent: 0, changed: 0 };
   const sample =
@@ -121,6 +123,20 @@ async function runDrill(flags: DrillFlags): Promise<void> {
       'csync-backup: nothing was compared, so this shows nothing: the backups hold no messages\n',
     );
     process.exitCode = BAD_DATA_STATUS;
+  }
+}
+
+/** Who ends it leaves no mail behind. */
+function removeScratchAtSignals(base: string): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => {
+      try {
+        removeOwnScratch(base);
+      } finally {
+        // Its own listener is gone: this ends the process.
+        process.kill(process.pid, signal);
+      }
+    });
   }
 }
 

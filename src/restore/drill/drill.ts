@@ -15,7 +15,7 @@ import type { RestoreTarget } from '../target.ts';
 import { compareMaildir, type DrillFailure } from './compare.ts';
 import type { DrillRandom } from './random.ts';
 import { type DrillRecord, DrillRecords } from './records.ts';
-import { newScratch, removeScratch } from './scratch.ts';
+import { keepScratch, newScratch, removeScratch } from './scratch.ts';
 
 export interface DrillOptions {
   dataPath: string;
@@ -90,7 +90,7 @@ export async function drillBackup(options: DrillOptions): Promise<DrillReport> {
     const failures = compareMaildir(dir, chosen, options.config, (record) => reasons.get(placeOf(record)));
     settle(report, chosen, failures, dataPath);
   } finally {
-    if (keep) report.scratch = dir;
+    if (keep) report.scratch = keepScratch(dir);
     else removeScratch(dir);
   }
   return report;

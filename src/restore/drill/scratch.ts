@@ -1,6 +1,7 @@
 /** Folders in which drills put mail for a moment. */
 import fs from 'node:fs';
 import path from 'node:path';
+import { hasErrno } from '../../platform/errors.ts';
 import { ioError } from '../../platform/io-error.ts';
 
 const NAME = /^drill-(\d+)-/;
@@ -19,13 +20,42 @@ export function removeScratch(folder: string): void {
   fs.rmSync(folder, { recursive: true, force: true });
 }
 
-/** What drills that were killed have left behind. */
-export function removeAbandonedScratch(base: string): void {
-  if (!fs.existsSync(base)) return;
+/** Under another name, that is not taken for what a killed drill has left. @returns where it is then */
+export function keepScratch(folder: string): string {
+  const kept = path.join(path.dirname(folder), `kept-${path.basename(folder)}`);
+  fs.renameSync(folder, kept);
+  return kept;
+}
+
+/** Of this process, which is about to be ended by a signal. */
+export function removeOwnScratch(base: string): void {
+  remove(base, (pid) => pid === process.pid);
+}
+
+/**
+ * What drills that were killed have left behind.
+ *
+ * @returns folders that may not be removed: root has run the drill, and this process is of the server's user
+ */
+export function removeAbandonedScratch(base: string): string[] {
+  return remove(base, (pid) => !isAlive(pid));
+}
+
+function remove(base: string, isMeant: (pid: number) => boolean): string[] {
+  if (!fs.existsSync(base)) return [];
+  const left: string[] = [];
   for (const name of fs.readdirSync(base)) {
     const pid = NAME.exec(name)?.[1];
-    if (pid !== undefined && !isAlive(Number(pid))) removeScratch(path.join(base, name));
+    if (pid === undefined || !isMeant(Number(pid))) continue;
+    const folder = path.join(base, name);
+    try {
+      removeScratch(folder);
+    } catch (error) {
+      if (!hasErrno(error, 'EACCES') && !hasErrno(error, 'EPERM')) throw error;
+      left.push(folder);
+    }
   }
+  return left;
 }
 
 function isAlive(pid: number): boolean {

@@ -66,8 +66,9 @@ export class Maintenance {
    * @throws BackupError IO_ERROR when its state cannot be kept
    */
   constructor(server: Server, isInUse: (userid: string) => boolean) {
-    removeAbandonedScratch(server.config.backupStagingPath);
     const { metrics, log } = server;
+    for (const folder of removeAbandonedScratch(server.config.backupStagingPath))
+      log.warn({ path: folder }, 'what a restore drill has left cannot be removed');
     this.#pings = new MaintenancePings({ config: () => server.config, metrics, log });
     const begin = (state: MaintenanceState, verifies: boolean, runs: readonly PeriodicWork[]) =>
       startScheduler(server, { state, verifies, runs, isInUse, pings: this.#pings });
