@@ -5,6 +5,7 @@ import { changeSum } from './checksum.ts';
 import { chunkAt, loseMessage, noteDamagedChunk } from './damage.ts';
 import { badParameters, type Rejection } from './outcome.ts';
 import { RecordStore } from './record-store.ts';
+import { renameAnnotations } from './renamed-annotations.ts';
 import type { SmallLine } from './small-line.ts';
 import { sqlText } from './sql-text.ts';
 
@@ -107,6 +108,7 @@ function rename({ index, line, time }: VerbContext): boolean | Rejection {
   index.statement('UPDATE mailbox SET mboxname = CAST(? AS TEXT) WHERE id = ?').run(to, id);
   movePartition(index, newName, partition, uidvalidity);
   moveAnnotations(index, oldName, newName);
+  renameAnnotations(index, id, oldName, newName);
   // A folder that is brought back from the deleted namespace brings its user back.
   if (isUsers(newName) && index.unuserAt() !== undefined) index.setUnuserAt(undefined);
   // A renamed user's quota root goes along; the client takes the old one away from a user who has none now.

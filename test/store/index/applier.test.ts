@@ -563,6 +563,34 @@ describe('RENAME', () => {
     expect(rig.apply(text)).toMatchObject({ changed: false });
   });
 
+  test('of a user gives what is private in annotations to the new name', () => {
+    const of = (userid: string): string =>
+      `(%(ENTRY /comment USERID ${userid} VALUE "of USERID anne.b") %(ENTRY /comment USERID "" VALUE {3}\r\nall)` +
+      ' %(ENTRY /comment USERID anne VALUE x))';
+    const [from, to] = ['user.anne^b', 'user.bea'];
+    const [G4, annotations] = [guidOf(4), of('anne.b')];
+    put(
+      [
+        { uid: 1, guid: G1, annotations },
+        { uid: 2, guid: G4, annotations },
+        { uid: 3, guid: G2 },
+      ],
+      { mboxname: from, annotations },
+      true,
+    );
+    rig.apply(`RENAME %(OLDMBOXNAME ${from} NEWMBOXNAME ${to} PARTITION default UIDVALIDITY 5)`);
+    const stored = of('bea');
+    expect(records().map((record) => record.annotations)).toEqual([stored, stored, '']);
+    expect(mailboxByName(rig.index, to)?.annotations).toBe(stored);
+    expect(rig.answer({ what: 'FULLMAILBOX', mboxname: to })).not.toContain('USERID anne.b ');
+    // Into the deleted namespace and back, as to another folder: the user is the same.
+    for (const name of ['DELETED.user.bea.5F3A1B2C', 'user.bea.Old'])
+      rig.apply(
+        `RENAME %(OLDMBOXNAME ${mailboxByUniqueid(rig.index, 'u1')?.mboxname} NEWMBOXNAME ${name} PARTITION default UIDVALIDITY 5)`,
+      );
+    expect(records()[0]?.annotations).toBe(stored);
+  });
+
   test('to the same name moves the mailbox to another partition', () => {
     put([]);
     const text = 'RENAME %(OLDMBOXNAME user.anne NEWMBOXNAME user.anne PARTITION p2 UIDVALIDITY 1600000000)';
