@@ -27,6 +27,7 @@ import { ownerOf } from '../store/former-users.ts';
 import { mailboxFields } from '../store/index/answers.ts';
 import { BackupIndex } from '../store/index/backup-index.ts';
 import { intermediates, mailboxByName, mailboxes, subscriptions } from '../store/index/queries.ts';
+import { renamedAnnotations } from '../store/index/renamed-annotations.ts';
 import { newDataFileName } from '../store/partition.ts';
 import { openTrusted } from '../store/recovery.ts';
 import { openLockedData } from './locked-data.ts';
@@ -176,7 +177,8 @@ function planOf(index: BackupIndex, { from, to, config }: RenameOptions): Plan {
     // would count as its coming.
     if (underHeal) continue;
     const quotaroot = mailbox.quotaroot === null ? null : (move(mailbox.quotaroot) ?? mailbox.quotaroot);
-    const renamed = mailboxFields({ ...mailbox, mboxname: name, quotaroot });
+    const annotations = renamedAnnotations(mailbox.annotations, mboxname, name);
+    const renamed = mailboxFields({ ...mailbox, mboxname: name, quotaroot, annotations });
     plan.lines.push(`MAILBOX %(${renamed} RECORD ())\r\n`);
   }
   for (const { mboxname } of [...intermediates(index)]) {

@@ -119,6 +119,8 @@ async function attempt(contents: readonly string[]): Promise<{ answer: string }>
 
 test('a renamed user goes on in the backup, the old name begins anew, and two are never mixed', async () => {
   await push('olga', ONE);
+  const annotations = { ANNOTATIONS: '(%(ENTRY /comment USERID olga VALUE mine))' };
+  await wire.ok(`APPLY MAILBOX ${mailboxValue('user.olga', [ONE], annotations)}`);
   await wire.ok('APPLY SUB %(USERID olga MBOXNAME user.olga)');
   await wire.ok('RESTART');
   const dataPath = pathOf('olga');
@@ -132,6 +134,8 @@ test('a renamed user goes on in the backup, the old name begins anew, and two ar
   expect(pathOf('helga')).toBe(dataPath);
   const { lines } = await wire.ok('GET USER helga');
   expect(lines.join('\n')).toContain('MBOXNAME user.helga');
+  const full = await wire.ok('GET FULLMAILBOX user.helga');
+  expect(full.lines[0]).toContain('ENTRY /comment USERID helga VALUE mine');
   expect(lines.join('\n')).toMatch(/LSUB .*user\.helga/);
   // The message is known: nothing is asked for again.
   expect(

@@ -10,6 +10,12 @@ import { sqlText } from './sql-text.ts';
 
 const OWNER = /^(?:([^!]*)!)?user\.([^.]+)/;
 
+/** Of a mailbox that had the first name and has the second, its list of annotations. */
+export function renamedAnnotations(annotations: string, oldName: string, newName: string): string {
+  const users = renamedUser(oldName, newName);
+  return users === undefined ? annotations : withUserid(Buffer.from(annotations, 'latin1'), ...users);
+}
+
 /** The mailbox had the first name and has the second. */
 export function renameAnnotations(
   index: BackupIndex,
@@ -17,8 +23,9 @@ export function renameAnnotations(
   oldName: string,
   newName: string,
 ): void {
-  const [from, to] = [ownerIn(oldName), ownerIn(newName)];
-  if (from === undefined || to === undefined || from === to) return;
+  const users = renamedUser(oldName, newName);
+  if (users === undefined) return;
+  const [from, to] = users;
   for (const [table, column] of TABLES) {
     const find = `SELECT id, CAST(annotations AS BLOB) FROM ${table}
       WHERE ${column} = ? AND instr(CAST(annotations AS BLOB), ?) > 0`;
@@ -29,6 +36,11 @@ export function renameAnnotations(
     ][];
     for (const [id, text] of rows) update.run(sqlText(withUserid(text, from, to)), id);
   }
+}
+
+function renamedUser(oldName: string, newName: string): [from: string, to: string] | undefined {
+  const [from, to] = [ownerIn(oldName), ownerIn(newName)];
+  return from === undefined || to === undefined || from === to ? undefined : [from, to];
 }
 
 const TABLES = [
