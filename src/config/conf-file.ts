@@ -73,7 +73,16 @@ class Reader {
       text = readFileSync(file, 'utf8');
     } catch (error) {
       const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
-      this.problems.push({ ...at, subject, value, reason: `cannot be read (${code ?? String(error)})` });
+      const who =
+        code === 'EACCES'
+          ? `by user ${process.getuid!()}: give it to the server's, or run commands as root `
+          : '';
+      this.problems.push({
+        ...at,
+        subject,
+        value,
+        reason: `cannot be read ${who}(${code ?? String(error)})`,
+      });
       return;
     }
     this.text(text, file);

@@ -60,3 +60,17 @@ test('doctor of somebody who may not look says so, and no more', () => {
   );
   expect(status).toBe(65);
 });
+
+test('a configuration that may not be read', () => {
+  using other = new SmallStore();
+  fs.chmodSync(other.folder, 0o755);
+  fs.chmodSync(other.configFile, isRoot ? 0o600 : 0);
+  const { status, stderr } = spawnSync(process.execPath, [LAUNCHER, 'list', '-C', other.configFile], {
+    encoding: 'utf8',
+    ...(isRoot && { uid: 65534, gid: 65534 }),
+  });
+  expect([status, stderr]).toEqual([
+    78,
+    expect.stringMatching(/cannot be read by user \d+: give it to the server's.*\(EACCES\)/),
+  ]);
+});
