@@ -1,7 +1,7 @@
 /** `csync-backup compact`: drops what is past the retention, and makes backups small. */
 import { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
-import { type CompactReport, compactBackup } from '../maintenance/compact/compact.ts';
+import { type CompactReport, compactBackup, freedBytes } from '../maintenance/compact/compact.ts';
 import { PooledCompressor } from '../maintenance/compact/compressors.ts';
 import { MemberPool } from '../maintenance/member-pool.ts';
 import { configOption } from './config-option.ts';
@@ -73,17 +73,6 @@ async function runCompact(flags: CompactFlags): Promise<void> {
     await Promise.all([readers.stop(), compressor.stop()]);
   }
   run.end({ compacted, freedBytes: freed }, `, ${compacted} compacted, ${size(freed)} freed`);
-}
-
-function freedBytes({
-  sizeBytes,
-  newSizeBytes,
-  carriedOverBytes,
-  indexBytes,
-  newIndexBytes,
-}: CompactReport): number {
-  if (newSizeBytes === null || newIndexBytes === null) return 0;
-  return sizeBytes + carriedOverBytes - newSizeBytes + indexBytes - newIndexBytes;
 }
 
 function textOf(report: CompactReport, flags: CompactFlags): string {

@@ -6,7 +6,7 @@ import { SHARED_USERID } from '../csync/mailbox-name.ts';
 import { loadDeflateEngine } from '../platform/deflate.ts';
 import { BackupError } from '../platform/errors.ts';
 import { Catalog } from '../store/catalog.ts';
-import { type CompactReport, compactBackup } from './compact/compact.ts';
+import { type CompactReport, compactBackup, freedBytes } from './compact/compact.ts';
 import { isExpired, parseDeletedKey, removeBackup } from './delete.ts';
 import { noteVerified } from './heal.ts';
 import { emptyResult, type JobKind, type JobRequest, type JobResult } from './job.ts';
@@ -71,10 +71,8 @@ const JOBS: Partial<Record<JobKind, JobWork>> = {
     const removedBytes = await removeIfExpired(userid, path, config);
     if (removedBytes !== undefined) return { ...emptyResult('removed'), freedBytes: removedBytes };
     const report = await compactBackup({ dataPath: path, userid, config });
-    const { compacted, sizeBytes, indexBytes } = report;
-    if (!compacted) return emptyResult('unneeded');
-    const newBytes = (report.newSizeBytes ?? sizeBytes) + (report.newIndexBytes ?? indexBytes);
-    return { ...resultOfCompaction(report), freedBytes: sizeBytes + indexBytes - newBytes };
+    if (!report.compacted) return emptyResult('unneeded');
+    return { ...resultOfCompaction(report), freedBytes: freedBytes(report) };
   },
 
   async pull({ userid, path, config, doneMs, isForced }) {

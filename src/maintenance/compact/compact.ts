@@ -98,6 +98,18 @@ export interface CompactReport {
   keptAll: string | null;
 }
 
+/** By how much data file and index are smaller; what was appended meanwhile would have made the old ones larger, too. */
+export function freedBytes({
+  sizeBytes,
+  newSizeBytes,
+  carriedOverBytes,
+  indexBytes,
+  newIndexBytes,
+}: CompactReport): number {
+  if (newSizeBytes === null || newIndexBytes === null) return 0;
+  return sizeBytes + carriedOverBytes - newSizeBytes + indexBytes - newIndexBytes;
+}
+
 /** Of a compaction that only lacks the lock, and would have worked for nothing. */
 const PATIENCE_MS = 10_000;
 /** Without looking whether there is more to take over. */
