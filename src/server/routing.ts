@@ -22,6 +22,8 @@ interface StagedPlace {
 const MAX_STAGED = 50_000;
 
 export class Routing {
+  /** Messages in place of which the client has sent NIL since the last MAILBOX: it cannot read them. */
+  unsent = 0;
   #lastAsked: string | undefined;
   #asksSeveral = false;
   /** Renamed users of this session: old userid to new. */
@@ -138,6 +140,7 @@ export class Routing {
   /** RESTART or the end: the client sends again what it still wants stored. */
   async clear(): Promise<void> {
     this.asked([]);
+    this.unsent = 0;
     this.renamed.clear();
     this.#reserved.clear();
     this.#held.clear();

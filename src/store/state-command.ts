@@ -52,6 +52,8 @@ export class StateCommand implements Command {
   #moved: StagedMessage[] = [];
   /** GUIDs that the client takes for stored: to take what it sends without them would lose them. */
   #lost: ReadonlySet<string> = new Set();
+  /** The client cannot read what is missing. */
+  #isUnsent = false;
 
   constructor(
     backup: Backup,
@@ -105,9 +107,10 @@ export class StateCommand implements Command {
   }
 
   /** The main thread found these messages; with them, or without what is still missing, decide. */
-  async supply({ staged, lost }: Pick<SupplyRequest, 'staged' | 'lost'>): Promise<ShardReply> {
+  async supply({ staged, lost, isUnsent = false }: SupplyRequest): Promise<ShardReply> {
     appendStagedMessages(this.#backup.ensureChunk(), staged);
     this.#lost = new Set(lost);
+    this.#isUnsent = isUnsent;
     return await this.#applyAndWrite(this.#waiting!, true, true);
   }
 
@@ -145,7 +148,7 @@ export class StateCommand implements Command {
     if (outcome.type === 'need' && isLast) {
       const { uniqueid, guids, stillMissing } = outcome;
       const lost = [...guids, ...stillMissing].filter((guid) => this.#lost.has(guid));
-      if (lost.length > 0 || !index.isUnderHeal(uniqueid, guids))
+      if (lost.length > 0 || !(this.#isUnsent || index.isUnderHeal(uniqueid, guids)))
         return await this.#askForAll(uniqueid, guids.length > 0 ? guids : lost);
       this.#reportMissing(outcome);
       outcome = this.#tryApply(text, chunk.peekLine(), true);
@@ -185,11 +188,19 @@ export class StateCommand implements Command {
     const missing = isAgain ? guids : [...guids, ...stillMissing];
     const of = { userid: this.#backup.userid, uniqueid };
     if (missing.length > 0) {
-      this.#env.figures.count('records_without_content_total', missing.length);
-      this.#env.log.warn(
-        { ...of, guids: missing.slice(0, 20), count: missing.length },
-        'the client names messages that it does not send, even after it was asked for the whole mailbox',
-      );
+      const facts = { ...of, guids: missing.slice(0, 20), count: missing.length };
+      const { figures, log } = this.#env;
+      figures.count('records_without_content_total', missing.length);
+      if (this.#isUnsent)
+        log.warn(
+          facts,
+          'the mail server cannot read messages that it names: the client has sent NIL in their place',
+        );
+      else
+        log.warn(
+          facts,
+          'the client names messages that it does not send, even after it was asked for the whole mailbox',
+        );
     }
     if (isAgain && stillMissing.length > 0) {
       this.#env.log.info(

@@ -181,19 +181,25 @@ describe('a server', () => {
     await wire.ok('EXIT');
   });
 
-  test('goes on though the mail server cannot read a message, for which it sends NIL', async () => {
+  test('goes on though the mail server cannot read messages, for which it sends NIL', async () => {
     const content = 'Subject: sound\r\n\r\n';
     const wire = await (await CsyncWire.connect(place.port)).login();
     await wire.ok('GET USER lea');
     await wire.ok('APPLY MESSAGE (NIL)');
-    await wire.ok('APPLY MESSAGE (NIL NIL)');
-    await wire.ok(`APPLY MESSAGE (NIL %{default ${sha1(content)} ${content.length}}\r\n`, content, ' NIL)');
-    const inbox = mailbox('user.lea', 'uid-lea', ['lost\r\n', content]);
-    expect((await wire.command(inbox)).final).toMatch(/^NO IMAP_SYNC_CHECKSUM /);
-    await wire.ok('APPLY MESSAGE (NIL)');
-    await wire.ok(inbox);
+    await wire.ok(`APPLY MESSAGE (NIL %{default ${sha1(content)} ${content.length}}\r\n`, content, ')');
+    const inbox = ['lost one\r\n', content, 'lost two\r\n'];
+    await wire.ok(mailbox('user.lea', 'uid-lea', inbox));
     const get = `GET FETCH %(MBOXNAME user.lea PARTITION default UNIQUEID uid-lea GUID ${sha1(content)} UID 2)`;
     expect((await wire.ok(get)).lines[0]).toContain(content.trim());
+    // It cannot read one, and says nothing of the other: that it may have.
+    await wire.ok('APPLY MESSAGE (NIL)');
+    const more = mailbox('user.lea.more', 'uid-more', ['lost three\r\n', 'lost four\r\n']);
+    expect((await wire.command(more)).final).toMatch(/^NO IMAP_SYNC_CHECKSUM /);
+    await wire.ok('APPLY MESSAGE (NIL NIL)');
+    await wire.ok(more);
+    // What was said before another MAILBOX counts no more.
+    const other = mailbox('user.lea.other', 'uid-other', ['lost five\r\n']);
+    expect((await wire.command(other)).final).toMatch(/^NO IMAP_SYNC_CHECKSUM /);
     for (const nothing of ['()', 'text', '(text)', '%(A NIL)'])
       expect((await wire.command(`APPLY MESSAGE ${nothing}`)).final).toMatch(/^NO IMAP_PROTOCOL_ERROR /);
     await wire.ok('EXIT');

@@ -11,7 +11,7 @@ class MessageHandler implements ApplyHandler {
   readonly text: CommandText;
   readonly #session: Session;
   #sink: BackupSink | StagingSink | undefined;
-  #hasUnsent = false;
+  #unsent = 0;
 
   constructor(session: Session) {
     this.#session = session;
@@ -29,12 +29,13 @@ class MessageHandler implements ApplyHandler {
 
   /** sync_client writes NIL in place of a file that it cannot read. The MAILBOX behind it tells which. */
   item(_key: string, value: string | null): void {
-    if (value === null) this.#hasUnsent = true;
+    if (value === null) this.#unsent++;
   }
 
   async finish(): Promise<Answer> {
     const { messages } = this.text;
-    if (messages.length === 0 && this.#hasUnsent && this.text.failure === undefined) {
+    this.#session.routing.unsent += this.#unsent;
+    if (messages.length === 0 && this.#unsent > 0 && this.text.failure === undefined) {
       await this.text.abort();
       return OK;
     }

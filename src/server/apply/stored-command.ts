@@ -76,11 +76,13 @@ export async function finishStored(session: Session, sink: BackupSink, first: Sh
       await sink.abort();
       return { code: 'IMAP_MAILBOX_LOCKED', text: FORGOTTEN };
     }
-    reply = await sink.supply(found);
+    const missing = wanted.length - found.staged.length;
+    reply = await sink.supply({ ...found, isUnsent: missing <= session.routing.unsent });
   }
   // Messages that lay in this user's file and are somebody else's.
   for (const message of reply.staged ?? []) session.routing.stage(message);
   session.backups.setPending(sink.userid, false);
+  session.routing.unsent = 0;
   if (reply.code === 'NEED') {
     return { code: 'IMAP_MAILBOX_LOCKED', text: 'The store asked twice for the same messages' };
   }
