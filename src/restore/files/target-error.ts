@@ -7,7 +7,8 @@ import type { PlannedMailbox } from '../plan.ts';
 import type { RestoreReport } from '../report.ts';
 import type { StoredRecord } from '../source.ts';
 
-const AGAIN = 'run the same again, with --yes and --into FOLDER as this time: it goes on where it stopped';
+const AGAIN =
+  'run the same again, with --yes, and with the same --into FOLDER unless it was --in-place: files that are complete stay';
 
 /** A failed system call on a file of the target. */
 export function targetError(cause: unknown, tried: string, file: string): BackupError {
