@@ -8,6 +8,7 @@ import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
 import { addPushOption } from './push-gateway.ts';
 import { addSelectOptions, type SelectFlags, selectBackups } from './select-backups.ts';
+import { toolLog } from './tool-log.ts';
 import { ToolRun } from './tool-run.ts';
 
 interface CompactFlags extends SelectFlags {
@@ -54,6 +55,7 @@ async function runCompact(flags: CompactFlags): Promise<void> {
   try {
     await run.each(async ({ path, userid }, name, progress) => {
       const report = await compactBackup({
+        log: toolLog(),
         dataPath: path,
         userid,
         config,

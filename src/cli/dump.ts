@@ -11,6 +11,7 @@ import { type ConfigFlag, configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
 import { type SelectedBackup, selectBackup } from './select-backups.ts';
 import { writeToStandardOutput } from './standard-output.ts';
+import { toolLog } from './tool-log.ts';
 
 interface DumpFlags extends ConfigFlag {
   user?: string;
@@ -78,6 +79,7 @@ async function noteDamage({ userid, path }: SelectedBackup, guid: string, flags:
   const losses = { guids: [guid], uniqueids: [], chunkOffsets: [] };
   try {
     const { guids } = await healBackup({
+      log: toolLog(),
       dataPath: path,
       userid,
       losses,

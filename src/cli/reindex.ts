@@ -8,6 +8,7 @@ import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
 import { addPushOption } from './push-gateway.ts';
 import { addSelectOptions, type SelectFlags, selectBackups } from './select-backups.ts';
+import { toolLog } from './tool-log.ts';
 import { ToolRun } from './tool-run.ts';
 
 interface ReindexFlags extends SelectFlags {
@@ -51,6 +52,7 @@ async function runReindex(flags: ReindexFlags): Promise<void> {
   try {
     await run.each(async ({ path }, name, progress) => {
       const report = await reindexBackup({
+        log: toolLog(),
         dataPath: path,
         engine,
         keepPrevious: config.backupKeepPrevious,

@@ -16,6 +16,7 @@ import { helpText } from './help-text.ts';
 import { Progress } from './progress.ts';
 import { addPushOption } from './push-gateway.ts';
 import { addSelectOptions, type SelectedBackup, type SelectFlags, selectBackups } from './select-backups.ts';
+import { toolLog } from './tool-log.ts';
 import { printUserid } from './userid-text.ts';
 import { VerifiedByHand } from './verified-by-hand.ts';
 
@@ -158,7 +159,12 @@ class VerifyRun {
     if (this.#flags.dryRun || !isToBeNoted(report)) return undefined;
     this.#config ??= loadConfig({ file: this.#flags.config, anyPartitions: true });
     this.#engine ??= loadDeflateEngine(this.#config.deflateEngine);
-    return await noteVerified(report, { userid, engine: this.#engine, wait: this.#flags.wait ?? false });
+    return await noteVerified(report, {
+      userid,
+      engine: this.#engine,
+      wait: this.#flags.wait ?? false,
+      log: toolLog(),
+    });
   }
   #config: Config | undefined;
   #engine: DeflateEngine | undefined;

@@ -1,10 +1,12 @@
 /** Carrying out a job, in the process that was started for it. */
 import fs from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
 import type { Config } from '../config/config.ts';
 import { SHARED_USERID } from '../csync/mailbox-name.ts';
 import { loadDeflateEngine } from '../platform/deflate.ts';
 import { BackupError } from '../platform/errors.ts';
+import { createLogger } from '../platform/log.ts';
 import { Catalog } from '../store/catalog.ts';
 import { type CompactReport, compactBackup, freedBytes } from './compact/compact.ts';
 import { isExpired, parseDeletedKey, removeBackup } from './delete.ts';
@@ -63,14 +65,19 @@ const JOBS: Partial<Record<JobKind, JobWork>> = {
     const { ok, faults, codes } = report;
     // What is lost is asked for again; whoever has come meanwhile goes first.
     if (!ok)
-      await noteVerified(report, { userid, engine: loadDeflateEngine(config.deflateEngine), wait: true });
+      await noteVerified(report, {
+        userid,
+        engine: loadDeflateEngine(config.deflateEngine),
+        wait: true,
+        log: jobLog(),
+      });
     return { ...emptyResult(ok ? 'ok' : 'faulty'), faults, codes: { ...codes } };
   },
 
   async compact({ path, userid, config }) {
     const removedBytes = await removeIfExpired(userid, path, config);
     if (removedBytes !== undefined) return { ...emptyResult('removed'), freedBytes: removedBytes };
-    const report = await compactBackup({ dataPath: path, userid, config });
+    const report = await compactBackup({ dataPath: path, userid, config, log: jobLog() });
     if (!report.compacted) return emptyResult('unneeded');
     return { ...resultOfCompaction(report), freedBytes: freedBytes(report) };
   },
@@ -88,6 +95,14 @@ const JOBS: Partial<Record<JobKind, JobWork>> = {
     return emptyResult('failed', { code: result.code ?? 'UNAVAILABLE', text });
   },
 };
+
+let log: Logger | undefined;
+
+/** Standard error of the process is that of the server: what is found on the way, and put aside, stands in its log. */
+function jobLog(): Logger {
+  log ??= createLogger('warn');
+  return log;
+}
 
 /** As `csync-backup compact` ends with 65. */
 function resultOfCompaction(report: CompactReport): JobResult {

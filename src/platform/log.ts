@@ -13,3 +13,12 @@ export function createLogger(level: string, bindings: Record<string, unknown> = 
     create.destination({ dest: 2, sync: true }),
   );
 }
+
+/** A logger whose lines somebody writes otherwise. */
+export function createTextLogger(
+  level: string,
+  write: (line: { msg: string } & Record<string, unknown>) => void,
+): Logger {
+  const create = require('pino') as typeof pino;
+  return create({ level, base: {} }, { write: (line: string) => write(JSON.parse(line)) });
+}

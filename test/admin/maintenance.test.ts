@@ -7,6 +7,7 @@ import {
   readFileSync,
   readlinkSync,
   statSync,
+  truncateSync,
   writeSync,
 } from 'node:fs';
 import path from 'node:path';
@@ -266,4 +267,16 @@ test('a verification by the period comes by itself', async () => {
   state.close();
   server = await site.start();
   await eventually(async () => (await jobs('ok')) + (await jobs('faulty'))).toBeGreaterThan(0);
+});
+
+test('what it puts aside of a data file that was cut off stands in the log of the server', async () => {
+  await push('cut', 5000);
+  const dataPath = dataPathOf(site, 'cut');
+  truncateSync(dataPath, statSync(dataPath).size - 60);
+  await ask(site, 'run-maintenance', { kind: 'verify', userids: ['cut'] });
+  await eventually(() =>
+    server.log.some((line) =>
+      /"from":\d+,"target":".*\.torn\.\d+","msg":"the damaged end of the backup was put aside"/.test(line),
+    ),
+  ).toBe(true);
 });

@@ -49,3 +49,15 @@ test('of an index that is missing it is said what makes one, and verify says tha
     stdout: expect.stringMatching(/^verify bob: ok\n/),
   });
 });
+
+test('who makes an index anew of a data file that was cut off says from where on it was put aside, and where to', () => {
+  using other = new SmallStore();
+  for (const command of ['verify', 'reindex']) {
+    const dataPath = other.add(command);
+    fs.truncateSync(dataPath, fs.statSync(dataPath).size - 60);
+    const { stderr } = other.run([command, '-u', command]);
+    expect(stderr).toMatch(
+      /the damaged end of the backup was put aside: path \S+, from \d+, target \S+\.torn\.\d+\n/,
+    );
+  }
+});
