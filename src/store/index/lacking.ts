@@ -50,8 +50,9 @@ function write(index: BackupIndex, waiting: ReadonlyMap<number, Waiting>): void 
 }
 
 function put(index: BackupIndex, mailboxId: number, entry: Waiting | undefined): void {
+  // As many as are lost may ask; most have no mailbox here.
+  if (entry === undefined && !`,${index.stateText(STATE_NAME) ?? ''}`.includes(`,${mailboxId}:`)) return;
   const waiting = read(index);
-  if (entry === undefined && !waiting.has(mailboxId)) return;
   if (entry === undefined) waiting.delete(mailboxId);
   else waiting.set(mailboxId, entry);
   write(index, waiting);
