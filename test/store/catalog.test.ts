@@ -187,7 +187,7 @@ describe('Catalog', () => {
   test('a failed system call is an error of its own kind', () => {
     fs.writeFileSync(path.join(dir, 'conf'), '');
     expect(() => open().put('anne', '/1')).toThrowError(
-      expect.objectContaining({ code: 'IO_ERROR' }) as Error,
+      expect.objectContaining({ code: 'BAD_PARAMETERS' }) as Error,
     );
   });
 });
