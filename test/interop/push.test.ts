@@ -6,6 +6,7 @@ import { CsyncWire } from '../support/wire.ts';
 import { SharedBackup } from './harness/backup.ts';
 import { fullMailbox, internalName } from './harness/compare.ts';
 import { CyrusSite } from './harness/cyrus.ts';
+import { ADMIN } from './harness/cyrus-conf.ts';
 import { expectOwnMailOnly, expectSameMail } from './harness/expect.ts';
 import { type Change, change, seedShared, seedUser } from './harness/mail.ts';
 import { RecordingProxy } from './harness/proxy.ts';
@@ -109,6 +110,26 @@ describe('sync_client on command', () => {
     const dumped = await backup.site.cli(['dump', 'message', guid, '-u', '%SHARED']);
     expect(dumped.status).toBe(0);
     expect(createHash('sha1').update(dumped.stdout).digest('hex')).toBe(guid);
+  });
+
+  test('a new mailbox with a message that nobody has, beside the mailbox of somebody else', async () => {
+    const admin = await cyrus.imap();
+    await admin.command('CREATE "shared/secret"');
+    await admin.command(`SETACL "shared/secret" ${ADMIN.user} lrswipkxte`);
+    await admin.append(
+      'shared/secret',
+      Buffer.from('From: a@example.com\r\nSubject: secret\r\n\r\nnobody’s\r\n'),
+    );
+    await admin.logout();
+    const applies = await sync('-m', 'user/alice', 'shared/secret');
+    expect(proxy.commands.filter((c) => /^(NO|BAD)/.test(c.kind))).toEqual([]);
+    expect(applies.filter((c) => /^RESERVE .*MBOXNAME \(user\.alice\)/.test(c))).toHaveLength(1);
+    expect(applies.filter((c) => c.startsWith('MESSAGE'))).toHaveLength(1);
+    const wire = await (await CsyncWire.connect(backup.site.port)).login();
+    const guid = String((await fullMailbox(wire, 'shared.secret'))[0]!.get('GUID'));
+    await wire.ok('EXIT');
+    expect((await backup.site.cli(['dump', 'message', guid, '-u', '%SHARED'])).status).toBe(0);
+    expect((await backup.site.cli(['dump', 'message', guid, '-u', 'alice'])).status).not.toBe(0);
   });
 
   test('the same message twice in a mailbox, under two UIDs', async () => {
