@@ -4,7 +4,6 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import { printString } from '../csync/encoder.ts';
 import type {
   PieceRequest,
   ReadRequest,
@@ -14,6 +13,7 @@ import type {
   ShardReply,
   ShardRequest,
   StagedMessage,
+  TextPiece,
   UserRequest,
 } from '../pipeline/messages.ts';
 import { slabText } from '../pipeline/slabs.ts';
@@ -24,14 +24,12 @@ import { askAgain } from './ask-again.ts';
 import type { Backup } from './backup.ts';
 import { BackupShelf } from './backup-shelf.ts';
 import { indexPathOf } from './data-file.ts';
-import { formerKey, isNewPerson, mailboxOfFormerUser, ownerOf, queryOfFormerUser } from './former-users.ts';
+import { FormerOwners } from './former-owners.ts';
+import { ownerOf } from './former-users.ts';
 import { indexError, isSqliteError } from './index/index-error.ts';
-import { mailboxByName } from './index/queries.ts';
-import { appendStagedMessages, exportPending, SpoolFile } from './line-text.ts';
+import { SpoolFile } from './line-text.ts';
 import { type Command, MessageCommand } from './message-command.ts';
-import { writeNote } from './notes.ts';
-import { peekFields } from './peek-fields.ts';
-import { answerPages, nonexistentAnswer } from './read-pages.ts';
+import { nonexistentAnswer } from './read-pages.ts';
 import { isCorruptIndex } from './recovery.ts';
 import { bringToRest } from './rest.ts';
 import { SerialQueues } from './serial-queues.ts';
@@ -55,6 +53,7 @@ export class Shard {
   readonly #env: StoreEnvironment;
   readonly #memory: SharedArrayBuffer;
   readonly #shelf: BackupShelf;
+  readonly #formerOwners: FormerOwners;
   readonly #queues = new SerialQueues();
   readonly #sessions = new Map<number, Session>();
   /** Distinguishes the files of several shards in the staging folder. */
@@ -67,6 +66,11 @@ export class Shard {
     this.#env = env;
     this.#memory = memory;
     this.#shelf = new BackupShelf(env);
+    this.#formerOwners = new FormerOwners(env, {
+      lock: (request, create) => this.#lock(request, create),
+      forget: (backup) => this.#shelf.forget(backup),
+      newSpool: (session, kind) => this.#newSpool(session, kind),
+    });
   }
 
   /** Carries out one request. Never rejects: what goes wrong is in the reply, the log and the figures. */
@@ -129,9 +133,7 @@ export class Shard {
         if (backup === undefined) return { ...OK, staged: [] };
         if ('code' in backup) return backup;
         const staged = this.#export(backup, request.session, request.guids, request.path);
-        for (const key of backup.index.formerKeys()) {
-          const former = await this.#lock({ session: request.session, userid: key }, false);
-          if (former === undefined) continue;
+        for await (const former of this.#formerOwners.of(backup, request.session)) {
           if ('code' in former) return former;
           const found = new Set(staged.map(({ guid }) => guid));
           const rest = request.guids.filter((guid) => !found.has(guid));
@@ -153,7 +155,7 @@ export class Shard {
     if (command === undefined) {
       const own = await this.#lock(request, true);
       if (own === undefined || 'code' in own) return own ?? gone();
-      const backup = await this.#rightBackup(own, request);
+      const backup = await this.#formerOwners.choose(own, request, () => this.#textOf(request.piece));
       if ('code' in backup) return backup;
       command =
         request.verb === 'MESSAGE'
@@ -168,53 +170,6 @@ export class Shard {
     const reply = await command.finish(request.messages);
     if (reply.code !== 'NEED') session.commands.delete(request.command);
     return reply;
-  }
-
-  /** Where a command goes if the userid had another owner before: see former-users.ts. */
-  async #rightBackup(own: Backup, request: PieceRequest): Promise<Backup | ShardReply> {
-    const formerKeys = own.index.formerKeys();
-    if (formerKeys.length === 0 && own.index.unuserAt() === undefined) return own;
-    const { piece } = request;
-    const fields = peekFields(
-      piece.kind === 'bytes' ? piece.bytes : slabText(this.#memory, piece.slab, piece.rawLength),
-    );
-    if (isNewPerson(own, request.verb, fields, this.#env)) return await this.#putAside(own, request.session);
-    const name = mailboxOfFormerUser(own, request.verb, fields, this.#env);
-    if (name === undefined) return own;
-    for (const key of formerKeys) {
-      const former = await this.#lock({ session: request.session, userid: key }, false);
-      if (former === undefined) continue;
-      if ('code' in former) return former;
-      if (mailboxByName(former.index, name) !== undefined) return former;
-    }
-    return own;
-  }
-
-  /** The backup of a user who is gone makes room for somebody new of the same name. */
-  async #putAside(own: Backup, session: number): Promise<Backup | ShardReply> {
-    const { userid } = own;
-    let unuserAt = own.index.unuserAt()!;
-    while (this.#env.catalog.get(formerKey(userid, unuserAt)) !== undefined) unuserAt++;
-    const key = formerKey(userid, unuserAt);
-    const spool = this.#newSpool(session, 'messages');
-    const pending = own.chunk === undefined ? [] : exportPending(own.chunk, spool);
-    spool.close();
-    own.chunk?.rollbackToCommitted();
-    await own.release();
-    this.#shelf.forget(own);
-    this.#env.catalog.rename(userid, key);
-    this.#env.log.info(
-      { userid, key },
-      'the userid has a new owner; the backup of the former one is put aside',
-    );
-    const fresh = await this.#lock({ session, userid }, true);
-    if (fresh === undefined || 'code' in fresh) return fresh ?? gone();
-    const chunk = fresh.ensureChunk();
-    writeNote(chunk, 'FORMER', { bytes: Buffer.from(`%(KEY ${printString(key)})`, 'latin1') });
-    fresh.index.addFormerKey(key);
-    await fresh.commit();
-    appendStagedMessages(chunk, pending);
-    return fresh;
   }
 
   #takeCommand(session: number, number: number): Command | undefined {
@@ -236,7 +191,7 @@ export class Shard {
     const { query } = request;
     if (request.mayAsk)
       await askAgain(backup, query.what === 'MAILBOXES' ? query.mboxnames : undefined, this.#env);
-    const answer = await this.#answer(backup, request);
+    const answer = await this.#formerOwners.answer(backup, request);
     if ('code' in answer) return answer;
     const first = answer.next();
     return first.done ? { ...OK, bytes: new Uint8Array(0) } : this.#page(session, first.value, answer);
@@ -249,23 +204,6 @@ export class Shard {
     const cursor = this.#nextCursor++;
     session.pages.set(cursor, { next: next.value, rest });
     return { ...OK, bytes, cursor };
-  }
-
-  /** The pages of an answer, followed by what is kept of former owners of the userid. */
-  async #answer(backup: Backup, request: ReadRequest): Promise<Iterator<Uint8Array> | ShardReply> {
-    const own = answerPages(backup, request.query);
-    const formerKeys = backup.index.formerKeys();
-    if (formerKeys.length === 0) return own;
-    const all: Iterator<Uint8Array>[] = 'code' in own ? [] : [own];
-    for (const key of formerKeys) {
-      const former = await this.#lock({ session: request.session, userid: key }, false);
-      if (former === undefined) continue;
-      if ('code' in former) return former;
-      const query = queryOfFormerUser(request.query, former, this.#env);
-      const more = query === undefined ? undefined : answerPages(former, query);
-      if (more !== undefined && !('code' in more)) all.push(more);
-    }
-    return all.length === 0 ? own : inTurn(all);
   }
 
   /** The backup, locked for the session; undefined if there is none; a reply if it cannot be had now. */
@@ -294,13 +232,14 @@ export class Shard {
     return session;
   }
 
+  #textOf(piece: TextPiece): Uint8Array {
+    return piece.kind === 'bytes' ? piece.bytes : slabText(this.#memory, piece.slab, piece.rawLength);
+  }
+
   #stage(request: Extract<ShardRequest, { op: 'stage' }>): ShardReply {
     const spool = this.#openSpool(request.session, request.path);
     try {
-      const { piece } = request;
-      const bytes =
-        piece.kind === 'bytes' ? piece.bytes : slabText(this.#memory, piece.slab, piece.rawLength);
-      return { ...OK, offset: spool.append(bytes) };
+      return { ...OK, offset: spool.append(this.#textOf(request.piece)) };
     } finally {
       spool.close();
     }
@@ -460,12 +399,6 @@ export class Shard {
     this.#env.log.error({ err: error, code, op: request.op, userid }, 'a request to the store failed');
     const reason = error instanceof Error ? error.message : String(error);
     return { code: 'IMAP_MAILBOX_LOCKED', text: `not now: ${reason.replaceAll(/\s+/g, ' ')}` };
-  }
-}
-
-function* inTurn(iterators: readonly Iterator<Uint8Array>[]): Generator<Uint8Array, void> {
-  for (const iterator of iterators) {
-    for (let next = iterator.next(); !next.done; next = iterator.next()) yield next.value;
   }
 }
 
