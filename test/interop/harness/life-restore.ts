@@ -67,11 +67,16 @@ export async function expectRestored(options: Restored): Promise<void> {
 function common(view: FullView, other: FullView): FullView {
   const of = (all: Record<string, string[]>): Record<string, string[]> =>
     Object.fromEntries(Object.entries(all).filter(([folder]) => other.folders[folder] !== undefined));
+  const names = new Set([...Object.keys(other.folders), ...other.subscriptions.map(subscribed)]);
   return {
     ...view,
     folders: of(view.folders),
     messages: of(view.messages),
-    subscriptions: view.subscriptions.map((line) => line.replace(/\([^)]*\)/, '')).sort(),
+    // One without a folder shows as soon as something lies below it.
+    subscriptions: view.subscriptions
+      .filter((line) => names.has(subscribed(line)))
+      .map((line) => line.replace(/\([^)]*\)/, ''))
+      .sort(),
     quota: view.quota.map((line) => line.replace(/(\w+) \d+ (\d+)/g, '$1 $2')),
   };
 }
@@ -92,8 +97,13 @@ function withoutThoseGone(view: FullView, there: AllViews): FullView {
     ...view,
     folders: of(view.folders),
     messages: of(view.messages),
-    subscriptions: view.subscriptions.filter((line) => !isGone(/"\/" "?(.*?)"?$/.exec(line)?.[1] ?? '')),
+    subscriptions: view.subscriptions.filter((line) => !isGone(subscribed(line))),
   };
+}
+
+/** Folder that a line of LSUB names. */
+function subscribed(line: string): string {
+  return /"\/" "?(.*?)"?$/.exec(line)?.[1] ?? '';
 }
 
 function withoutSeenOfOthers(view: FullView): FullView {
