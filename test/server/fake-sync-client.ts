@@ -37,16 +37,24 @@ export function sha1(text: string): string {
 export class FakeMail {
   mailboxes: Mailbox[] = [];
   readonly contents = new Map<string, string>();
+  /**
+   * GUIDs of messages whose file some mailbox has lost. What it could not read sync_client counts as sent, and does not send from another mailbox in the same
+   * run, so that the backup may have to ask again on another day.
+   */
+  readonly lost = new Set<string>();
+  readonly #name: string;
   readonly #random: Random;
   #serial = 0;
 
-  constructor(random: Random) {
+  /** @param name of the life: unique ids are those of no other one */
+  constructor(name: string, random: Random) {
+    this.#name = name;
     this.#random = random;
   }
 
   create(name: string): Mailbox {
     const serial = ++this.#serial;
-    const mailbox = { uniqueid: `uid${serial}`, name, uidvalidity: TIME + serial };
+    const mailbox = { uniqueid: `${this.#name}uid${serial}`, name, uidvalidity: TIME + serial };
     const made = { ...mailbox, lastUid: 0, modseq: 1, messages: [], lost: [] };
     this.mailboxes.push(made);
     return made;
@@ -69,6 +77,13 @@ export class FakeMail {
       ...{ uid: mailbox.lastUid, modseq: mailbox.modseq, guid, size: this.contents.get(guid)!.length },
       ...{ flags: [], expunged: false },
     });
+  }
+
+  lose(mailbox: Mailbox): string {
+    const { guid } = this.#random.pick(mailbox.messages);
+    mailbox.lost.push(guid);
+    this.lost.add(guid);
+    return guid;
   }
 
   change(mailbox: Mailbox): void {
