@@ -196,7 +196,7 @@ export class BackupLife {
         await this.#cli('reindex', '-A', '--wait');
         return;
       case 'verify':
-        await this.#cli('verify', '-A', '--wait');
+        await this.#verify();
         return;
       case 'restart':
         await this.stopAnd(async () => {});
@@ -256,6 +256,14 @@ export class BackupLife {
       case 'damage':
         await this.#damage();
     }
+  }
+
+  /** Where the index is lost verify says so, with 65, and has it made anew. */
+  async #verify(): Promise<void> {
+    const isLost = this.dataFiles().some((file) => !fs.existsSync(`${file}.index`));
+    const { status, stdout, stderr } = await this.backup.site.cli(['verify', '-A', '--wait']);
+    if (status !== 0 && !(status === 65 && (isLost || this.isDamaged)))
+      throw new Error(`verify: status ${status}\n${stdout}${stderr}`);
   }
 
   async compact(): Promise<void> {
