@@ -22,7 +22,7 @@ type Row = Record<string, number>;
 
 async function measure(options: { users: string; linked?: boolean }): Promise<void> {
   const users = Number(options.users);
-  const site = await BackupSite.create({ backup_verify_every: 'off' });
+  const site = await BackupSite.create({ backup_verify_every: 'off', backup_shards: '2' });
   const load = new LoadProcess();
   let server: BackupServer = await site.start();
   const restart = async () => {

@@ -18,7 +18,7 @@ let wire: CsyncWire;
 let other: string;
 
 beforeAll(async () => {
-  site = await BackupSite.create();
+  site = await BackupSite.create({ backup_shards: '2' });
   other = path.join(site.dir, 'other');
   fs.mkdirSync(other, { mode: 0o700 });
   site.configure({ 'backuppartition-other': other });

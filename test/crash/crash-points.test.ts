@@ -8,7 +8,7 @@ const ROUNDS = Number(process.env.CRASH_ROUNDS ?? '1');
 const WORLD_ROUNDS = 20;
 
 // Chunks that are full soon, so that their end also falls into the middle of a session.
-const CONFIG = { backup_chunk_max_size: '1M' };
+const CONFIG = { backup_chunk_max_size: '1M', backup_shards: '2' };
 
 describe('killed at each step of the write order', () => {
   let world: CrashWorld;

@@ -7,7 +7,7 @@ import { Random } from './random.ts';
 import { inPieces, Recorder } from './recorder.ts';
 
 /** How long to go on; set CSYNC_FUZZ_SECONDS for more, CSYNC_FUZZ_SEED to run one failure again. */
-const SECONDS = Number(process.env.CSYNC_FUZZ_SECONDS ?? 2);
+const SECONDS = Number(process.env.CSYNC_FUZZ_SECONDS ?? 1);
 /** Each of the three tests that go on for a while may take as long as all together. */
 const TIMEOUT_MS = 30_000 + SECONDS * 1000;
 const FIRST_SEED = Number(process.env.CSYNC_FUZZ_SEED ?? Date.now() % 2 ** 31);

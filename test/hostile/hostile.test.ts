@@ -26,6 +26,7 @@ describe('clients that do not behave', () => {
 
   beforeAll(async () => {
     site = await BackupSite.create({
+      backup_shards: '2',
       backup_memory_limit: `${MEMORY_LIMIT_MB}M`,
       backup_max_message_size: '64M',
       failedloginpause: '0s',

@@ -4,7 +4,7 @@ import { Random } from '../csync/random.ts';
 import { eventually, Harness } from './harness.ts';
 
 /** How long to go on; set CSYNC_FUZZ_SECONDS for more, CSYNC_FUZZ_SEED to run one failure again. */
-const SECONDS = Number(process.env.CSYNC_FUZZ_SECONDS ?? 2);
+const SECONDS = Number(process.env.CSYNC_FUZZ_SECONDS ?? 1);
 const FIRST_SEED = Number(process.env.CSYNC_FUZZ_SEED ?? Date.now() % 2 ** 31);
 /** Clients at a time. */
 const CROWD = 8;

@@ -109,8 +109,9 @@ export class BackupSite {
       backup_passwd_file: path.join(this.dir, 'credentials'),
       backup_listen: `127.0.0.1:${this.port}`,
       backup_metrics_listen: `127.0.0.1:${this.metricsPort}`,
-      // A thread takes a tenth of the CPU time of a start, and there are hundreds of starts.
+      // A thread takes a tenth of the CPU time of a start, and there are a hundred starts.
       backup_workers: '1',
+      backup_shards: '1',
       ...config,
     };
     const lines = Object.entries(options).map(([key, value]) => `${key}: ${value}\n`);

@@ -23,7 +23,7 @@ export class SharedBackup {
     const own = commonOptions('backup', site.dir, cyrus.sasldb);
     const { configdirectory, temp_path, allowplaintext: _, servername: __, ...forCyrus } = own;
     const restore = cyrus.ports('target') === undefined ? {} : restoreOptions(cyrus.ports('target').csync);
-    site.configure({ ...forCyrus, backup_db: 'twoskip', ...restore, ...config });
+    site.configure({ ...forCyrus, backup_db: 'twoskip', ...restore, backup_shards: '2', ...config });
     return new SharedBackup(site, cyrus);
   }
 

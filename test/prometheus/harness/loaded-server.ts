@@ -31,7 +31,7 @@ export class LoadedServer {
   }
 
   static async start(): Promise<LoadedServer> {
-    const site = await BackupSite.create();
+    const site = await BackupSite.create({ backup_shards: '2' });
     const second = path.join(site.dir, 'disk2');
     mkdirSync(second, { mode: 0o700 });
     const mounted = [site.partition, second].map(mountSmall);
