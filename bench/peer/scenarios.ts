@@ -60,9 +60,11 @@ export const QUICK: Sizes = {
 
 /** Not counted, however fresh the server: caches are filled anew. */
 const FIRST_UPDATES = 3;
+/** So many times the updates before each size come before the first one. */
+const WARM_UP_TIMES = 3;
 /** How many small updates are measured: as many as this time allows, but not too few and not too many. */
 const UPDATES_MS = 8000;
-const UPDATES = { atLeast: 5, atMost: 40 };
+const UPDATES = { atLeast: 5, atMost: 400 };
 
 /** backupd has a process for each connection. */
 const MANY_PROCESSES_SAMPLE_MS = 1000;
@@ -138,6 +140,12 @@ function update({ update: { sizes }, warmUp: { updatesMs } }: Sizes): Scenario {
     async run(server, load) {
       const measured: Measured = { jobs: {}, figures: {} };
       const watch = new Watch(server);
+      // The first size is not to be measured of a server that still compiles what it runs.
+      if (updatesMs > 0) {
+        const warm = { target: server.target, userid: 'warm' };
+        await load.run({ kind: 'grow', ...warm, bytes: 1e6 });
+        await updatesFor(WARM_UP_TIMES * updatesMs, load, { kind: 'small-updates', ...warm });
+      }
       for (const [at, size] of sizes.entries()) {
         // A user of its own for each size; mail is added until the file is as large.
         const userid = `sized${at}`;
@@ -147,10 +155,7 @@ function update({ update: { sizes }, warmUp: { updatesMs } }: Sizes): Scenario {
           await load.run({ kind: 'grow', target: server.target, userid, bytes });
         }
         const update = { kind: 'small-updates' as const, target: server.target, userid };
-        const first = await load.run({ ...update, count: FIRST_UPDATES });
-        const firstMs = median(first.samplesMs!);
-        const warmUp = Math.round(updatesMs / firstMs);
-        if (warmUp > 0) await load.run({ ...update, count: warmUp });
+        const firstMs = await updatesFor(updatesMs, load, update);
         const affordable = Math.round(UPDATES_MS / firstMs);
         const count = Math.min(Math.max(affordable, UPDATES.atLeast), UPDATES.atMost);
         const result = await load.run({ ...update, count });
@@ -161,6 +166,23 @@ function update({ update: { sizes }, warmUp: { updatesMs } }: Sizes): Scenario {
       return measured;
     },
   };
+}
+
+/**
+ * Updates that nobody measures, for about as long.
+ *
+ * @returns the median of the first few, in ms
+ */
+async function updatesFor(
+  ms: number,
+  load: LoadProcess,
+  update: { kind: 'small-updates'; target: BenchServer['target']; userid: string },
+): Promise<number> {
+  const first = await load.run({ ...update, count: FIRST_UPDATES });
+  const firstMs = median(first.samplesMs!);
+  const count = Math.round(ms / firstMs);
+  if (count > 0) await load.run({ ...update, count });
+  return firstMs;
 }
 
 function turns({ turns: { users, connections }, warmUp }: Sizes): Scenario {
