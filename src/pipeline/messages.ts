@@ -108,8 +108,8 @@ export interface SupplyRequest extends OfSession {
   staged: StagedMessage[];
   /** GUIDs that the client takes for stored: it has sent them in this session, or was told so, and does not send them in it again. */
   lost: string[];
-  /** The client has said of as many messages as are missing that it cannot read them: to ask for them at once is in vain. */
-  isUnsent?: boolean;
+  /** Of so many messages the client has said since the last MAILBOX that it cannot read them: to ask for them at once is in vain. */
+  unsent: number;
 }
 
 /** Which of these GUIDs the user's backup lacks. */

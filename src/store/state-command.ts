@@ -52,8 +52,8 @@ export class StateCommand implements Command {
   #moved: StagedMessage[] = [];
   /** GUIDs that the client takes for stored: to take what it sends without them would lose them. */
   #lost: ReadonlySet<string> = new Set();
-  /** The client cannot read what is missing. */
-  #isUnsent = false;
+  /** Of so many messages the client has said that it cannot read them. */
+  #unsent = 0;
 
   constructor(
     backup: Backup,
@@ -107,10 +107,10 @@ export class StateCommand implements Command {
   }
 
   /** The main thread found these messages; with them, or without what is still missing, decide. */
-  async supply({ staged, lost, isUnsent = false }: SupplyRequest): Promise<ShardReply> {
+  async supply({ staged, lost, unsent }: SupplyRequest): Promise<ShardReply> {
     appendStagedMessages(this.#backup.ensureChunk(), staged);
     this.#lost = new Set(lost);
-    this.#isUnsent = isUnsent;
+    this.#unsent = unsent;
     return await this.#applyAndWrite(this.#waiting!, true, true);
   }
 
@@ -146,11 +146,13 @@ export class StateCommand implements Command {
     const chunk = this.#backup.ensureChunk();
     let outcome = this.#tryApply(text, chunk.peekLine(), false);
     if (outcome.type === 'need' && isLast) {
-      const { uniqueid, guids, stillMissing } = outcome;
+      const { uniqueid, guids, missingCount, stillMissing } = outcome;
       const lost = [...guids, ...stillMissing].filter((guid) => this.#lost.has(guid));
-      if (lost.length > 0 || !(this.#isUnsent || index.isUnderHeal(uniqueid, guids)))
+      // By all that are missing now: of more than MAX_MISSING the main thread was asked for some only.
+      const isUnsent = missingCount + stillMissing.length <= this.#unsent;
+      if (lost.length > 0 || !(isUnsent || index.isUnderHeal(uniqueid, guids)))
         return await this.#askForAll(uniqueid, guids.length > 0 ? guids : lost);
-      this.#reportMissing(outcome);
+      this.#reportMissing(outcome, isUnsent);
       outcome = this.#tryApply(text, chunk.peekLine(), true);
     }
     if (outcome.type === 'need') {
@@ -183,7 +185,10 @@ export class StateCommand implements Command {
   }
 
   /** The client was asked for all of the mailbox: what it does not send now it does not have, for now. */
-  #reportMissing({ uniqueid, guids, stillMissing }: Extract<ApplyOutcome, { type: 'need' }>): void {
+  #reportMissing(
+    { uniqueid, guids, stillMissing }: Extract<ApplyOutcome, { type: 'need' }>,
+    isUnsent: boolean,
+  ): void {
     const isAgain = isKnownToLack(this.#backup.index, uniqueid);
     const missing = isAgain ? guids : [...guids, ...stillMissing];
     const of = { userid: this.#backup.userid, uniqueid };
@@ -191,7 +196,7 @@ export class StateCommand implements Command {
       const facts = { ...of, guids: missing.slice(0, 20), count: missing.length };
       const { figures, log } = this.#env;
       figures.count('records_without_content_total', missing.length);
-      if (this.#isUnsent)
+      if (isUnsent)
         log.warn(
           facts,
           'the mail server cannot read messages that it names: the client has sent NIL in their place',

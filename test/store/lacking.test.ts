@@ -248,6 +248,7 @@ test('a whole mailbox needs what the session has elsewhere, though it was accept
     command: 999,
     staged,
     lost: [],
+    unsent: 0,
   });
   expect(supplied.code).toBe('OK');
   expect(await missing()).toEqual([]);

@@ -63,7 +63,7 @@ test('what waits for its MAILBOX goes to a staging file, and can be supplied', a
   expect(
     await rig.shard.handle({ op: 'piece', ...request, verb: 'MAILBOX', piece, last: true }),
   ).toMatchObject({ code: 'NEED' });
-  expect(await rig.shard.handle({ op: 'supply', ...request, staged, lost: [] })).toMatchObject({
+  expect(await rig.shard.handle({ op: 'supply', ...request, staged, lost: [], unsent: 0 })).toMatchObject({
     code: 'OK',
   });
   await rig.release(1);

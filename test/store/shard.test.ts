@@ -76,6 +76,7 @@ describe('whose message it is', () => {
       command: 900,
       staged,
       lost: [],
+      unsent: 0,
     });
     expect(done.code).toBe('OK');
     await rig.release(1);
@@ -108,6 +109,23 @@ describe('whose message it is', () => {
     expect(await rig.read(2, 'anne', { what: 'MESSAGE', ...at })).toContain('known');
     await rig.release(2);
     expect(content('anne')).not.toContain('for nobody');
+  });
+
+  test.each([
+    [0, 'IMAP_SYNC_CHECKSUM'],
+    [1, 'IMAP_SYNC_CHECKSUM'],
+    [2, 'OK'],
+  ])('of two that are missing the client has said of %d that it cannot read them', async (unsent, code) => {
+    const text = mailboxText('user.anne', ['supplied\r\n', 'missing 1\r\n', 'missing 2\r\n']);
+    const of = { session: 1, userid: 'anne', command: 901 };
+    const piece = { kind: 'bytes' as const, bytes: Buffer.from(text) };
+    const need = await rig.shard.handle({ op: 'piece', ...of, verb: 'MAILBOX', piece, last: true });
+    expect(need).toMatchObject({ code: 'NEED' });
+    const spool = `${rig.folder}/staging/elsewhere`;
+    fs.writeFileSync(spool, 'supplied\r\n');
+    const one = { guid: guidOf('supplied\r\n'), partition: 'default', path: spool, offset: 0, size: 10 };
+    const reply = await rig.shard.handle({ op: 'supply', ...of, staged: [one], lost: [], unsent });
+    expect(reply.code).toBe(code);
   });
 
   test('reserved messages stay though the session ends before the MAILBOX', async () => {
@@ -256,6 +274,7 @@ describe('commands that come in many pieces', () => {
       command,
       staged,
       lost: [],
+      unsent: 0,
     });
     expect(done.code).toBe('OK');
     await rig.release(1);

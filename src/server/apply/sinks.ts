@@ -68,7 +68,7 @@ export class BackupSink implements PieceSink {
   }
 
   /** Hands over messages that the shard asked for with NEED. */
-  supply(found: Pick<SupplyRequest, 'staged' | 'lost' | 'isUnsent'>): Promise<ShardReply> {
+  supply(found: Pick<SupplyRequest, 'staged' | 'lost' | 'unsent'>): Promise<ShardReply> {
     return this.#session.backups.askOpen({ op: 'supply', ...this.#of, ...found });
   }
 

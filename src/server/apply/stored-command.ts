@@ -76,8 +76,7 @@ export async function finishStored(session: Session, sink: BackupSink, first: Sh
       await sink.abort();
       return { code: 'IMAP_MAILBOX_LOCKED', text: FORGOTTEN };
     }
-    const missing = wanted.length - found.staged.length;
-    reply = await sink.supply({ ...found, isUnsent: missing <= session.routing.unsent });
+    reply = await sink.supply({ ...found, unsent: session.routing.unsent });
   }
   // Messages that lay in this user's file and are somebody else's.
   for (const message of reply.staged ?? []) session.routing.stage(message);

@@ -101,7 +101,7 @@ export class StoreRig {
       messages,
     });
     if (reply.code !== 'NEED') return reply;
-    return await this.shard.handle({ op: 'supply', session, userid, command, staged: [], lost: [] });
+    return await this.shard.handle({ op: 'supply', session, userid, command, staged: [], lost: [], unsent: 0 });
   }
 
   /** Sends a command's text through slabs, in pieces of at most `pieceBytes`. */
