@@ -101,7 +101,15 @@ export class StoreRig {
       messages,
     });
     if (reply.code !== 'NEED') return reply;
-    return await this.shard.handle({ op: 'supply', session, userid, command, staged: [], lost: [], unsent: 0 });
+    return await this.shard.handle({
+      op: 'supply',
+      session,
+      userid,
+      command,
+      staged: [],
+      lost: [],
+      unsent: 0,
+    });
   }
 
   /** Sends a command's text through slabs, in pieces of at most `pieceBytes`. */
