@@ -84,6 +84,8 @@ export interface ReplayOptions extends LineReplayOptions {
   condensed?: CondensedContent | undefined;
   /** Gets the head of each line before it is applied. */
   onLine?: (line: LineStart) => void;
+  /** Seconds: the time at which a line counts; by default what it says. */
+  timeOf?: (line: LineStart) => number;
   /** Whether a line is applied; by default all are. */
   wants?: (line: LineStart) => boolean;
   /** Whether a message is entered; by default all are whose bytes are right. */
@@ -132,6 +134,7 @@ class CheckedReplay extends LineReplay {
   readonly damaged: DamagedMessage[] = [];
   readonly #verdicts: Uint8Array | undefined;
   readonly #onLine: ((line: LineStart) => void) | undefined;
+  readonly #timeOf: ((line: LineStart) => number) | undefined;
   readonly #takesMessage: ((guid: string) => boolean) | undefined;
   readonly #index: BackupIndex;
   readonly #chunkId: number;
@@ -147,12 +150,15 @@ class CheckedReplay extends LineReplay {
     super(index, chunkId, options);
     this.#verdicts = options.condensed?.verdicts;
     this.#onLine = options.onLine;
+    this.#timeOf = options.timeOf;
     this.#takesMessage = options.takesMessage;
     this.#index = index;
     this.#chunkId = chunkId;
   }
 
-  override lineStart(line: LineStart): void {
+  override lineStart(said: LineStart): void {
+    const time = this.#timeOf?.(said) ?? said.time;
+    const line = time === said.time ? said : { ...said, time };
     this.#onLine?.(line);
     this.#line = line;
     this.#whole.length = 0;

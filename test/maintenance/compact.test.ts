@@ -1,4 +1,5 @@
 import fs from 'node:fs';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { compactBackup, freedBytes } from '../../src/maintenance/compact/compact.ts';
@@ -221,6 +222,49 @@ describe('compactBackup', () => {
     expect(marks).toEqual(['id-user.anne.F0', 'id-user.anne.F2']);
     expect(linesOf(backup).filter(({ verb }) => verb === 'HEAL')).toHaveLength(2);
     expect((await backup.verify()).codes).toEqual({ HEAL_PENDING: 2 });
+  });
+
+  test.each([
+    ['far in the future', '9700000003'],
+    ['a little later', '1700000007'],
+    ['long ago', '1100000003'],
+  ])('damage to the time of a line, which is then %s, makes no other time wrong', async (_, wrong) => {
+    const t = FIRST_TIME;
+    expect(t).toBe(1_700_000_000);
+    const chunk = (i: number): (string | Uint8Array)[] => [
+      messageLine([`text ${i}`], t + i),
+      mailboxLine('user.anne', [{ uid: i, content: `text ${i}` }], { time: t + i }),
+    ];
+    const expunge = `${t + 4} APPLY EXPUNGE %(MBOXNAME user.anne UNIQUEID id-user.anne UID (1))\r\n`;
+    using backup = new SampleBackup([chunk(1), chunk(2), chunk(3), [expunge], chunk(5)]);
+    const index = BackupIndex.open(backup.indexPath, { readonly: true });
+    const [, , third, fourth] = index.chunks();
+    index.close();
+    const bytes = backup.bytes();
+    const member = bytes.subarray(third!.offset, fourth!.offset);
+    const damaged = Buffer.from(
+      gunzipSync(member)
+        .toString('latin1')
+        .replaceAll(String(t + 3), wrong),
+      'latin1',
+    );
+    // Its trailer is that of what had been written.
+    const hit = Buffer.concat([gzipSync(damaged).subarray(0, -8), member.subarray(-8)]);
+    backup.write(Buffer.concat([bytes.subarray(0, third!.offset), hit, bytes.subarray(fourth!.offset)]));
+    await reindexBackup({
+      dataPath: backup.dataPath,
+      engine: loadDeflateEngine('auto'),
+      keepPrevious: false,
+    });
+    const report = await compact(backup, { now: nowFor(t) });
+    expect(report).toMatchObject({ compacted: true, damagedChunks: 1, keptAll: null, newMessages: 4 });
+    const times = linesOf(backup).map(({ time }) => time);
+    expect(times).toEqual(times.toSorted((a, b) => a - b));
+    expect(Math.min(...times)).toBe(t + 1);
+    expect(stateText(backup.indexPath)).toContain(` ${t + 4} here `);
+    const fresh = BackupIndex.open(backup.indexPath, { readonly: true });
+    expect(fresh.state()!.lastTime).toBe(t + 5);
+    fresh.close();
   });
 
   test('keeps what it replaces if that is wanted', async () => {

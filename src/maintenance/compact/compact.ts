@@ -137,6 +137,8 @@ class Compaction {
   readonly #file: DataFile;
   readonly #env: RecoveryEnvironment;
   readonly #userid: string;
+  /** Seconds. */
+  readonly #now: number;
   readonly #since: number;
   readonly #sizes: ChunkSizes;
 
@@ -151,8 +153,8 @@ class Compaction {
       ...(options.log && { log: options.log }),
     });
     const retention = Math.floor(config.backupRetentionMs / 1000);
-    const now = Math.floor((options.now ?? Date.now()) / 1000);
-    this.#since = retention > 0 ? now - retention : Number.NEGATIVE_INFINITY;
+    this.#now = Math.floor((options.now ?? Date.now()) / 1000);
+    this.#since = retention > 0 ? this.#now - retention : Number.NEGATIVE_INFINITY;
     this.#sizes = {
       min: config.backupCompactMinSizeBytes,
       max: config.backupCompactMaxSizeBytes,
@@ -163,8 +165,10 @@ class Compaction {
   async run(): Promise<CompactReport> {
     const { index, fileEnd } = await openTrusted(this.#file, this.#userid, this.#env);
     let report: CompactReport;
+    let latestTimes: Map<number, number>;
     try {
       report = this.#newReport(index, fileEnd);
+      latestTimes = this.#latestTimes(index);
     } finally {
       index.close();
     }
@@ -174,7 +178,7 @@ class Compaction {
     const work = WorkFiles.open(this.#file.path, fs.fstatSync(this.#file.fd));
     try {
       this.#file.unlock();
-      await this.#compact(work, fileEnd, report, this.#since);
+      await this.#compact(work, fileEnd, report, latestTimes, this.#since);
       return report;
     } finally {
       work.close();
@@ -202,13 +206,31 @@ class Compaction {
     };
   }
 
-  async #compact(work: WorkFiles, sizeBytes: number, report: CompactReport, since: number): Promise<void> {
+  /** By offsets of chunks: when a later one was begun, or now. */
+  #latestTimes(index: BackupIndex): Map<number, number> {
+    const times = new Map<number, number>();
+    let latest = this.#now;
+    for (const { offset, tsStart } of index.chunks().reverse()) {
+      times.set(offset, latest);
+      latest = Math.min(latest, tsStart);
+    }
+    return times;
+  }
+
+  async #compact(
+    work: WorkFiles,
+    sizeBytes: number,
+    report: CompactReport,
+    latestTimes: ReadonlyMap<number, number>,
+    since: number,
+  ): Promise<void> {
     const retention = new Retention(since);
     const found = await survey({
       fd: this.#file.fd,
       sizeBytes,
       work: work.paths,
       retention,
+      latestTimes,
       readers: this.#o.readers,
       onProgress: (bytes) => this.#progress(bytes / 2),
     });
@@ -247,7 +269,7 @@ class Compaction {
       'compaction would have changed what the backup says; it is compacted without dropping anything',
     );
     fs.ftruncateSync(work.fd, 0);
-    await this.#compact(work, sizeBytes, report, Number.NEGATIVE_INFINITY);
+    await this.#compact(work, sizeBytes, report, latestTimes, Number.NEGATIVE_INFINITY);
   }
 
   #progress(bytes: number): void {

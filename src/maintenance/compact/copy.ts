@@ -155,7 +155,8 @@ class Copier implements LineEvents {
     this.#copyTo(this.#parser.offset);
   }
 
-  lineStart(line: LineStart): void {
+  lineStart(said: LineStart): void {
+    const line = { ...said, time: this.#chunk!.times.get(said.offset) ?? said.time };
     this.#line = line;
     this.#hasHead = false;
     if (line.verb === 'MESSAGE' || this.#chunk!.malformed.has(line.offset)) return;

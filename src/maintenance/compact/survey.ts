@@ -28,6 +28,8 @@ export interface SourceChunk {
   malformed: ReadonlySet<number>;
   /** Content offsets of messages that are not what their GUIDs say. */
   damagedMessages: ReadonlySet<number>;
+  /** Seconds, by content offsets of lines: times that are to be believed instead of those that stand there. */
+  times: ReadonlyMap<number, number>;
 }
 
 /** A line of the old data file. */
@@ -63,6 +65,8 @@ export interface SurveyOptions {
   sizeBytes: number;
   work: WorkPaths;
   retention: Retention;
+  /** Seconds, by offsets of chunks: no line of the chunk was written later, whatever damage makes of its time. */
+  latestTimes: ReadonlyMap<number, number>;
   readers: MemberReaders | undefined;
   onProgress: (bytes: number) => void;
 }
@@ -113,8 +117,10 @@ class Surveyor {
   take({ member, condensed }: ReadMember): void {
     const length = contentEnd(member);
     const id = enterChunk(this.#index, member, new Map(), length);
+    const times = new Map<number, number>();
     const damaged = replayMember(this.#o.fd, member, member.contentLength, this.#index, id, {
       condensed,
+      timeOf: (line) => this.#timeOf(line, member, times),
       onLine: (line) => this.#line(line, member),
     });
     this.#index.endChunk(id, {
@@ -135,7 +141,16 @@ class Surveyor {
       isDamaged: member.state !== 'complete' || malformed.size > 0 || damaged.length > 0,
       malformed,
       damagedMessages: new Set(damaged.map(({ contentOffset }) => contentOffset)),
+      times,
     });
+  }
+
+  /** Times never go back in a file, and damage to one is not to make all that follow it wrong. */
+  #timeOf({ time, offset }: LineStart, member: ScannedMember, times: Map<number, number>): number {
+    const latest = member.state === 'complete' ? undefined : this.#o.latestTimes.get(member.offset);
+    const believed = Math.max(this.#lastTime, Math.min(time, latest ?? time));
+    if (believed !== time) times.set(offset, believed);
+    return believed;
   }
 
   /** Before the line is applied. */

@@ -49,7 +49,8 @@ const MAILBOX_COLUMNS = [
 const RECORD_COLUMNS = (alias: string): string[] => [
   `${alias}.modseq`,
   `${alias}.last_updated`,
-  hex(`${alias}.flags`),
+  // A RECORD that says nothing of flags has none, which a compacted one says.
+  hex(`iif(${alias}.flags = '', '()', ${alias}.flags)`),
   `${alias}.internaldate`,
   hex(`${alias}.annotations`),
   `${alias}.expunged`,
