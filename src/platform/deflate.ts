@@ -9,12 +9,13 @@ import { loadLiteralDeflate } from './literal-deflate.ts';
 export type DeflateEffort = 'ingest' | 'compact';
 
 /**
- * Mixed mail (86 % of what is stored is incompressible), compared with one stream of zlib level 6: 1.001 at 240 MB per CPU
- * second with level 4, 0.9999 at 200 with 5, 0.9993 at 170 with 6, 0.9984 at 113 with 9, 0.9962 at 68 with 10, 0.9960 at 50
- * with 12, which is as small as DEFLATE gets it: six bits of each character of base64 stay. Of nothing but generated text:
- * 1.05 with level 4, 1.03 with 5, 1.02 with 6. A smaller index makes up for some of that, and compaction for the rest.
+ * Mixed mail (86 % of what is stored is incompressible), compared with one stream of zlib level 6: 1.0017 at 255 MB per CPU
+ * second with level 3, 1.001 at 240 with 4, 0.9999 at 200 with 5, 0.9993 at 170 with 6, 0.9984 at 113 with 9, 0.9962 at 68
+ * with 10, 0.9960 at 50 with 12, which is as small as DEFLATE gets it: six bits of each character of base64 stay. Of nothing
+ * but generated text: 1.06 with level 3, 1.05 with 4, 1.03 with 5, 1.02 with 6. A smaller index makes up for some of that,
+ * and compaction for the rest.
  */
-const LIBDEFLATE_LEVEL: Record<DeflateEffort, number> = { ingest: 4, compact: 6 };
+const LIBDEFLATE_LEVEL: Record<DeflateEffort, number> = { ingest: 3, compact: 6 };
 
 export interface DeflateEngine {
   readonly name: 'isal' | 'zlib';
@@ -172,7 +173,7 @@ function splitting(
  * The best engine of this machine, or the one that is asked for. Make one per thread: it has state.
  *
  * What is incompressible goes to a coder of our own (literal-deflate.ts). `isal`: isa-l level 3 for short segments; libdeflate
- * level 4 for the rest or, where libdeflate is not installed, zlib level 6. `zlib`: zlib level 6.
+ * level 3 for the rest or, where libdeflate is not installed, zlib level 6. `zlib`: zlib level 6.
  *
  * Segments of 1 MiB, compared to one stream of zlib 1.2.13 level 6, which is what backupd writes (on the same
  * machine 33 MB/s on text, 31 on base64 of random bytes), MB per CPU second and size:
@@ -183,8 +184,8 @@ function splitting(
  * | zlib   | 48, 1.004 | 100, 1.013 | 167, 1.000 | 41, 0.999 | 69, 1.000 |
  *
  * The isal row is that of libdeflate level 6. Since four fifths of the benchmark's mail are incompressible (as of
- * attachments in real mail), it runs at 170 MB/s there with level 6 (size 0.999), 200 with level 5 (1.000) and
- * 240 with level 4 (1.001), beside 46 of zlib level 6.
+ * attachments in real mail), it runs at 170 MB/s there with level 6 (size 0.999), 200 with level 5 (1.000), 240 with
+ * level 4 (1.001) and 255 with level 3 (1.0017), beside 46 of zlib level 6.
  *
  * isa-l alone runs at 350 (level 3) to 450 MB/s (level 1) on text, but its result is 8 to 13 % larger there.
  *

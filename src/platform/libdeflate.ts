@@ -30,7 +30,7 @@ export function loadLibdeflate(): ((raw: Uint8Array, out: Uint8Array, level: num
     if (!compressor) compressors.set(level, (compressor = allocate(level)));
     if (out.byteLength <= SLACK_BYTES) return 0;
     const length = Number(compress(compressor, raw, raw.byteLength, out, out.byteLength - SLACK_BYTES));
-    return length === 0 ? 0 : endWithFlush(out, length, raw.byteLength);
+    return length === 0 ? 0 : endWithFlush(out, length);
   };
 }
 
@@ -38,16 +38,16 @@ export function loadLibdeflate(): ((raw: Uint8Array, out: Uint8Array, level: num
  * Turns the deflate stream in out[0..length) into a segment and returns its length.
  *
  * @param out has SLACK_BYTES behind the stream
- * @throws BackupError INTERNAL when the stream does not inflate to `rawLength` bytes
+ * @throws BackupError INTERNAL when the stream does not end there
  */
-export function endWithFlush(out: Uint8Array, length: number, rawLength: number): number {
-  const end = findStreamEnd(out.subarray(0, length + SLACK_BYTES));
-  if (end.rawLength !== rawLength || (end.endBit + 7) >>> 3 !== length) {
+export function endWithFlush(out: Uint8Array, length: number): number {
+  const end = findStreamEnd(out.subarray(0, length + SLACK_BYTES), length);
+  if ((end.endBit + 7) >>> 3 !== length) {
     throw new BackupError({
       code: 'INTERNAL',
       tried: 'compress with libdeflate',
-      subject: `a segment of ${rawLength} bytes`,
-      reason: `its result holds ${end.rawLength} bytes`,
+      subject: 'a segment',
+      reason: `its result of ${length} bytes ends at bit ${end.endBit}`,
       remedy: 'Set backup_deflate_engine: zlib and report this',
     });
   }
