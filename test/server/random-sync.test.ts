@@ -1,5 +1,5 @@
 /** Whatever happens between a mail server and the backup server, in the end each message of the one is in the other. */
-import { closeSync, cpSync, fstatSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, cpSync, fstatSync, mkdirSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -33,6 +33,19 @@ async function start(): Promise<void> {
   server = new CsyncServer({ config, log: pino({ level: 'silent' }), version: '0.0.0', engine: 'zlib' });
   await server.start();
   port = Number(/:(\d+)/.exec(server.addresses[0]!)![1]);
+}
+
+/** What one life has broken is not to break the next; `SYNC_KEEP` names a folder for what is to be looked at. */
+async function beginAnew(seed: number): Promise<void> {
+  await server.stop();
+  const keep = process.env.SYNC_KEEP;
+  for (const name of ['partition', 'conf']) {
+    const folder = path.join(dir, name);
+    if (keep !== undefined) cpSync(folder, path.join(keep, `life-${seed}`, name), { recursive: true });
+    rmSync(folder, { recursive: true, force: true });
+    mkdirSync(folder);
+  }
+  await start();
 }
 
 afterAll(async () => {
@@ -108,6 +121,7 @@ for (let seed = SEEDS[0]; seed <= SEEDS.at(-1)!; seed++) {
       await expectAll(mail);
     } catch (error) {
       process.stderr.write(`${done.join('\n')}\n`);
+      await beginAnew(seed);
       throw error;
     }
   });
