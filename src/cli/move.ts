@@ -9,6 +9,7 @@ import { BackupError } from '../platform/errors.ts';
 import { Catalog } from '../store/catalog.ts';
 import { hashFolder } from '../store/partition.ts';
 import { sweepStaging } from '../store/sweep-staging.ts';
+import { refuseUnmounted } from '../store/unmounted.ts';
 import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
 import { addPushOption } from './push-gateway.ts';
@@ -64,6 +65,7 @@ async function runMove(flags: MoveFlags): Promise<void> {
   const from = flags.from === undefined ? undefined : folderOf(flags.from, config);
   if (flags.file !== undefined)
     throw usage('-f', 'a backup is moved in backups.db, so it has to be named by its user');
+  refuseUnmounted(to, config.backupDbPath, 'NOT_FOUND');
   const backups = selectBackups(flags).filter(({ path: dataPath }) => {
     const folder = path.dirname(path.dirname(dataPath));
     return from === undefined ? flags.user !== undefined || folder !== to.path : folder === from;

@@ -3,6 +3,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { Config } from '../config/config.ts';
 import { hasErrno } from '../platform/errors.ts';
+import { STAGING_FOLDER } from '../store/data-file.ts';
+import { isHashFolder } from '../store/partition-folders.ts';
 import { type DoctorCheck, error } from './doctor-check.ts';
 
 /** Of our own in the configuration directory; there may be much else of Cyrus's. */
@@ -46,9 +48,10 @@ function uidOf(file: string): number | undefined {
   }
 }
 
-/** Folders with what lies in them; what follows below is not ours. */
+/** Our folders with what lies in them. `lost+found` is root's, and to be. */
 function* filesOn(partition: string): Generator<string, void> {
   for (const folder of names(partition)) {
+    if (folder !== STAGING_FOLDER && !isHashFolder(folder)) continue;
     const place = path.join(partition, folder);
     yield place;
     for (const name of names(place)) yield path.join(place, name);

@@ -10,6 +10,7 @@ import { Catalog } from '../store/catalog.ts';
 import { splitCompanion } from '../store/companions.ts';
 import { STAGING_FOLDER } from '../store/data-file.ts';
 import { useridOfDataFile } from '../store/partition.ts';
+import { dataFoldersOn } from '../store/partition-folders.ts';
 import { type DeletedBackup, isExpired, parseDeletedKey } from './delete.ts';
 import { bytesText, type DoctorCheck, error, ok, warn } from './doctor-check.ts';
 import { examineOwners } from './doctor-owners.ts';
@@ -105,7 +106,8 @@ const REMEDIES: Record<string, string> = {
     'Mount its partition or put the file back; if it is gone for good: csync-backup reconstruct --prune --apply',
   FILE_NOT_IN_CATALOG:
     'csync-backup reconstruct shows whose it is, and with --apply enters it if its user has no other',
-  FILE_SHARED: 'Find out whose it is (csync-backup show mailboxes -f FILE) and delete the other entry',
+  FILE_SHARED:
+    'Find out whose it is (csync-backup show mailboxes -f FILE); csync-backup delete OTHER --now --yes takes the other entry out, the file stays',
   FILE_OUTSIDE: 'Add its partition to the configuration, or csync-backup move the backup',
 };
 
@@ -222,24 +224,21 @@ function* leftovers(name: string, partition: string): Generator<DoctorCheck, voi
       pile.bytes += bytes;
     }
   };
-  for (const entry of list(partition)) {
-    const folder = path.join(partition, entry.name);
-    if (entry.name === STAGING_FOLDER) {
-      for (const staged of list(folder)) {
-        const file = path.join(folder, staged.name);
-        if (isLockFile(staged.name)) {
-          if (!isHeldLockFile(file)) add('lock', file);
-        } else if (isAbandoned(file)) add('staged', file);
-      }
-    } else if (entry.isDirectory() && !entry.name.startsWith('.')) {
-      const names = list(folder).map((each) => each.name);
-      const all = new Set(names);
-      for (const each of names) {
-        const file = path.join(folder, each);
-        if (isLockFile(each) && isHeldLockFile(file)) continue;
-        const kind = kindOf(each, all);
-        if (kind !== undefined) add(kind, file);
-      }
+  const staging = path.join(partition, STAGING_FOLDER);
+  for (const staged of list(staging)) {
+    const file = path.join(staging, staged);
+    if (isLockFile(staged)) {
+      if (!isHeldLockFile(file)) add('lock', file);
+    } else if (isAbandoned(file)) add('staged', file);
+  }
+  for (const folder of fs.existsSync(partition) ? dataFoldersOn(partition) : []) {
+    const names = list(path.join(partition, folder));
+    const all = new Set(names);
+    for (const each of names) {
+      const file = path.join(partition, folder, each);
+      if (isLockFile(each) && isHeldLockFile(file)) continue;
+      const kind = kindOf(each, all);
+      if (kind !== undefined) add(kind, file);
     }
   }
   for (const [kind, { count, bytes, first }] of piles) {
@@ -282,9 +281,9 @@ function isAbandoned(staged: string): boolean {
   }
 }
 
-function list(folder: string): fs.Dirent[] {
+function list(folder: string): string[] {
   try {
-    return fs.readdirSync(folder, { withFileTypes: true });
+    return fs.readdirSync(folder);
   } catch (cause) {
     if (hasErrno(cause, 'ENOENT')) return [];
     throw cause;

@@ -20,6 +20,7 @@ import { Catalog } from '../store/catalog.ts';
 import { stagedPathOf } from '../store/data-file.ts';
 import { ownerOf } from '../store/former-users.ts';
 import { useridOfDataFile } from '../store/partition.ts';
+import { dataFoldersOn } from '../store/partition-folders.ts';
 import { parseDeletedKey } from './delete.ts';
 import { identify } from './reconstruct-identify.ts';
 import { catalogVersion, replaceCatalog } from './reconstruct-write.ts';
@@ -371,9 +372,8 @@ function isThere(dataPath: string): boolean {
 
 /** `PARTITION/H/USERID_XXXXXX`, one after the other. */
 function* dataFilesOn(partition: string): Generator<string, void> {
-  for (const folder of list(partition)) {
-    if (!folder.isDirectory() || folder.name.startsWith('.')) continue;
-    const parent = path.join(partition, folder.name);
+  for (const folder of dataFoldersOn(partition)) {
+    const parent = path.join(partition, folder);
     for (const entry of list(parent)) {
       if (!entry.isFile() || entry.name.endsWith('.index')) continue;
       if (useridOfDataFile(entry.name) !== undefined) yield path.join(parent, entry.name);

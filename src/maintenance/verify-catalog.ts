@@ -9,6 +9,7 @@ import { hasErrno } from '../platform/errors.ts';
 import { ioError } from '../platform/io-error.ts';
 import { stagedPathOf } from '../store/data-file.ts';
 import { useridOfDataFile } from '../store/partition.ts';
+import { dataFoldersOn } from '../store/partition-folders.ts';
 import type { Finding } from '../store/verify/finding.ts';
 
 export interface CatalogFinding extends Finding {
@@ -54,9 +55,9 @@ export function* verifyCatalog(
 
 /** `PARTITION/H/USERID_XXXXXX`, and nothing that lies beside these. */
 function* dataFilesOn(partition: string): Generator<string, void> {
-  for (const folder of list(partition)) {
-    if (!folder.isDirectory() || folder.name.startsWith('.')) continue;
-    const parent = path.join(partition, folder.name);
+  if (!fs.existsSync(partition)) return;
+  for (const folder of dataFoldersOn(partition)) {
+    const parent = path.join(partition, folder);
     for (const entry of list(parent)) {
       if (!entry.isFile() || entry.name.endsWith(INDEX_SUFFIX)) continue;
       if (useridOfDataFile(entry.name) !== undefined) yield path.join(parent, entry.name);

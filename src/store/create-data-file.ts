@@ -5,17 +5,20 @@ import { BackupError, hasErrno } from '../platform/errors.ts';
 import { DataFile } from './data-file.ts';
 import { refuseVanishedCatalog } from './lost-catalog.ts';
 import { choosePartition, dataFilePath } from './partition.ts';
+import { refuseUnmounted } from './unmounted.ts';
 
 /**
  * Tries until the random part of the name is free, as mkstemp does.
  *
- * @throws BackupError CATALOG_CORRUPT if backups.db has gone: then the user may well have a backup
+ * @throws BackupError CATALOG_CORRUPT if backups.db has gone: then the user may well have a backup; NOT_FOUND if
+ *   the disk of the partition is not mounted
  */
 export function chooseDataFile(userid: string, config: Config): DataFile {
   refuseVanishedCatalog(config);
   for (;;) {
     const partition = choosePartition(config);
     requirePartition(partition);
+    refuseUnmounted(partition, config.backupDbPath, 'NOT_FOUND');
     try {
       return DataFile.create(dataFilePath(partition.path, userid, config.fullDirHash));
     } catch (error) {

@@ -6,8 +6,8 @@ import { BackupError } from '../platform/errors.ts';
 import { ioError } from '../platform/io-error.ts';
 import { Catalog } from './catalog.ts';
 import { splitCompanion } from './companions.ts';
-import { STAGING_FOLDER } from './data-file.ts';
 import { useridOfDataFile } from './partition.ts';
+import { dataFoldersOn } from './partition-folders.ts';
 import { EMPTY_CATALOG_BYTES } from './twoskip/transaction.ts';
 
 type Store = Pick<Config, 'backupDbPath' | 'partitions'>;
@@ -56,15 +56,20 @@ function hasEntries(file: string): boolean {
 function firstBackup({ partitions }: Store): string | undefined {
   for (const partition of partitions) {
     if (!fs.existsSync(partition.path)) continue;
-    for (const folder of fs.readdirSync(partition.path, { withFileTypes: true })) {
-      if (!folder.isDirectory() || folder.name === STAGING_FOLDER) continue;
-      const place = path.join(partition.path, folder.name);
+    for (const folder of dataFoldersOn(partition.path)) {
+      const place = path.join(partition.path, folder);
       // The index of a new backup stands in its place before the data file does.
-      const name = fs
-        .readdirSync(place)
-        .find((one) => splitCompanion(one) === undefined && useridOfDataFile(one) !== undefined);
-      if (name !== undefined && fs.statSync(path.join(place, name)).size > 0) return path.join(place, name);
+      const name = fs.readdirSync(place).find((one) => isDataFile(one) && sizeOf(path.join(place, one)) > 0);
+      if (name !== undefined) return path.join(place, name);
     }
   }
   return undefined;
+}
+
+function isDataFile(name: string): boolean {
+  return splitCompanion(name) === undefined && useridOfDataFile(name) !== undefined;
+}
+
+function sizeOf(file: string): number {
+  return fs.statSync(file, { throwIfNoEntry: false })?.size ?? 0;
 }

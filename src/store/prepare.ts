@@ -10,6 +10,7 @@ import { STAGING_FOLDER } from './data-file.ts';
 import { refuseLostCatalog } from './lost-catalog.ts';
 import { hashFolder } from './partition.ts';
 import { sweepStaging } from './sweep-staging.ts';
+import { refuseUnmounted } from './unmounted.ts';
 
 export interface PreparedStore {
   /** New backups whose publication was finished. */
@@ -23,8 +24,8 @@ export interface PreparedStore {
 /**
  * Clears the staging folders. Files that another living process has locked stay.
  *
- * @throws BackupError CONFIG_INVALID if the folder of the catalog does not exist, CATALOG_CORRUPT, or what ioError()
- *   makes of a folder that cannot be used.
+ * @throws BackupError CONFIG_INVALID if the folder of the catalog does not exist or a partition is a mount point without
+ *   its disk, CATALOG_CORRUPT, or what ioError() makes of a folder that cannot be used.
  */
 export function prepareStore(config: Config): PreparedStore {
   const result: PreparedStore = { published: 0, removed: 0, spools: 0 };
@@ -36,6 +37,8 @@ export function prepareStore(config: Config): PreparedStore {
     // checked by doctor, since that takes a minute for millions of users.
     catalog.get(SHARED_USERID);
     refuseLostCatalog(config);
+    for (const partition of config.partitions)
+      refuseUnmounted(partition, config.backupDbPath, 'CONFIG_INVALID');
     for (const partition of config.partitions) {
       const swept = usingFolder(path.join(partition.path, STAGING_FOLDER), () =>
         sweepStaging(partition.path, (userid) => hashFolder(userid, config.fullDirHash), catalog),

@@ -19,6 +19,7 @@ import type { Catalog } from './catalog.ts';
 import { removeCompanions } from './companions.ts';
 import { DataFile, STAGING_FOLDER, stagedPathOf } from './data-file.ts';
 import { useridOfDataFile } from './partition.ts';
+import { dataFoldersOn } from './partition-folders.ts';
 
 /**
  * What a living process has locked stays.
@@ -109,9 +110,7 @@ function exists(dataPath: string): boolean {
 function placesOf(partitionPath: string, name: string, hashFolderOf: (userid: string) => string): string[] {
   const userid = useridOfDataFile(name);
   const folders = new Set(userid === undefined ? [] : [hashFolderOf(userid)]);
-  for (const entry of fs.readdirSync(partitionPath, { withFileTypes: true })) {
-    if (entry.isDirectory() && !entry.name.startsWith('.')) folders.add(entry.name);
-  }
+  for (const folder of dataFoldersOn(partitionPath)) folders.add(folder);
   return [...folders].map((each) => path.join(partitionPath, each, name));
 }
 

@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import { expect, test } from 'vitest';
 import { BackupError } from '../../src/platform/errors.ts';
 import { Catalog } from '../../src/store/catalog.ts';
+import { chooseDataFile } from '../../src/store/create-data-file.ts';
 import { prepareStore } from '../../src/store/prepare.ts';
 import { SmallStore } from '../support/small-store.ts';
 
@@ -53,6 +54,34 @@ test('a catalog that names nothing does not go with backups that are there', () 
   expect(error.remedy).toContain('csync-backup reconstruct');
   store.catalog.put('anne', anne);
   prepareStore(store.config);
+});
+
+test('a mount point without its disk does not look like a partition on which nobody is yet', () => {
+  using store = new SmallStore();
+  store.add('anne');
+  const bob = store.add('bob', { partition: 'two' });
+  fs.renameSync(`${store.folder}/two`, `${store.folder}/disk`);
+  fs.mkdirSync(`${store.folder}/two`, { mode: 0o700 });
+  expect(refusal(store)).toMatchObject({
+    code: 'CONFIG_INVALID',
+    subject: `${store.folder}/two`,
+    reason: `it is empty, but ${store.config.backupDbPath} names backups on it, ${bob} for one`,
+  });
+  expect(fs.readdirSync(`${store.folder}/two`)).toEqual([]);
+  fs.rmdirSync(`${store.folder}/two`);
+  fs.renameSync(`${store.folder}/disk`, `${store.folder}/two`);
+  prepareStore(store.config);
+});
+
+test('nor does one that has lost its disk while the server runs take somebody new', () => {
+  using store = new SmallStore('partition_select_exclude: one');
+  store.add('bob', { partition: 'two' });
+  fs.renameSync(`${store.folder}/two`, `${store.folder}/disk`);
+  fs.mkdirSync(`${store.folder}/two`, { mode: 0o700 });
+  expect(() => chooseDataFile('anne', store.config)).toThrow(
+    /partition two .* it is empty, but .* Mount its disk/,
+  );
+  expect(fs.readdirSync(`${store.folder}/two`)).toEqual([]);
 });
 
 test('an index alone is no backup: a kill before the first commit ever leaves one', () => {
