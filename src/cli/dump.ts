@@ -1,14 +1,17 @@
 /** `csync-backup dump`: a message or the content of a chunk, as it is stored. */
+import os from 'node:os';
 import { Command } from 'commander';
+import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { healBackup } from '../maintenance/heal.ts';
 import { loadDeflateEngine } from '../platform/deflate.ts';
 import { BackupError } from '../platform/errors.ts';
+import { withAnyIndex } from '../restore/open-source.ts';
 import { readContent } from '../store/chunk/reader.ts';
-import { withBackup } from '../store/open-backup.ts';
 import { readMessage } from '../store/stored-message.ts';
 import { type ConfigFlag, configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
+import { sourceOutput } from './moment-options.ts';
 import { type SelectedBackup, selectBackup } from './select-backups.ts';
 import { writeToStandardOutput } from './standard-output.ts';
 import { toolLog } from './tool-log.ts';
@@ -19,7 +22,7 @@ interface DumpFlags extends ConfigFlag {
   file?: string;
 }
 
-const STATUSES = [0, 64, 65, 74, 77, 78];
+const STATUSES = [0, 64, 65, 74, 75, 77, 78];
 const GUID = /^[0-9a-f]{40}$/i;
 
 export function newDumpCommand(): Command {
@@ -57,9 +60,11 @@ async function dumpMessage(argument: string, flags: DumpFlags): Promise<void> {
   if (!GUID.test(argument)) throw badArgument(argument, 'it is no GUID, which has 40 hex digits');
   const guid = argument.toLowerCase();
   const selected = selectBackup(flags);
+  const { config, opening } = openingOf(flags);
   let isOurs = false;
   try {
-    await withBackup(selected.path, async ({ fd, index, path }) => {
+    await withAnyIndex(selected.path, { config, ...opening }, async ({ fd, index, path }) => {
+      opening.clear();
       isOurs = index.state() !== undefined;
       const location = index.findMessage(guid);
       if (location === undefined) throw notThere(`message ${guid}`, path);
@@ -97,13 +102,30 @@ async function noteDamage({ userid, path }: SelectedBackup, guid: string, flags:
 
 async function dumpChunk(argument: string, flags: DumpFlags): Promise<void> {
   if (!/^\d{1,15}$/.test(argument)) throw badArgument(argument, 'it is no number');
-  await withBackup(selectBackup(flags).path, async ({ fd, index, path }) => {
+  const { path: dataPath } = selectBackup(flags);
+  const { config, opening } = openingOf(flags);
+  await withAnyIndex(dataPath, { config, ...opening }, async ({ fd, index, path }) => {
+    opening.clear();
     const chunk = index.chunk(Number(argument));
     if (chunk === undefined) throw notThere(`chunk ${argument}`, path);
     await writeToStandardOutput(
       readContent(fd, { offset: chunk.offset, path }, 0, chunk.length ?? undefined),
     );
   });
+}
+
+/** Where a temporary index may be made. A data file that is named needs no configuration, which may be lost with the rest. */
+function openingOf(flags: DumpFlags): {
+  config: Pick<Config, 'backupStagingPath'>;
+  opening: ReturnType<typeof sourceOutput>;
+} {
+  const opening = sourceOutput();
+  try {
+    return { config: loadConfig({ file: flags.config, anyPartitions: true }), opening };
+  } catch (error) {
+    if (!(error instanceof BackupError)) throw error;
+    return { config: { backupStagingPath: os.tmpdir() }, opening };
+  }
 }
 
 function badArgument(argument: string, reason: string): BackupError {

@@ -1,9 +1,10 @@
 /** `csync-backup show`: what is in a backup. */
 import { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
-import { withBackup } from '../store/open-backup.ts';
+import { withAnyIndex } from '../restore/open-source.ts';
 import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
+import { sourceOutput } from './moment-options.ts';
 import { selectBackup } from './select-backups.ts';
 import { showChunks } from './show-chunks.ts';
 import type { ShowContext, ShowFlags } from './show-context.ts';
@@ -11,7 +12,8 @@ import { showMailbox, showMailboxes } from './show-mailboxes.ts';
 import { showMessage, showMessages } from './show-messages.ts';
 import { LineWriter } from './standard-output.ts';
 
-const STATUSES = [0, 64, 65, 74, 77, 78];
+const STATUSES = [0, 64, 65, 74, 75, 77, 78];
+const BAD_DATA_STATUS = 65;
 
 const EXAMPLES = [
   ['csync-backup show mailboxes -u anne', 'the mailboxes of anne, deleted ones too'],
@@ -70,8 +72,13 @@ async function run(flags: ShowFlags, show: (context: ShowContext) => void): Prom
   const { path } = selectBackup(flags);
   const config = loadConfig({ file: flags.config, anyPartitions: true });
   const out = new LineWriter();
+  const opening = sourceOutput();
   try {
-    await withBackup(path, (backup) => show({ backup, config, out, json: flags.json ?? false }));
+    await withAnyIndex(path, { config, ...opening }, (backup, isPartLost) => {
+      opening.clear();
+      if (isPartLost) process.exitCode = BAD_DATA_STATUS;
+      show({ backup, config, out, json: flags.json ?? false });
+    });
   } finally {
     out.flush();
   }

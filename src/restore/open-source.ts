@@ -3,15 +3,13 @@
  * it. Where it is missing, damaged or behind, and for moments in the past, a temporary one is made from the data
  * file, which is only read. No lock is needed: what is complete in a data file never changes.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
-import os from 'node:os';
-import path from 'node:path';
 import type { Config } from '../config/config.ts';
 import type { LineStart } from '../csync/line-parser.ts';
 import { MemberPool } from '../maintenance/member-pool.ts';
 import { bootTag } from '../platform/boot.ts';
-import { BackupError, hasErrno } from '../platform/errors.ts';
+import { BackupError } from '../platform/errors.ts';
 import { ioError } from '../platform/io-error.ts';
 import { ResumableSha1 } from '../platform/sha1.ts';
 import { isTorn } from '../store/apply-members.ts';
@@ -19,7 +17,7 @@ import { scanMembers } from '../store/chunk/scan.ts';
 import { indexPathOf } from '../store/data-file.ts';
 import type { ApplyObserver } from '../store/index/apply-observer.ts';
 import { BackupIndex } from '../store/index/backup-index.ts';
-import type { OpenBackup } from '../store/open-backup.ts';
+import { type OpenBackup, withBackup } from '../store/open-backup.ts';
 import {
   type DamagedChunk,
   fillCopies,
@@ -31,6 +29,7 @@ import {
 import { isCorruptIndex } from '../store/recovery.ts';
 import { historyLost, isoSeconds, NotYetThere } from './moments.ts';
 import { BackupSource } from './source.ts';
+import { removeFile, temporaryFile } from './temporary-index.ts';
 
 export interface SourceOptions {
   /** By default the latest state. */
@@ -66,6 +65,40 @@ export async function withSource<T>(
       }
     }
     return await use(opener.source(await opener.pastIndex(moment), moment));
+  } finally {
+    await opener.close();
+  }
+}
+
+/**
+ * The backup as its index describes it. Where that is missing or no index at all, a temporary one is made from the data
+ * file: nobody can look into what has come from a tape otherwise.
+ *
+ * @param use gets whether a damaged chunk was met, what of it nobody knows
+ * @throws BackupError as withSource(); what `use` throws
+ */
+export async function withAnyIndex<T>(
+  dataPath: string,
+  options: Omit<SourceOptions, 'moment'>,
+  use: (backup: OpenBackup, isPartLost: boolean) => Promise<T> | T,
+): Promise<T> {
+  let isOpen = false;
+  try {
+    return await withBackup(dataPath, (backup) => {
+      isOpen = true;
+      return use(backup, false);
+    });
+  } catch (error) {
+    if (isOpen || !isCorruptIndex(error)) throw error;
+    const { reason, message } = error as BackupError;
+    options.remark(
+      `the index of ${dataPath} cannot be used (${reason ?? message}); reading the data file instead. ` +
+        'csync-backup reindex makes one anew',
+    );
+  }
+  const opener = new Opener(dataPath, options);
+  try {
+    return await opener.useMadeIndex(use);
   } finally {
     await opener.close();
   }
@@ -142,6 +175,11 @@ class Opener {
     const findCopies = isOwn ? () => this.#copies() : undefined;
     const findNow = isOwn || at === undefined ? undefined : () => this.#indexNow();
     return new BackupSource(backup, at, findCopies, this.#isPartLost, findNow);
+  }
+
+  async useMadeIndex<T>(use: (backup: OpenBackup, isPartLost: boolean) => Promise<T> | T): Promise<T> {
+    const index = await this.pastIndex({ kind: 'latest' });
+    return await use({ path: this.#path, fd: this.#fd, index, sizeBytes: this.#sizeBytes }, this.#isPartLost);
   }
 
   /** The index beside the data file, for places of messages that no line leads to; undefined if it does not fit the file. */
@@ -308,7 +346,10 @@ class Opener {
     }
     if (!past.isMomentFound) throw movedMeanwhile(this.#path);
     for (const chunk of past.damagedChunks) this.#o.remark(damageText(this.#path, chunk));
-    if (damagedChunks.length > 0) this.#isPartLost = true; // and nobody knows what was in it
+    if (damagedChunks.length > 0) {
+      this.#isPartLost = true; // and nobody knows what was in it
+      if (moment.kind !== 'latest') this.#o.remark('the latest state, without a moment, may have more of it');
+    }
     if (past.isUnfinished) {
       this.#o.remark(
         `the last chunk of ${this.#path} has no end; what is complete of it is taken into account`,
@@ -372,52 +413,6 @@ class Opener {
     this.#files.push(file);
     return file;
   }
-}
-
-function temporaryFile(stagingPath: string): string {
-  const folder = writableFolder([stagingPath, os.tmpdir()]);
-  removeAbandoned(folder);
-  // The start of the server removes what a killed process leaves under such a name, too.
-  return path.join(folder, `session-${process.pid}-restore-${randomBytes(6).toString('hex')}.index`);
-}
-
-/** Of processes that were killed while they made one. */
-function removeAbandoned(folder: string): void {
-  for (const name of fs.readdirSync(folder)) {
-    const pid = /^session-(\d+)-restore-/.exec(name)?.[1];
-    if (pid !== undefined && !isAlive(Number(pid))) fs.rmSync(path.join(folder, name), { force: true });
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return !hasErrno(error, 'ESRCH');
-  }
-}
-
-function removeFile(file: string): void {
-  for (const left of [file, `${file}-journal`]) fs.rmSync(left, { force: true });
-}
-
-function writableFolder(folders: readonly string[]): string {
-  for (const folder of folders) {
-    try {
-      fs.accessSync(folder, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK);
-      return folder;
-    } catch (error) {
-      if (!['ENOENT', 'EACCES', 'EROFS'].some((code) => hasErrno(error, code))) throw error;
-    }
-  }
-  throw new BackupError({
-    code: 'PERMISSION_DENIED',
-    tried: 'make a temporary index in',
-    subject: folders.join(' or '),
-    reason: 'neither can be written to',
-    remedy: 'Set backup_staging_path, or the environment variable TMPDIR, to a folder that can be written to',
-  });
 }
 
 function damageText(dataPath: string, { offset, end, reason, timeBefore, timeBehind }: DamagedChunk): string {

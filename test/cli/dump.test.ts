@@ -29,6 +29,17 @@ test('dump chunk prints its content', async () => {
   expect(stdout).toBe(zlib.gunzipSync(fs.readFileSync(store.carol).subarray(434_464, 434_954)).toString());
 });
 
+test('dump finds a message where the index is lost', async () => {
+  using store = new BackupStore();
+  fs.rmSync(`${store.carol}.index`);
+  const { status, stdout, stderr } = await run(['dump', 'message', GUIDS[0]!, '-f', store.carol]);
+  expect(stderr).toMatch(
+    /^csync-backup: the index of .* cannot be used \(it does not exist\); reading the data file instead\. csync-backup reindex makes one anew\n$/,
+  );
+  expect([status, createHash('sha1').update(stdout, 'utf8').digest('hex')]).toEqual([0, GUIDS[0]]);
+  expect(fs.existsSync(`${store.carol}.index`)).toBe(false);
+});
+
 test('dump says that a message is damaged', async () => {
   using store = new BackupStore();
   const bytes = fs.readFileSync(store.carol);

@@ -1,3 +1,5 @@
+import fs from 'node:fs';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BackupStore } from './backup-store.ts';
 import { run } from './run.ts';
@@ -77,6 +79,26 @@ describe.concurrent('show', () => {
     const text = (await run(['show', 'message', GUID, '-f', store.erik])).stdout;
     expect(text).toMatch(/^guid\t99d21d.*\nsize\t5474\nchunk\t1\nmailbox\tuser\/erik\t/);
     expect(text).toContain('\n\nReturn-Path: <bob@example.net>\r\n');
+  });
+
+  test('without its index, too: as it is, and where a chunk is damaged', async () => {
+    const place = path.join(store.folder, 'from-tape');
+    fs.mkdirSync(place);
+    const copy = path.join(place, '#1234');
+    fs.copyFileSync(store.erik, copy);
+    const all = ['show', 'mailboxes', '--json', '-C', store.configFile];
+    const known = await run([...all, '-f', store.erik]);
+    const found = await run([...all, '-f', copy]);
+    expect(found.stderr).toContain('reading the data file instead');
+    // Cyrus's index does not know that one.
+    const comparable = ({ stdout }: { stdout: string }) => stdout.replaceAll(/"quotaRoot":[^,]*/g, '');
+    expect([found.status, comparable(found)]).toEqual([0, comparable(known)]);
+    expect(fs.readdirSync(place)).toEqual(['#1234']);
+    const bytes = fs.readFileSync(copy);
+    bytes.fill(0xff, 1000, 1100);
+    fs.writeFileSync(copy, bytes);
+    const damaged = await run(['show', 'chunks', '-f', copy, '-C', store.configFile]);
+    expect(damaged).toMatchObject({ status: 65, stderr: expect.stringContaining('is damaged') });
   });
 
   test('what is not there', async () => {
