@@ -48,7 +48,7 @@ export function newDeleteCommand(): Command {
     .option('-n, --dry-run', 'say what would be done')
     .option(
       '--json',
-      'one JSON object a line, with a type: backup (action, key, removedBytes, dryRun), error and at the end summary',
+      'one JSON object a line, with a type: backup (action, key, removedBytes, sharedWith, dryRun), error and at the end summary',
     )
     .addHelpText(
       'after',
@@ -96,10 +96,12 @@ async function work(backups: Selected[], flags: DeleteFlags, catalog: Catalog): 
       const key = printUserid(deleted!.key);
       run.print({ action: 'undeleted', key, dryRun }, `undelete ${name}: ${would}given back from ${key}`);
     } else if (flags.now || flags.expired) {
-      const bytes = await removeBackup(options);
+      const { removedBytes: bytes, sharedWith } = await removeBackup(options);
       removedBytes += bytes;
-      const report = { action: 'removed', key: name, removedBytes: bytes, dryRun };
-      run.print(report, `delete ${name}: ${would}removed for good, ${bytes} bytes`);
+      const other = sharedWith === undefined ? null : printUserid(sharedWith);
+      const report = { action: 'removed', key: name, removedBytes: bytes, sharedWith: other, dryRun };
+      const what = other === null ? `${bytes} bytes` : `but for the file, which is that of ${other}, too`;
+      run.print(report, `delete ${name}: ${would}removed for good, ${what}`);
     } else {
       const key = printUserid(await deleteBackup(options));
       run.print({ action: 'deleted', key, dryRun }, `delete ${name}: ${would}kept as ${key}`);

@@ -84,13 +84,25 @@ export async function deleteBackup(options: DeleteOptions & { now?: number }): P
   });
 }
 
-/** Removes the backup for good. @returns bytes of data file and index. @throws BackupError LOCKED, NOT_FOUND, IO_ERROR */
-export async function removeBackup(options: DeleteOptions): Promise<number> {
+export interface RemovedBackup {
+  /** Of data file and index. */
+  removedBytes: number;
+  /** Another key whose backup is the same file: that stays, and only the entry is gone. */
+  sharedWith?: string;
+}
+
+/** Removes the backup for good. @throws BackupError LOCKED, NOT_FOUND, IO_ERROR */
+export async function removeBackup(options: DeleteOptions): Promise<RemovedBackup> {
   const { catalog, userid, dataPath, dryRun } = options;
   return await locked(options, (file) => {
+    const sharedWith = otherKeyOf(options);
+    if (sharedWith !== undefined) {
+      if (!dryRun) catalog.delete(userid);
+      return { removedBytes: 0, sharedWith };
+    }
     const index = fs.statSync(indexPathOf(dataPath), { throwIfNoEntry: false });
-    const sizeBytes = file.size() + (index?.size ?? 0);
-    if (dryRun) return sizeBytes;
+    const removedBytes = file.size() + (index?.size ?? 0);
+    if (dryRun) return { removedBytes };
     const staged = stagedPathOf(dataPath);
     fs.mkdirSync(path.dirname(staged), { recursive: true, mode: 0o700 });
     giveToOwner(path.dirname(staged));
@@ -108,8 +120,19 @@ export async function removeBackup(options: DeleteOptions): Promise<number> {
     crashPoint('delete-unlinked');
     fs.rmSync(staged, { force: true });
     syncDirectorySync(path.dirname(staged));
-    return sizeBytes;
+    return { removedBytes };
   });
+}
+
+/** Whoever has the same file by a mistake of the past would lose it. */
+function otherKeyOf({ catalog, userid, dataPath }: DeleteOptions): string | undefined {
+  const { dev, ino } = fs.statSync(dataPath);
+  for (const [key, file] of catalog.entries()) {
+    if (key === userid || path.basename(file) !== path.basename(dataPath)) continue;
+    const other = fs.statSync(file, { throwIfNoEntry: false });
+    if (other?.dev === dev && other.ino === ino) return key;
+  }
+  return undefined;
 }
 
 /**

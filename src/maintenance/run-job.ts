@@ -130,7 +130,7 @@ async function removeIfExpired(key: string, dataPath: string, config: Config): P
       { key, dataPath, ...parsed },
       { catalog, retentionMs: config.backupRetentionMs },
     );
-    return isOver ? await removeBackup({ catalog, userid: key, dataPath }) : undefined;
+    return isOver ? (await removeBackup({ catalog, userid: key, dataPath })).removedBytes : undefined;
   } finally {
     catalog.close();
   }
