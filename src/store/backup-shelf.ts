@@ -31,8 +31,13 @@ export class BackupShelf {
     this.#maxReleased = Math.floor(env.config.keepOpen / env.config.shards);
   }
 
-  /** Brings the figures up to date that say what is open now. */
+  /**
+   * Brings the figures up to date that say what is open now. Files that other programs have removed are closed: their
+   * space is free only then, and nobody may come for them any more.
+   */
   count(): void {
+    for (const backup of [...this.#open.values()])
+      if (backup.session === undefined && backup.file.isRemoved()) this.forget(backup);
     const lags = [...this.#open.values()].map(({ chunk }) => chunk?.lag).filter((lag) => lag !== undefined);
     const { figures } = this.#env;
     figures.set('open_backups', this.#open.size);

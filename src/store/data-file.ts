@@ -125,6 +125,11 @@ export class DataFile {
     }
   }
 
+  /** Whether no name leads to it any more: it was moved, compacted or deleted. */
+  isRemoved(): boolean {
+    return fs.fstatSync(this.fd).nlink === 0;
+  }
+
   /** Bytes in the file. */
   size(): number {
     return fs.fstatSync(this.fd).size;

@@ -3,8 +3,8 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { StoreRig } from './support/store-rig.ts';
 
-/** Descriptors of this process that belong to data files or indexes of the rig. */
-function openFiles(rig: StoreRig): number {
+/** Data files and indexes of the rig that this process has open, each as often as it has. */
+function targetsOf(rig: StoreRig): string[] {
   const targets = fs.readdirSync('/proc/self/fd').map((fd) => {
     try {
       return fs.readlinkSync(`/proc/self/fd/${fd}`);
@@ -12,7 +12,11 @@ function openFiles(rig: StoreRig): number {
       return ''; // the one that listed them
     }
   });
-  return targets.filter((target) => target.startsWith(`${rig.folder}/part/`)).length;
+  return targets.filter((target) => target.startsWith(`${rig.folder}/part/`));
+}
+
+function openFiles(rig: StoreRig): number {
+  return targetsOf(rig).length;
 }
 
 async function withRig(keepOpen: number, work: (rig: StoreRig) => Promise<void>): Promise<void> {
@@ -44,6 +48,19 @@ test('so many backups stay open as the option says, and no file of another', asy
       expect(await rig.read(9, 'anne', { what: 'FULLMAILBOX', mboxname: 'user.anne' })).toContain('UID 1 ');
     });
   }
+});
+
+test('one whose files were removed does not keep their space', async () => {
+  await withRig(5, async (rig) => {
+    await visit(rig, 1, 'anne', 'one\r\n');
+    await visit(rig, 2, 'bob', 'two\r\n');
+    fs.rmSync(`${rig.folder}/part/a`, { recursive: true });
+    expect(targetsOf(rig).filter((target) => target.includes('/part/a/'))).toHaveLength(3);
+    await rig.shard.handle({ op: 'stats' });
+    expect(targetsOf(rig).filter((target) => target.includes('/part/a/'))).toEqual([]);
+    expect(await rig.read(4, 'bob', { what: 'FULLMAILBOX', mboxname: 'user.bob' })).toContain('UID 1 ');
+    expect(hits(rig)).toBe(1);
+  });
 });
 
 test('a backup that is used again stays, those that come once go', async () => {
