@@ -93,7 +93,7 @@ function notThere(
     tried: 'find',
     subject: named.map(describe).join(', ') + more,
     reason: `the backup ${source.path} does not have it${moment}`,
-    remedy: `${meant}See csync-backup show mailboxes for what there is, and csync-backup search for messages`,
+    remedy: `${meant}See csync-backup show mailboxes for what there is, csync-backup history for what was renamed, and csync-backup search for messages`,
   });
 }
 

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { SmallStore } from '../support/small-store.ts';
+import { runOnTerminal } from './terminal.ts';
 
 describe('csync-backup restore --to imap:', () => {
   test('says what is wrong with the target before it asks for a password', () => {
@@ -30,5 +31,27 @@ describe('csync-backup restore --to imap:', () => {
     const all = store.run(['restore', '--all-users', '--to', 'imap://admin@h', ...given]);
     expect(all.stderr).toMatch(/USAGE: .*their mail would be mixed in one account.*Give --as \{user\}/);
     expect(all.status).toBe(64);
+  });
+});
+
+describe('csync-backup restore --to csync:', () => {
+  test('asks for a password that is given nowhere, and takes none on the command line', async () => {
+    using store = new SmallStore();
+    store.add('anne');
+    const args = ['restore', '-u', 'anne', '--to'];
+    const secret = store.run([...args, 'csync://admin:hush@127.0.0.1:1']);
+    expect(secret).toMatchObject({
+      status: 64,
+      stderr: expect.stringMatching(/for all to see.*--password-file/),
+    });
+    expect(secret.stderr).not.toContain('hush');
+    const nobodyThere = /USAGE: .*no terminal to ask at.*--password-file PATH.* or sync_authname/;
+    expect(store.run([...args, 'csync://admin@127.0.0.1:1']).stderr).toMatch(nobodyThere);
+    const { status, screen } = await runOnTerminal(
+      [...args, 'csync://admin@127.0.0.1:1', '-C', store.configFile],
+      [{ await: 'Password of admin at 127.0.0.1: ', type: 'hush\r' }],
+    );
+    expect([status, screen]).toEqual([69, expect.stringContaining('UNAVAILABLE')]);
+    expect(screen).not.toContain('hush');
   });
 });

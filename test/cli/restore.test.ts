@@ -4,6 +4,7 @@ import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { mailboxLine, messageLine } from '../maintenance/backup-files.ts';
 import { SmallStore } from '../support/small-store.ts';
+import { runOnTerminal } from './terminal.ts';
 
 describe('csync-backup restore', () => {
   test('messages as files, named by mailbox and UID, byte for byte', () => {
@@ -32,6 +33,18 @@ describe('csync-backup restore', () => {
     expect(ran.stdout).toBe(`restored to eml:${to}, in ${folder}: 3 messages (15 bytes) in 1 mailboxes\n`);
     const json = JSON.parse(store.run([...args, '--into', 'Back again', '--json']).stdout) as object;
     expect(json).toMatchObject({ type: 'summary', into: 'Back again' });
+  });
+
+  test('tells whoever may interrupt it which folder to name then', async () => {
+    using store = new SmallStore();
+    store.add('anne');
+    const args = ['restore', '-u', 'anne', '--to', `eml:${store.folder}/out`, '-C', store.configFile];
+    const { screen } = await runOnTerminal(args, []);
+    const folder = /into the folder (RESTORED-\w+); if this is cut off, the same with --into \1 --yes/.exec(
+      screen,
+    )?.[1];
+    expect(globSync('INBOX/*', { cwd: `${store.folder}/out` })).toEqual([`INBOX/${folder}`]);
+    expect((await runOnTerminal([...args, '--into', 'Here'], [])).screen).not.toContain('cut off');
   });
 
   test('says what is in the way before it writes, and adds nothing twice', () => {

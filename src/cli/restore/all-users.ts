@@ -31,7 +31,7 @@ import { requireState } from '../select-backups.ts';
 import { isAgo } from '../time-option.ts';
 import { printUserid } from '../userid-text.ts';
 import { addFigures, figuresOf, printDetails, summaryOf, unusual } from './report-text.ts';
-import { inTheWay, type RestoreFlags } from './restore.ts';
+import { inTheWay, type RestoreFlags, tellFolder } from './restore.ts';
 import { openTarget } from './targets.ts';
 
 export interface AllUsersFlags extends RestoreFlags {
@@ -73,6 +73,7 @@ export async function restoreAllUsers(objects: readonly string[], flags: AllUser
   // One that goes on has the moment of the one that began.
   const at: Moment = header?.at == null ? moment : { kind: 'time', time: header.at };
   if (at.kind === 'time') tellOfPutAside(putAside, at.time);
+  if (flags.into === undefined && resume === undefined && !flags.dryRun) tellFolder(into);
   const run = new AllUsersRun(config, flags, into, recentSince, resume, at);
   await run.run(users);
 }

@@ -2,14 +2,16 @@
 import { isIPv6 } from 'node:net';
 import { loadConfig } from '../../config/load.ts';
 import { readSyncOptions } from '../../config/sync-options.ts';
-import { readPasswordFile } from '../../maintenance/pull.ts';
 import { BackupError } from '../../platform/errors.ts';
 import { type CsyncAccess, isLoopback } from '../../restore/csync/access.ts';
 import { CsyncTarget } from '../../restore/csync/target.ts';
 import { TLS_REMEDY } from '../../restore/imap/login.ts';
 import type { RestoreFlags } from './restore.ts';
+import { targetPassword } from './target-password.ts';
 
 const FORM = /^\/\/(?:([^@/]+)@)?(?:\[([^\]]+)\]|([^:[\]/@]+))(?::([0-9]{1,5}))?(?:\/(tls|insecure)?)?$/i;
+const PASSWORD_REMEDY =
+  'Give --password-file PATH, of mode 0600, or sync_authname and sync_password in imapd.conf';
 const REMEDY =
   'Give csync://USER@HOST[:PORT], with /tls behind it for TLS from the first byte or /insecure for none';
 
@@ -25,7 +27,7 @@ export async function openCsyncTarget(rest: string, flags: RestoreFlags): Promis
       remedy: 'Give --in-place with it',
     });
   }
-  const access = accessOf(rest, flags);
+  const access = await accessOf(rest, flags);
   return await CsyncTarget.open(access, {
     keepsIdentity: identity,
     keepsExpunged: deleted,
@@ -35,8 +37,11 @@ export async function openCsyncTarget(rest: string, flags: RestoreFlags): Promis
   });
 }
 
-/** The password is that of --password-file, else of sync_password in the configuration file if the user is sync_authname. */
-function accessOf(rest: string, flags: RestoreFlags): CsyncAccess {
+/**
+ * The password is that of --password-file, else of sync_password in the configuration file if the user is sync_authname,
+ * else asked for.
+ */
+async function accessOf(rest: string, flags: RestoreFlags): Promise<CsyncAccess> {
   const [, userText, bracketed, plain, portText, securityText] = FORM.exec(rest) ?? [];
   const host = bracketed ?? plain;
   const port = portText === undefined ? undefined : Number(portText);
@@ -46,23 +51,16 @@ function accessOf(rest: string, flags: RestoreFlags): CsyncAccess {
   const configured = readSyncOptions(flags.config);
   const user = userText === undefined ? configured.authname : decode(userText, rest);
   if (user === undefined) throw usage(rest, 'it does not say who logs in');
+  if (userText?.includes(':')) {
+    const reason = 'a password on the command line is for all to see; use --password-file';
+    throw usage(rest.replace(/:[^:@]*@/, ':...@'), reason);
+  }
   const security = (securityText?.toLowerCase() ?? 'offered') as CsyncAccess['security'];
   const caFile = flags.caFile ?? loadConfig({ file: flags.config, anyPartitions: true }).tlsServerCa;
+  const isConfigured = flags.passwordFile === undefined && user === configured.authname;
   const password =
-    flags.passwordFile === undefined
-      ? user === configured.authname
-        ? configured.password
-        : undefined
-      : readPasswordFile(flags.passwordFile);
-  if (password === undefined) {
-    throw new BackupError({
-      code: 'USAGE',
-      tried: 'log in as',
-      subject: user,
-      reason: 'no password is given',
-      remedy: 'Give --password-file PATH, of mode 0600, or sync_authname and sync_password in imapd.conf',
-    });
-  }
+    (isConfigured ? configured.password : undefined) ??
+    (await targetPassword(user, host, flags, PASSWORD_REMEDY));
   return {
     host,
     port,

@@ -1,12 +1,11 @@
 /** `--to imap://USER@HOST:PORT`, and the options that go with it. */
 import { isIPv6 } from 'node:net';
 import { loadConfig } from '../../config/load.ts';
-import { readPasswordFile } from '../../maintenance/pull.ts';
 import { BackupError } from '../../platform/errors.ts';
 import { isLoopback } from '../../restore/csync/access.ts';
 import { ImapTarget } from '../../restore/imap/target.ts';
-import { askPassword } from '../read-password.ts';
 import type { RestoreFlags } from './restore.ts';
+import { targetPassword } from './target-password.ts';
 
 const DEFAULT_PORTS = { imap: 143, imaps: 993 };
 const SIEVE_PORT = 4190;
@@ -41,7 +40,7 @@ export async function openImapTarget(
   const caFile = flags.caFile ?? loadConfig({ file: flags.config, anyPartitions: true }).tlsServerCa;
   return new ImapTarget({
     ...{ host, port, user, tls: scheme === 'imaps' },
-    password: await passwordOf(user, host, flags),
+    password: await targetPassword(user, host, flags, 'Give --password-file FILE'),
     ...(flags.as === undefined ? {} : { actAs: flags.as }),
     allowPlaintext: flags.allowPlaintext ?? false,
     ...(caFile === undefined ? {} : { caFile }),
@@ -59,17 +58,6 @@ function userOf(scheme: string, rest: string, text: string): [user: string, pass
   } catch {
     throw unusable(scheme, rest, 'the user is not percent-encoded as in a URL', 'write a % in it as %25');
   }
-}
-
-/** Asked for once, however many users are restored. */
-const asked = new Map<string, Promise<string>>();
-
-async function passwordOf(user: string, host: string, flags: RestoreFlags): Promise<string> {
-  if (flags.passwordFile !== undefined) return readPasswordFile(flags.passwordFile);
-  const prompt = `Password of ${user} at ${host}: `;
-  const answer = asked.get(prompt) ?? askPassword(prompt, 'Give --password-file FILE');
-  asked.set(prompt, answer);
-  return await answer;
 }
 
 function sieveOf(text: string | undefined, host: string): { host: string; port: number } {

@@ -196,6 +196,7 @@ async function runRestore(named: string[], flags: RestoreFlags): Promise<void> {
         return;
       }
       if (conflicts.length > 0 && !flags.yes) throw inTheWay(target.description, conflicts.length);
+      if (flags.into === undefined) tellFolder(plan.into);
       const progress = new Progress(totalBytes);
       const report = new RestoreReport((bytes) => progress.add(bytes));
       try {
@@ -226,6 +227,19 @@ function refuseForOneUser(
     remedy:
       'Leave it out. What a run that was cut off has brought is not added again by the same command with --yes',
   });
+}
+
+/**
+ * Who interrupts it has to know what to name next time.
+ *
+ * @param into as in the plan
+ */
+export function tellFolder(into: string | undefined): void {
+  if (into === undefined || !process.stderr.isTTY) return;
+  const folder = decodeMailboxName(into);
+  process.stderr.write(
+    `csync-backup: into the folder ${folder}; if this is cut off, the same with --into ${folder} --yes goes on\n`,
+  );
 }
 
 /** A backup that was named by its file belongs to whom its mailboxes say. */
