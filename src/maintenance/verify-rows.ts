@@ -93,7 +93,7 @@ function* missingContent(index: BackupIndex): Generator<Finding, void> {
     const rows = page.all(last) as (RecordPlace & { id: number })[];
     for (const { uid, guid, mailbox: name, uniqueid } of rows) {
       const mailbox = fromBlob(name) ?? '';
-      const text = `the client never sent the bytes of UID ${uid} in ${mailbox}`;
+      const text = `the bytes of UID ${uid} in ${mailbox} are not here: they were lost, or the client never sent them`;
       const where = { mailbox, uniqueid: fromBlob(uniqueid) ?? '', uid, guid: guid ?? '' };
       yield { code: 'CONTENT_MISSING', severity: 'notice', text, ...where };
     }

@@ -30,7 +30,7 @@ export type FindingCode =
   | 'MAILBOX_MISSING'
   /** The state of a message in a mailbox is in no line of the chunk that the index says. */
   | 'RECORD_MISSING'
-  /** A live message in a mailbox whose bytes the client never sent. */
+  /** A live message in a mailbox whose bytes are not here: lost, or never sent by the client. */
   | 'CONTENT_MISSING'
   /** A segment start of the index is none. */
   | 'SEGMENT_START_WRONG'
