@@ -108,6 +108,8 @@ export interface LineReplayOptions {
   observer?: ApplyObserver | undefined;
   /** Verbs of notes that change nothing. */
   ignoredNotes?: ReadonlySet<string> | undefined;
+  /** Gets the verb of each note, and the line in which it stands. */
+  onNote?: ((verb: string, line: ParsedLine) => void) | undefined;
 }
 
 /**
@@ -115,9 +117,9 @@ export interface LineReplayOptions {
  * to tell, and what the lines after it say still holds.
  */
 export class LineReplay extends ApplierEvents {
-  constructor(index: BackupIndex, chunkId: number, { observer, ignoredNotes }: LineReplayOptions = {}) {
+  constructor(index: BackupIndex, chunkId: number, options: LineReplayOptions = {}) {
     const savepoint = 'replay';
-    super(index.applier({ chunkId, live: false, observer }), (applier) => {
+    super(index.applier({ chunkId, live: false, observer: options.observer }), (applier) => {
       const outcome = applier.endLine({ acceptMissing: true });
       if (outcome.type === 'ok') index.release(savepoint);
       else index.rollbackTo(savepoint);
@@ -126,10 +128,12 @@ export class LineReplay extends ApplierEvents {
     this.#begin = () => index.savepoint(savepoint);
     this.#undo = () => index.rollbackTo(savepoint);
     this.#keep = () => index.release(savepoint);
-    this.#ignoredNotes = ignoredNotes;
+    this.#ignoredNotes = options.ignoredNotes;
+    this.#onNote = options.onNote;
   }
 
   readonly #ignoredNotes: ReadonlySet<string> | undefined;
+  readonly #onNote: LineReplayOptions['onNote'];
 
   readonly #begin: () => void;
   readonly #undo: () => void;
@@ -166,6 +170,7 @@ export class LineReplay extends ApplierEvents {
     if (this.#place === NOTE) {
       const { time, offset: lineOffset } = this.#head!;
       const verb = value.latin1().toUpperCase();
+      this.#onNote?.(verb, this.#head!);
       this.applier.beginLine({ verb, command: 'NOTE', time, lineOffset });
       this.#place = this.#ignoredNotes?.has(verb) ? OTHER : NOTED;
     } else if (this.#place === LINE || this.#place === VALUE) {

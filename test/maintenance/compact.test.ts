@@ -11,6 +11,7 @@ import { verifyBackup } from '../../src/maintenance/verify.ts';
 import { loadDeflateEngine } from '../../src/platform/deflate.ts';
 import { DataFile } from '../../src/store/data-file.ts';
 import { BackupIndex } from '../../src/store/index/backup-index.ts';
+import { damagedChunks } from '../../src/store/index/damage.ts';
 import { stateText } from '../store/state-text.ts';
 import { StoreRig } from '../store/support/store-rig.ts';
 import { readDataFile, type StoredLine, storedMessages } from '../support/data-file.ts';
@@ -265,6 +266,32 @@ describe('compactBackup', () => {
     const fresh = BackupIndex.open(backup.indexPath, { readonly: true });
     expect(fresh.state()!.lastTime).toBe(t + 5);
     fresh.close();
+  });
+
+  test('what was noted of damage says nothing of the chunks that compaction writes, though they lie in the same place', async () => {
+    const t = FIRST_TIME;
+    const records = ['a', 'b'].map((content, i) => ({ uid: i + 1, content }));
+    using backup = new SampleBackup([
+      [messageLine(['a'], t)],
+      [messageLine(['b'], t), mailboxLine('user.anne', records, { time: t })],
+    ]);
+    await compact(backup, { now: nowFor(t - 1) });
+    const index = BackupIndex.open(backup.indexPath, { readonly: true });
+    const [first, second] = index.chunks();
+    index.close();
+    // By a disk that could not be read for a while.
+    const place = `OFFSET ${first!.offset} END ${second!.offset} START ${t} GUIDS "${guidOf('a')}"`;
+    backup.append([`${t + 1} APPLY RESERVE %(NOTE DAMAGE VALUE %(${place}))\r\n`], true);
+    expect(await compact(backup, { now: nowFor(t - 1) })).toMatchObject({ compacted: true, keptAll: null });
+    const fresh = BackupIndex.open(backup.indexPath, { readonly: true });
+    expect(fresh.chunks().map(({ offset }) => offset)).toEqual(
+      expect.arrayContaining([first!.offset, second!.offset]),
+    );
+    expect(damagedChunks(fresh).size).toBe(0);
+    fresh.close();
+    expect(stateText(backup.indexPath)).not.toContain(' missing ');
+    expect(linesOf(backup).filter(({ verb }) => verb === 'DAMAGE')).toEqual([]);
+    expect((await backup.verify()).findings).toEqual([]);
   });
 
   test('keeps what it replaces if that is wanted', async () => {

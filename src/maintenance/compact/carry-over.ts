@@ -13,6 +13,8 @@ import { feedMember, replayMember } from '../../store/replay.ts';
 import { readMessage } from '../../store/stored-message.ts';
 import type { Output } from './output.ts';
 
+const DAMAGE_NOTES: ReadonlySet<string> = new Set(['DAMAGE']);
+
 export interface CarryOverOptions {
   /** The old data file, and the state that the survey found in it. */
   fd: number;
@@ -86,7 +88,8 @@ function copyMember({ fd, newFd, newIndex, output }: CarryOverOptions, member: S
   for (const { contentOffset, fileOffset } of member.starts) {
     newIndex.addSegmentStart(id, contentOffset, fileOffset - member.offset + fileEnd);
   }
-  replayMember(fd, member, member.contentLength, newIndex, id);
+  // What is noted of damage speaks of chunks that have been moved.
+  replayMember(fd, member, member.contentLength, newIndex, id, { ignoredNotes: DAMAGE_NOTES });
   newIndex.endChunk(id, {
     tsEnd: member.lastTime,
     length: member.contentLength,

@@ -159,7 +159,8 @@ class Copier implements LineEvents {
     const line = { ...said, time: this.#chunk!.times.get(said.offset) ?? said.time };
     this.#line = line;
     this.#hasHead = false;
-    if (line.verb === 'MESSAGE' || this.#chunk!.malformed.has(line.offset)) return;
+    const { malformed, damageNotes } = this.#chunk!;
+    if (line.verb === 'MESSAGE' || malformed.has(line.offset) || damageNotes.has(line.offset)) return;
     if (!this.#isInside) {
       const isUnuser = this.#isUnuser(line);
       if (!isUnuser && !this.#isLiveScript(line)) return;

@@ -28,6 +28,8 @@ export interface SourceChunk {
   malformed: ReadonlySet<number>;
   /** Content offsets of messages that are not what their GUIDs say. */
   damagedMessages: ReadonlySet<number>;
+  /** Content offsets of DAMAGE notes. They speak of chunks as they lie in the old file. */
+  damageNotes: ReadonlySet<number>;
   /** Seconds, by content offsets of lines: times that are to be believed instead of those that stand there. */
   times: ReadonlyMap<number, number>;
 }
@@ -118,10 +120,14 @@ class Surveyor {
     const length = contentEnd(member);
     const id = enterChunk(this.#index, member, new Map(), length);
     const times = new Map<number, number>();
+    const damageNotes = new Set<number>();
     const damaged = replayMember(this.#o.fd, member, member.contentLength, this.#index, id, {
       condensed,
       timeOf: (line) => this.#timeOf(line, member, times),
       onLine: (line) => this.#line(line, member),
+      onNote: (verb, { offset }) => {
+        if (verb === 'DAMAGE') damageNotes.add(offset);
+      },
     });
     this.#index.endChunk(id, {
       tsEnd: member.lastTime,
@@ -141,6 +147,7 @@ class Surveyor {
       isDamaged: member.state !== 'complete' || malformed.size > 0 || damaged.length > 0,
       malformed,
       damagedMessages: new Set(damaged.map(({ contentOffset }) => contentOffset)),
+      damageNotes,
       times,
     });
   }
