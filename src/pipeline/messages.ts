@@ -99,8 +99,9 @@ export interface AbortRequest extends OfSession {
 }
 
 /**
- * Answer to code `NEED`: the messages that main could find elsewhere in the session. What is still missing
- * then makes the shard decide (IMAP_SYNC_CHECKSUM to heal, or accept; see docs/architecture.md).
+ * Answer to code `NEED`: the messages that main could find elsewhere in the session. If more are missing than were asked for, and some
+ * were found, the reply is NEED again; else what is still missing makes the shard decide (IMAP_SYNC_CHECKSUM to heal, or accept;
+ * see docs/architecture.md).
  */
 export interface SupplyRequest extends OfSession {
   op: 'supply';
@@ -132,6 +133,14 @@ export interface StageRequest {
   session: number;
   path: string;
   piece: TextPiece;
+}
+
+/** Where messages lie that a list in a staging file of the session names (store/staged-list.ts). */
+export interface ListedRequest {
+  op: 'listed';
+  session: number;
+  path: string;
+  guids: string[];
 }
 
 export type ReadQuery =
@@ -206,6 +215,7 @@ export type UserRequest =
 export type ShardRequest =
   | UserRequest
   | StageRequest
+  | ListedRequest
   | ReleaseRequest
   | RestRequest
   | StatsRequest
@@ -229,7 +239,7 @@ export interface ShardReply {
   text: string;
   /** NEED and reserve: GUIDs that the backup lacks. */
   guids?: string[];
-  /** export: where the messages lie now. */
+  /** export, listed: where the messages lie now. */
   staged?: StagedMessage[];
   /** rest: what was locked before, and what of it lies in staging files now. */
   rested?: RestedBackup[];

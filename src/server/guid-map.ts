@@ -134,6 +134,14 @@ export class GuidMap {
     this.#current!.set(KEY, value);
   }
 
+  /** The same, unless something would have to be forgotten for it. @returns whether it is stored */
+  setIfRoom(guid: string, value: number): boolean {
+    if ((this.#current === undefined || this.#current.isFull) && !this.#enlarge()) return false;
+    KEY.write(guid, 'hex');
+    this.#current!.set(KEY, value);
+    return true;
+  }
+
   clear(): void {
     for (const generation of [this.#current, this.#previous]) this.#drop(generation);
     this.#current = undefined;
@@ -143,15 +151,8 @@ export class GuidMap {
 
   /** Room for one more: twice the size while the budget allows it, then by forgetting the older half. */
   #grow(): boolean {
+    if (this.#enlarge()) return true;
     const current = this.#current;
-    const slots = current === undefined ? SMALLEST_SLOTS : current.slots * 2;
-    if (slots <= LARGEST_SLOTS && this.#budget.take(slots * SLOT_BYTES)) {
-      const larger = new Generation(slots);
-      current?.copyTo(larger);
-      this.#drop(current);
-      this.#current = larger;
-      return true;
-    }
     if (current === undefined) return false;
     if (this.#previous !== undefined) this.hasForgotten = true;
     this.#drop(this.#previous);
@@ -160,6 +161,17 @@ export class GuidMap {
     if (this.#budget.take(current.slots * SLOT_BYTES)) this.#previous = current;
     else this.hasForgotten = true;
     this.#current = new Generation(current.slots);
+    return true;
+  }
+
+  #enlarge(): boolean {
+    const current = this.#current;
+    const slots = current === undefined ? SMALLEST_SLOTS : current.slots * 2;
+    if (slots > LARGEST_SLOTS || !this.#budget.take(slots * SLOT_BYTES)) return false;
+    const larger = new Generation(slots);
+    current?.copyTo(larger);
+    this.#drop(current);
+    this.#current = larger;
     return true;
   }
 

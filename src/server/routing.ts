@@ -5,21 +5,11 @@
  */
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
-import type { StagedMessage } from '../pipeline/messages.ts';
 import { type GuidBudget, GuidMap } from './guid-map.ts';
+import { StagedMessages } from './staged-messages.ts';
 
 /** Reserved by more than one user, or in a batch with mailboxes of others. */
 const SEVERAL = 0;
-
-interface StagedPlace {
-  path: string;
-  partition: string;
-  offset: number;
-  size: number;
-}
-
-/** Staged messages that a session remembers; the oldest are forgotten first. */
-const MAX_STAGED = 50_000;
 
 export class Routing {
   /** Messages in place of which the client has sent NIL since the last MAILBOX: it cannot read them. */
@@ -36,10 +26,7 @@ export class Routing {
   readonly #userNumbers = new Map<string, number>();
   readonly #reserved: GuidMap;
   readonly #held: GuidMap;
-  readonly #stagedAt: GuidMap;
-  /** By serial number, oldest first. */
-  readonly #staged = new Map<number, StagedPlace>();
-  #stagedCount = 0;
+  readonly staged: StagedMessages;
   readonly #files = new Set<string>();
 
   constructor(session: number, stagingFolder: string, budget: GuidBudget) {
@@ -47,7 +34,7 @@ export class Routing {
     this.#stagingFolder = stagingFolder;
     this.#reserved = new GuidMap(budget);
     this.#held = new GuidMap(budget);
-    this.#stagedAt = new GuidMap(budget);
+    this.staged = new StagedMessages(budget);
   }
 
   /** The only user named by the latest GET. */
@@ -110,25 +97,6 @@ export class Routing {
     if (!this.#userNumbers.has(to)) this.#userNumbers.set(to, number);
   }
 
-  stage(message: StagedMessage): void {
-    const { path: file, partition, offset, size } = message;
-    const serial = this.#stagedCount++;
-    if (this.#staged.size >= MAX_STAGED) this.#staged.delete(serial - MAX_STAGED);
-    this.#stagedAt.set(message.guid, serial);
-    this.#staged.set(serial, { path: file, partition, offset, size });
-  }
-
-  /** Of what was staged not all is known any more: what is not found may have been sent. */
-  get hasForgotten(): boolean {
-    return this.#stagedCount > MAX_STAGED || this.#stagedAt.hasForgotten;
-  }
-
-  stagedMessage(guid: string): StagedMessage | undefined {
-    const at = this.#stagedAt.get(guid);
-    const place = at === undefined ? undefined : this.#staged.get(at);
-    return place === undefined ? undefined : { guid, ...place };
-  }
-
   /** The session's staging file in this shard: one writer each, so that offsets stay true. */
   stagingFile(shard: number): string {
     const name = `session-${process.pid}-${this.#session}-${this.#generation}.${shard}`;
@@ -144,9 +112,7 @@ export class Routing {
     this.renamed.clear();
     this.#reserved.clear();
     this.#held.clear();
-    this.#stagedAt.clear();
-    this.#staged.clear();
-    this.#stagedCount = 0;
+    this.staged.clear();
     this.#users.length = 1;
     this.#userNumbers.clear();
     this.#generation++;

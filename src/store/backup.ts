@@ -14,6 +14,7 @@ import { noteLosses } from './heal.ts';
 
 import type { BackupIndex } from './index/backup-index.ts';
 import { changeCounter } from './index/change-counter.ts';
+import type { ToldInSync } from './left-out.ts';
 import { OpenChunk } from './open-chunk.ts';
 import type { StoreEnvironment } from './store-environment.ts';
 import { readMessage } from './stored-message.ts';
@@ -43,6 +44,8 @@ export class Backup {
   session: number | undefined;
   /** GUIDs that this session's RESERVE reported missing. */
   readonly reserved = new Set<string>();
+  /** What this session was told of mailboxes that are to come as a whole; undefined: it has not asked yet (left-out.ts). */
+  toldInSync: ToldInSync | undefined;
   /** It was locked again since the shelf last thought of closing it. */
   wasUsedAgain = false;
   readonly #env: StoreEnvironment;
@@ -220,6 +223,8 @@ export class Backup {
   /** The session has the lock. */
   begin(session: number): void {
     this.session = session;
+    this.toldInSync = undefined;
+    this.index.told = undefined;
     this.index.hold();
   }
 

@@ -20,6 +20,8 @@ export interface ShardBackups {
   /** Closes it, as it is about to have another name. */
   forget(backup: Backup): void;
   newSpool(session: number, kind: string): SpoolFile;
+  /** See LeftOut. */
+  toldOf(backup: Backup): ReadonlySet<string>;
 }
 
 export class FormerOwners {
@@ -89,14 +91,19 @@ export class FormerOwners {
   }
 
   /** The pages of an answer, followed by what the backups of former owners have for it. */
-  async answer(own: Backup, { query, session }: ReadRequest): Promise<Iterator<Uint8Array> | ShardReply> {
-    const pages = answerPages(own, query);
+  async answer(
+    own: Backup,
+    { query, session, mayAsk }: ReadRequest,
+  ): Promise<Iterator<Uint8Array> | ShardReply> {
+    const told = (backup: Backup): (() => ReadonlySet<string>) | undefined =>
+      mayAsk && query.what === 'USER' ? () => this.#backups.toldOf(backup) : undefined;
+    const pages = answerPages(own, query, told(own));
     if (own.index.formerKeys().length === 0) return pages;
     const all: Iterator<Uint8Array>[] = 'code' in pages ? [] : [pages];
     for await (const former of this.of(own, session)) {
       if ('code' in former) return former;
       const rest = queryOfFormerUser(query, former, this.#env);
-      const more = rest === undefined ? undefined : answerPages(former, rest);
+      const more = rest === undefined ? undefined : answerPages(former, rest, told(former));
       if (more !== undefined && !('code' in more)) all.push(more);
     }
     return all.length === 0 ? pages : inTurn(all);

@@ -8,14 +8,18 @@ import { scriptText } from './script-text.ts';
 /** A page is at least this long, unless it is the last. */
 const PAGE_BYTES = 256 * 1024;
 
-/** The pages of an answer, or the refusal. */
-export function answerPages(backup: Backup, query: ReadQuery): Iterator<Uint8Array> | ShardReply {
+/** The pages of an answer, or the refusal. `told`: as of answer(). */
+export function answerPages(
+  backup: Backup,
+  query: ReadQuery,
+  told?: () => ReadonlySet<string>,
+): Iterator<Uint8Array> | ShardReply {
   const pieces =
     query.what === 'MESSAGE'
       ? messagePieces(backup, query.guid)
       : query.what === 'SIEVE'
         ? sievePieces(backup, query.filename)
-        : answer(backup.index, query);
+        : answer(backup.index, query, told);
   return pieces === undefined ? nonexistentAnswer(query) : pagesOf(pieces);
 }
 

@@ -27,12 +27,14 @@ import { indexPathOf } from './data-file.ts';
 import { FormerOwners } from './former-owners.ts';
 import { ownerOf } from './former-users.ts';
 import { indexError, isSqliteError } from './index/index-error.ts';
+import { LeftOut } from './left-out.ts';
 import { SpoolFile } from './line-text.ts';
 import { type Command, MessageCommand } from './message-command.ts';
 import { nonexistentAnswer } from './read-pages.ts';
 import { isCorruptIndex } from './recovery.ts';
 import { bringToRest } from './rest.ts';
 import { SerialQueues } from './serial-queues.ts';
+import { findListed } from './staged-list.ts';
 import { StateCommand } from './state-command.ts';
 import type { StoreEnvironment } from './store-environment.ts';
 
@@ -54,6 +56,7 @@ export class Shard {
   readonly #memory: SharedArrayBuffer;
   readonly #shelf: BackupShelf;
   readonly #formerOwners: FormerOwners;
+  readonly #leftOut: LeftOut;
   readonly #queues = new SerialQueues();
   readonly #sessions = new Map<number, Session>();
   /** Distinguishes the files of several shards in the staging folder. */
@@ -66,10 +69,12 @@ export class Shard {
     this.#env = env;
     this.#memory = memory;
     this.#shelf = new BackupShelf(env);
+    this.#leftOut = new LeftOut(env.log);
     this.#formerOwners = new FormerOwners(env, {
       lock: (request, create) => this.#lock(request, create),
       forget: (backup) => this.#shelf.forget(backup),
       newSpool: (session, kind) => this.#newSpool(session, kind),
+      toldOf: (backup) => this.#leftOut.toldOf(backup),
     });
   }
 
@@ -85,6 +90,8 @@ export class Shard {
           return await this.#stop();
         case 'stage':
           return this.#stage(request);
+        case 'listed':
+          return { ...OK, staged: await findListed(request.path, request.guids) };
         case 'release':
           return await this.#release(request);
         case 'rest':
@@ -118,7 +125,10 @@ export class Shard {
       case 'supply': {
         const command = this.#takeCommand(request.session, request.command);
         if (!(command instanceof StateCommand)) return gone();
-        return await command.supply(request);
+        const reply = await command.supply(request);
+        if (reply.code === 'NEED')
+          this.#session(request.session).commands.set(request.command, { userid: request.userid, command });
+        return reply;
       }
       case 'reserve': {
         const backup = await this.#lock(request, false);
@@ -191,6 +201,7 @@ export class Shard {
     const { query } = request;
     if (request.mayAsk)
       await askAgain(backup, query.what === 'MAILBOXES' ? query.mboxnames : undefined, this.#env);
+    if (request.mayAsk && query.what === 'MAILBOXES') this.#leftOut.askedByName(backup, query.mboxnames);
     const answer = await this.#formerOwners.answer(backup, request);
     if ('code' in answer) return answer;
     const first = answer.next();
@@ -304,7 +315,9 @@ export class Shard {
     }
     session.pages.clear();
     session.users.delete(userid);
+    const backup = this.#shelf.find(userid);
     try {
+      if (backup?.session === number) this.#leftOut.settle(backup);
       await this.#shelf.release(userid, number);
     } catch (error) {
       this.#failed(error, { op: 'release', session: number, userid });

@@ -34,6 +34,8 @@ import type { StoreEnvironment } from './store-environment.ts';
 import { commandWord } from './stored-verbs.ts';
 
 const SAVEPOINT = 'command';
+/** Missing messages that the main thread is asked for at a time: the lists travel between threads. */
+const ASKED_AT_A_TIME = 25_000;
 /** Of an EXPUNGE of our own. */
 const UIDS_OF_LINE = 10_000;
 
@@ -51,7 +53,7 @@ export class StateCommand implements Command {
   /** Messages of other people that were moved out of this file; the main thread keeps them for later. */
   #moved: StagedMessage[] = [];
   /** GUIDs that the client takes for stored: to take what it sends without them would lose them. */
-  #lost: ReadonlySet<string> = new Set();
+  readonly #lost = new Set<string>();
   /** Of so many messages the client has said that it cannot read them. */
   #unsent = 0;
 
@@ -109,9 +111,9 @@ export class StateCommand implements Command {
   /** The main thread found these messages; with them, or without what is still missing, decide. */
   async supply({ staged, lost, unsent }: SupplyRequest): Promise<ShardReply> {
     appendStagedMessages(this.#backup.ensureChunk(), staged);
-    this.#lost = new Set(lost);
+    for (const guid of lost) this.#lost.add(guid);
     this.#unsent = unsent;
-    return await this.#applyAndWrite(this.#waiting!, true, true);
+    return await this.#applyAndWrite(this.#waiting!, !(this.#needsMore && staged.length > 0), true);
   }
 
   abort(): void {
@@ -125,6 +127,8 @@ export class StateCommand implements Command {
   }
 
   #waiting: LineText | undefined;
+  /** More is missing than was asked for. */
+  #needsMore = false;
 
   #newFeed(line: LineStart, acceptMissing: boolean): LineFeed {
     const chunk = this.#backup.ensureChunk();
@@ -139,7 +143,7 @@ export class StateCommand implements Command {
   /**
    * Applies the text, and if that is right appends and commits it.
    *
-   * @param isLast the main thread has been asked for missing messages already
+   * @param isLast the main thread has been asked for all missing messages already, or has none of them
    */
   async #applyAndWrite(text: LineText, isLast: boolean, mayMove: boolean): Promise<ShardReply> {
     const { index } = this.#backup;
@@ -157,7 +161,9 @@ export class StateCommand implements Command {
     }
     if (outcome.type === 'need') {
       this.#waiting = text;
-      return { code: 'NEED', text: '', guids: [...outcome.guids, ...outcome.stillMissing] };
+      const guids = [...outcome.guids, ...outcome.stillMissing].slice(0, ASKED_AT_A_TIME);
+      this.#needsMore = outcome.missingCount + outcome.stillMissing.length > guids.length;
+      return { code: 'NEED', text: '', guids };
     }
     if (outcome.type === 'reject') return await this.#reject(outcome);
     const strangers = chunk.pending.strangers();

@@ -29,6 +29,8 @@ function mailbox(user: string, records: { uid: number; guid: string; size: numbe
   );
 }
 
+const sha1 = (text: string): string => createHash('sha1').update(text).digest('hex');
+
 /** Pushes one message with its MAILBOX; returns the kinds of the answers to both, or of the first that is not OK. */
 async function push(wire: CsyncWire, user: string, uid: number, bytes: Buffer): Promise<string[]> {
   const guid = createHash('sha1').update(bytes).digest('hex');
@@ -128,6 +130,46 @@ describe('limits', () => {
       site.remove();
     }
   }, 180_000);
+
+  test('55,000 new messages in a mailbox of a batch with one of somebody else', async () => {
+    const site = await BackupSite.create({ backup_memory_limit: '256M' });
+    const server = await site.start();
+    try {
+      const wire = await server.connect();
+      const all = Array.from({ length: 55_000 }, (_, i) => `Subject: ${i}\r\n\r\nof anne\r\n`);
+      const records = all.map((text, i) => ({ uid: i + 1, guid: sha1(text), size: text.length }));
+      // Of neither mailbox is anything here, so that the client says of no message whose it is.
+      await wire.ok('GET MAILBOXES (user.anne user.bob)');
+      for (let at = 0; at < all.length; at += 1024) {
+        const files = all
+          .slice(at, at + 1024)
+          .map((text) => `%{default ${sha1(text)} ${text.length}}\r\n${text}`);
+        await wire.ok(`APPLY MESSAGE (${files.join(' ')})`);
+      }
+      await wire.ok(mailbox('anne', records));
+      // The client does not send again what it has sent.
+      await wire.ok(mailbox('bob', records.slice(-3)));
+      await wire.ok('EXIT');
+      wire.destroy();
+      const peak = server.peakMemoryBytes() / MB;
+      console.log(`peak memory of the server: ${peak.toFixed(0)} MB`);
+      expect(peak).toBeLessThan(300);
+      const verified = await site.cli(['verify', '-A', '--json']);
+      expect(verified.status, verified.stdout.toString()).toBe(0);
+      expect(verified.stdout.toString()).not.toContain('CONTENT_MISSING');
+      for (const [user, text] of [
+        ['anne', all[0]!],
+        ['anne', all.at(-1)!],
+        ['bob', all.at(-1)!],
+      ] as const) {
+        const dumped = await site.cli(['dump', 'message', sha1(text), '-u', user]);
+        expect(dumped.stdout.toString()).toBe(text);
+      }
+    } finally {
+      await server.kill();
+      site.remove();
+    }
+  }, 300_000);
 
   test('10,000 idle connections', async () => {
     const site = await BackupSite.create({ backup_memory_limit: '128M' });

@@ -107,6 +107,44 @@ describe('a message that the mail server cannot send', () => {
     expect(proxy.applies).toEqual([]);
   });
 
+  test('in one mailbox comes from another in which it can be read, with a sync some days later', async () => {
+    const file = await append('INBOX', 'in two mailboxes');
+    const imap = await cyrus.imap(USER);
+    await imap.command('SELECT INBOX');
+    await imap.command('UID COPY * "Sent"');
+    await imap.logout();
+    fs.renameSync(file, `${file}away`);
+    const warned = () =>
+      server.log.filter((line) => /messages? that (?:it|they) names?|that it does not send/.test(line))
+        .length;
+    const counter = 'csync_backup_store_records_without_content_total';
+    const [before, warnedBefore] = [await server.metric(counter), warned()];
+    await sync();
+    // It counts as sent when it comes to the second mailbox, in which it is missing, too.
+    expect(proxy.applies.filter((c) => /^MESSAGE .*NIL/.test(c))).toHaveLength(1);
+    expect(await server.metric(counter)).toBe(before + 2);
+    expect(warned()).toBe(warnedBefore + 2);
+    await sync();
+    expect(proxy.applies).toEqual([]);
+
+    await pass(2);
+    const asked = async (): Promise<string[]> => {
+      await sync();
+      const names = proxy.applies.flatMap((c) => /^MAILBOX .*MBOXNAME (\S+)/.exec(c)?.[1] ?? []);
+      return names;
+    };
+    expect(await asked()).toEqual(['user.alice']);
+    expect(proxy.applies.filter((c) => /^MESSAGE .*NIL/.test(c))).toHaveLength(1);
+    expect(await asked()).toEqual(['user.alice.Sent']);
+    expect(proxy.applies.filter((c) => /^MESSAGE .*NIL/.test(c))).toEqual([]);
+    expect(await asked()).toEqual([]);
+    fs.renameSync(`${file}away`, file);
+    await expectSameMail(cyrus, backup.site.port, [USER]);
+    const { status, stdout } = await backup.site.cli(['verify', '-u', USER, '--wait', '--json']);
+    expect(status, stdout.toString()).toBe(0);
+    expect(stdout.toString()).not.toContain('CONTENT_MISSING');
+  });
+
   test('by names of mailboxes, and in rolling mode', async () => {
     const file = await append('INBOX', 'lost while rolling');
     fs.renameSync(file, `${file}away`);

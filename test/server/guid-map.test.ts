@@ -49,6 +49,16 @@ describe('GuidMap', () => {
     expect(map.hasForgotten).toBe(false);
   });
 
+  test('takes no more than there is room for where nothing may be forgotten', () => {
+    const map = new GuidMap(new GuidBudget(200_000));
+    const taken = Array.from({ length: 20_000 }, (_, n) => map.setIfRoom(guid(n), n));
+    const count = taken.indexOf(false);
+    expect(count).toBeGreaterThan(1500);
+    for (let n = 0; n < 20_000; n++) expect(map.get(guid(n))).toBe(n < count ? n : undefined);
+    expect(map.hasForgotten).toBe(false);
+    expect(taken.slice(count)).not.toContain(true);
+  });
+
   test('without any budget it remembers nothing, and takes no memory', () => {
     const budget = new GuidBudget(100);
     const map = new GuidMap(budget);

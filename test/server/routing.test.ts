@@ -1,8 +1,11 @@
 /** Whose message is it, and whose mailbox: in every order in which clients send things. */
 import { createHash } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { ShardReply, ShardRequest, StagedMessage } from '../../src/pipeline/messages.ts';
+import type { ListedRequest, ShardReply, ShardRequest, StagedMessage } from '../../src/pipeline/messages.ts';
 import { shardOf } from '../../src/pipeline/shard-pools.ts';
+import { findListed } from '../../src/store/staged-list.ts';
 import type { CsyncWire } from '../support/wire.ts';
 import { FakeShards } from './fake-shards.ts';
 import { eventually, Harness } from './harness.ts';
@@ -211,19 +214,56 @@ describe('MESSAGE', () => {
     expect(contentOf(shards.of('supply')[0]!.staged[0]!)).toBe('one');
   });
 
-  test('that may have been forgotten, as too many were staged, is not taken for one that never came', async () => {
-    const { routing } = harness.sessions[0]!;
+  test('that is one of very many is found in the list of those that are not remembered', async () => {
+    const { staged } = harness.sessions[0]!.routing;
     const place = { partition: 'default', path: '/staging/many', offset: 0, size: 3 };
-    for (let i = 0; i < 50_001; i++) routing.stage({ guid: sha1(String(i)), ...place });
-    const [first, second, last] = ['0', '49000', '50000'].map(sha1) as [string, string, string];
-    expect(routing.stagedMessage(first)).toBeUndefined();
-    expect(routing.stagedMessage(second)).toEqual({ guid: second, ...place });
-    expect(routing.stagedMessage(last)).toEqual({ guid: last, ...place });
+    for (let i = 0; i < 50_001; i++) staged.add({ guid: sha1(String(i)), ...place });
+    await wire.ok('GET MAILBOXES (user.anne user.bob)');
+    await wire.ok(`APPLY MESSAGE (${file('one more')} ${file('another')})`);
+    const found = async ({ path: file, guids }: ListedRequest): Promise<ShardReply> => {
+      expect(guids).toEqual(['another', 'none'].map(sha1));
+      const list = path.join(harness.config.configDirectory, 'list');
+      writeFileSync(list, shards.files.get(file)!);
+      return { code: 'OK', text: '', staged: await findListed(list, guids) };
+    };
+    shards.script = (request) => {
+      if (request.op === 'piece')
+        return { code: 'NEED', text: '', guids: ['7', 'another', 'none'].map(sha1) };
+      return request.op === 'listed' ? found(request) : undefined;
+    };
+    await wire.ok('APPLY MAILBOX %(UNIQUEID u MBOXNAME user.anne RECORD ())');
+    const [known, listed, ...others] = shards.of('supply')[0]!.staged;
+    expect([known, others]).toEqual([{ guid: sha1('7'), ...place }, []]);
+    expect(listed!.guid).toBe(sha1('another'));
+    expect(contentOf(listed!)).toBe('another');
+    await wire.ok('RESTART');
+    await wire.ok('APPLY MAILBOX %(UNIQUEID u MBOXNAME user.anne RECORD ())');
+    expect(shards.of('listed')).toHaveLength(1);
+  });
+
+  test('that the store asks for in turns is supplied as long as some of them are found', async () => {
+    await wire.ok('GET MAILBOXES (user.anne user.bob)');
+    await wire.ok(`APPLY MESSAGE (${['a', 'b', 'c'].map(file).join(' ')})`);
+    const turns = [['a'], ['b', 'none'], ['c', 'none'], ['none'], ['none']];
+    shards.script = (request) =>
+      request.op === 'piece' || request.op === 'supply'
+        ? { code: 'NEED', text: '', guids: turns.shift()!.map(sha1) }
+        : undefined;
+    const answer = await wire.command('APPLY MAILBOX %(UNIQUEID u MBOXNAME user.anne RECORD ())');
+    expect(answer.kind).toBe('NO IMAP_MAILBOX_LOCKED');
+    expect(shards.of('supply').map(({ staged }) => staged.length)).toEqual([1, 1, 1, 0]);
+  });
+
+  test('that may have been forgotten is not taken for one that never came', async () => {
+    const { staged } = harness.sessions[0]!.routing;
+    const [first, last] = ['0', '1'].map(sha1) as [string, string];
+    staged.add({ guid: last, partition: 'default', path: '/staging/many', offset: 0, size: 3 });
+    staged.isIncomplete = true; // as where the disk is full
     const need = (guids: string[]) => {
       shards.script = (request) => (request.op === 'piece' ? { code: 'NEED', text: '', guids } : undefined);
       return wire.command('APPLY MAILBOX %(UNIQUEID u MBOXNAME user.anne RECORD ())');
     };
-    expect((await need([second, last])).kind).toBe('OK');
+    expect((await need([last])).kind).toBe('OK');
     expect((await need([first, last])).kind).toBe('NO IMAP_MAILBOX_LOCKED');
     expect(shards.of('supply')).toHaveLength(1);
     expect(shards.of('abort')).toHaveLength(1);

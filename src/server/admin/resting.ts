@@ -92,7 +92,7 @@ export async function restBackups(
   for (const { session: number, userid, staged, problem } of rested) {
     const session = sessions.get(number);
     if (session === undefined || problem !== undefined) continue;
-    for (const message of staged) session.routing.stage(message);
+    for (const message of staged) session.routing.staged.add(message);
     session.backups.setPending(userid, false);
   }
   return rested;

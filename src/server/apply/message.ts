@@ -45,7 +45,7 @@ class MessageHandler implements ApplyHandler {
     if (code === 'NEED') return protocolError('MESSAGE cannot need messages');
     if (code !== 'OK') return { code, text };
     if (sink instanceof StagingSink) {
-      sink.remember(messages);
+      await sink.remember(messages);
       this.#session.server.metrics.staged.inc(messages.length);
     } else {
       for (const { guid } of messages) this.#session.routing.hold(guid, sink.userid);

@@ -9,6 +9,7 @@ import type {
 } from '../../pipeline/messages.ts';
 import type { PieceSink } from '../command-text.ts';
 import type { Session } from '../session.ts';
+import { listStaged } from './staging-list.ts';
 
 export class BackupSink implements PieceSink {
   readonly deflated = true;
@@ -108,9 +109,9 @@ export class StagingSink implements PieceSink {
   }
 
   /** The messages of the command can be supplied from now on. */
-  remember(messages: readonly MessageRef[]): void {
+  async remember(messages: readonly MessageRef[]): Promise<void> {
     for (const { guid, partition, offset, size } of messages) {
-      this.#session.routing.stage({
+      this.#session.routing.staged.add({
         guid,
         partition,
         path: this.path,
@@ -118,5 +119,6 @@ export class StagingSink implements PieceSink {
         size,
       });
     }
+    await listStaged(this.#session);
   }
 }

@@ -6,6 +6,7 @@ import type { CommandText } from '../command-text.ts';
 import type { Session } from '../session.ts';
 import type { ApplyHandler, ApplyVerb } from './handler.ts';
 import { BackupSink } from './sinks.ts';
+import { findListed, listStaged } from './staging-list.ts';
 
 /** Userid by one field of the command; undefined if the value names nobody. */
 export type OwnerRule = (session: Session, value: string | null) => string | undefined;
@@ -67,28 +68,32 @@ export class StoredCommand implements ApplyHandler {
 
 /** Brings a stored command to its answer: supplies what the backup asks for, remembers what it gives back. */
 export async function finishStored(session: Session, sink: BackupSink, first: ShardReply): Promise<Answer> {
+  const { routing } = session;
   let reply = first;
-  if (reply.code === 'NEED') {
+  // Of many the store asks for some at a time, as long as it gets some.
+  for (let hasFound = true; reply.code === 'NEED' && hasFound; ) {
     const wanted = reply.guids ?? [];
     const found = await findMessages(session, sink.userid, wanted);
     // To take the MAILBOX without them, when it comes again, would be to lose what the client has sent.
-    if (found.staged.length < wanted.length && session.routing.hasForgotten) {
+    if (found.staged.length < wanted.length && routing.staged.isIncomplete) {
       await sink.abort();
       return { code: 'IMAP_MAILBOX_LOCKED', text: FORGOTTEN };
     }
-    reply = await sink.supply({ ...found, unsent: session.routing.unsent });
+    hasFound = found.staged.length > 0;
+    reply = await sink.supply({ ...found, unsent: routing.unsent });
   }
   // Messages that lay in this user's file and are somebody else's.
-  for (const message of reply.staged ?? []) session.routing.stage(message);
+  for (const message of reply.staged ?? []) routing.staged.add(message);
+  await listStaged(session);
   session.backups.setPending(sink.userid, false);
-  session.routing.unsent = 0;
+  routing.unsent = 0;
   if (reply.code === 'NEED') {
     return { code: 'IMAP_MAILBOX_LOCKED', text: 'The store asked twice for the same messages' };
   }
   return { code: reply.code, text: reply.text };
 }
 
-const FORGOTTEN = 'Over a limit: too many new messages in one batch of mailboxes of several users';
+const FORGOTTEN = 'Too little room to note where new messages of several users lie; try again';
 
 /** Messages of this session that lie in its staging files or in a backup that one of its users has, or had. */
 async function findMessages(
@@ -100,12 +105,15 @@ async function findMessages(
   const missing = new Set<string>();
   const elsewhere = new Map<string, string[]>();
   for (const guid of guids) {
-    const staged = session.routing.stagedMessage(guid);
-    if (staged !== undefined) {
-      found.push(staged);
-      continue;
-    }
-    missing.add(guid);
+    const staged = session.routing.staged.get(guid);
+    if (staged === undefined) missing.add(guid);
+    else found.push(staged);
+  }
+  for (const message of await findListed(session, missing)) {
+    found.push(message);
+    missing.delete(message.guid);
+  }
+  for (const guid of missing) {
     const holder = session.routing.holderOf(guid);
     if (holder === undefined) continue;
     const list = elsewhere.get(holder);

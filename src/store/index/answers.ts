@@ -25,26 +25,35 @@ import {
 
 /** Pieces of a long answer are about as long as this. */
 const PIECE_BYTES = 64 * 1024;
+const NONE: ReadonlySet<string> = new Set();
 const NO_GUID = '0'.repeat(40);
+
+type Told = () => ReadonlySet<string>;
 
 /**
  * The answer as byte pieces that make up whole lines; undefined if what was asked for does not exist. The
  * content of messages and scripts is not in the index, so MESSAGE and SIEVE are answered elsewhere (see
  * `sieveLine`) and are undefined here.
+ *
+ * @param told UNIQUEIDs of mailboxes of which is told though they are to come as a whole (left-out.ts); asked if there is one
  */
-export function answer(index: BackupIndex, query: ReadQuery): Iterable<Buffer> | undefined {
+export function answer(
+  index: BackupIndex,
+  query: ReadQuery,
+  told: Told = () => NONE,
+): Iterable<Buffer> | undefined {
   switch (query.what) {
     case 'USER':
-      return userLines(index);
+      return userLines(index, told);
     case 'META':
       return metaLines(index);
     case 'MAILBOXES':
-      return mailboxLines(index, query.mboxnames, (mboxname) => ({ mboxname }));
+      return mailboxLines(index, query.mboxnames, (mboxname) => ({ mboxname }), told);
     case 'UNIQUEIDS':
-      return mailboxLines(index, query.uniqueids, (uniqueid) => ({ uniqueid }));
+      return mailboxLines(index, query.uniqueids, (uniqueid) => ({ uniqueid }), told);
     case 'FULLMAILBOX': {
       const mailbox = mailboxByName(index, query.mboxname);
-      return mailbox !== undefined && isAnswered(mailbox) ? fullMailbox(index, mailbox) : undefined;
+      return mailbox !== undefined && isAnswered(mailbox, told) ? fullMailbox(index, mailbox) : undefined;
     }
     case 'QUOTA':
       return quotas(index, query.root).map((quota) => line(`QUOTA ${quota}`));
@@ -71,8 +80,8 @@ export function sieveLine(
   return line(`SIEVE ${fields}`);
 }
 
-function* userLines(index: BackupIndex): Generator<Buffer, void> {
-  for (const mailbox of mailboxes(index)) if (isAnswered(mailbox)) yield mailboxLine(mailbox);
+function* userLines(index: BackupIndex, told: Told): Generator<Buffer, void> {
+  for (const mailbox of mailboxes(index)) if (isAnswered(mailbox, told)) yield mailboxLine(mailbox);
   for (const node of intermediates(index)) if (isShown(node)) yield intermediateLine(node);
   for (const quota of quotas(index)) yield line(`QUOTA ${quota}`);
   yield* metaLines(index);
@@ -115,21 +124,22 @@ function* mailboxLines(
   index: BackupIndex,
   values: readonly string[],
   keyOf: (value: string) => MailboxKey,
+  told: Told,
 ): Generator<Buffer, void> {
   for (const value of values) {
     const key = keyOf(value);
     const mailbox =
       'mboxname' in key ? mailboxByName(index, key.mboxname) : mailboxByUniqueid(index, key.uniqueid);
     if (mailbox !== undefined && mailbox.deleted === null) {
-      if (isAnswered(mailbox)) yield mailboxLine(mailbox);
+      if (isAnswered(mailbox, told)) yield mailboxLine(mailbox);
       continue;
     }
     for (const node of intermediates(index, key)) if (isShown(node)) yield intermediateLine(node);
   }
 }
 
-function isAnswered(mailbox: MailboxRow): boolean {
-  return mailbox.deleted === null && !isHidden(mailbox);
+function isAnswered(mailbox: MailboxRow, told: Told): boolean {
+  return mailbox.deleted === null && (!isHidden(mailbox) || told().has(mailbox.uniqueid));
 }
 
 /** Tombstones (type `d`) are kept, but Cyrus's own servers do not report them either. */

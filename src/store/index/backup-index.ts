@@ -82,6 +82,8 @@ export class BackupIndex extends IndexConnection {
   lastMailbox: MailboxRow | undefined;
   /** All of the data file is entered by whoever has it open: a message that is here was read and is right, whatever notes say. */
   isMadeAnew = false;
+  /** UNIQUEIDs of mailboxes that are to come as a whole and of which the client was told: what it sends of one is not all (left-out.ts). */
+  told: ReadonlySet<string> | undefined;
   /** All of `cb_state`; undefined until it is asked for, and after a rollback. */
   #state: Map<string, unknown> | undefined;
   /** See takeHealed(). */

@@ -103,12 +103,23 @@ export function dueMailboxes(
   return due;
 }
 
+/** GUIDs that mailboxes lack though their clients were asked for them, by UNIQUEID; those first that were asked for longest ago. */
+export function lackedByMailbox(index: BackupIndex): Map<string, string[]> {
+  const waiting = [...read(index)].sort(([, one], [, other]) => one.asked - other.asked);
+  const lacked = new Map<string, string[]>();
+  for (const [id] of waiting) {
+    const uniqueid = index.statement(UNIQUEID_OF, 'pluck').get(id) as Buffer | undefined;
+    if (uniqueid !== undefined) lacked.set(fromBlob(uniqueid), guidsLacking(index, id, MAX_MISSING));
+  }
+  return lacked;
+}
+
 /** Takes over from an index of the same backup what is known there of mailboxes that lack something here, too. */
 export function carryLacking(from: BackupIndex, to: BackupIndex): void {
   const waiting = read(to);
   const known = read(from);
   for (const id of waiting.keys()) {
-    const uniqueid = to.statement('SELECT CAST(uniqueid AS BLOB) FROM mailbox WHERE id = ?', 'pluck').get(id);
+    const uniqueid = to.statement(UNIQUEID_OF, 'pluck').get(id);
     const old = from.statement(ID_OF, 'pluck').get(sqlText(fromBlob(uniqueid as Buffer)));
     const entry = known.get(old as number);
     if (entry !== undefined) waiting.set(id, entry);
@@ -120,6 +131,7 @@ function guidsLacking(index: BackupIndex, mailboxId: number, limit: number): str
   return index.statement(LACKING, 'pluck').all(mailboxId, limit) as string[];
 }
 
+const UNIQUEID_OF = 'SELECT CAST(uniqueid AS BLOB) FROM mailbox WHERE id = ?';
 const ID_OF = 'SELECT id FROM mailbox WHERE uniqueid = CAST(? AS TEXT)';
 const NAMES_OF = `SELECT CAST(b.uniqueid AS BLOB), CAST(b.mboxname AS BLOB) FROM mailbox b WHERE b.id = ? AND b.deleted IS NULL
   AND NOT EXISTS (SELECT 1 FROM cb_heal h WHERE h.uniqueid = b.uniqueid)`;

@@ -286,6 +286,8 @@ export class MailboxLine implements DlistSaxEvents {
     if (!this.#live) return undefined;
     const wentBack = this.#checkOlder();
     if (wentBack !== undefined) return wentBack;
+    if (this.#mailbox!.row?.underHeal === true && this.#index.told?.has(this.#header.uniqueid) === true)
+      return checksum(`${this.#header.mboxname} is to be sent as a whole`);
     if (since === undefined || since === 0n) return undefined;
     const { mboxname } = this.#header;
     const { row } = this.#mailbox!;

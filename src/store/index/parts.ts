@@ -14,7 +14,7 @@ import type { BackupIndex } from './backup-index.ts';
 import type { MailboxHeader } from './mailbox-header.ts';
 import type { StoredMailbox } from './mailbox-rows.ts';
 import type { MailboxRow } from './queries.ts';
-import { sqlText } from './sql-text.ts';
+import { fromBlob, sqlText } from './sql-text.ts';
 
 /** What has come of a mailbox. */
 export interface CameInParts {
@@ -29,6 +29,12 @@ const UID_BYTES = 4;
 /** Whether the client is told nothing of a mailbox that is there, so that it sends all of it. */
 export function isHidden(row: Pick<MailboxRow, 'underHeal' | 'partUid'>): boolean {
   return row.underHeal && row.partUid === null;
+}
+
+/** UNIQUEIDs of those. */
+export function hiddenMailboxes(index: BackupIndex): string[] {
+  if (!index.mayHaveRows('cb_heal')) return [];
+  return (index.statement(HIDDEN, 'pluck').all() as Buffer[]).map((uniqueid) => fromBlob(uniqueid));
 }
 
 /** Undefined if the client begins with the first record. */
@@ -80,6 +86,8 @@ function liveUids(index: BackupIndex, mailboxId: number, from: number, to: numbe
   return index.statement(LIVE, 'pluck').all(mailboxId, from, to, mailboxId, from, to) as number[];
 }
 
+const HIDDEN = `SELECT CAST(b.uniqueid AS BLOB) FROM mailbox b JOIN cb_heal h ON h.uniqueid = b.uniqueid
+  WHERE b.deleted IS NULL AND h.part_uid IS NULL ORDER BY b.id`;
 const NOTE = 'UPDATE cb_heal SET part_uid = ?, unsaid = ? WHERE uniqueid = CAST(? AS TEXT)';
 const LIVE = `SELECT uid FROM mailbox_message WHERE mailbox_id = ? AND uid > ? AND uid <= ? AND expunged IS NULL
   UNION ALL SELECT uid FROM cb_record
