@@ -130,8 +130,8 @@ async function saveOrPutBack(): Promise<void> {
 async function expectAllIsHere(): Promise<void> {
   const { backup, server } = backups;
   await cyrus.sync(['-A'], { port: backups.port });
-  // What a checksum has shown comes with the next run.
-  if (wasPutBack) await cyrus.sync(['-A'], { port: backups.port });
+  // What a checksum has shown comes with the next run; and what was to come, and is gone, goes.
+  if (wasPutBack || backups.isDamaged) await cyrus.sync(['-A'], { port: backups.port });
   proxy.clear();
   await cyrus.sync(['-A'], { port: proxy.port });
   // The quota of a user who has another name now is never taken away.

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { syncCrcs } from '../../src/restore/csync-crc.ts';
-import { asMap, readLine } from '../support/dlist-text.ts';
+import { asList, asMap, readLine, type Value } from '../support/dlist-text.ts';
 import type { Random } from '../support/random.ts';
 import type { CsyncWire } from '../support/wire.ts';
 
@@ -26,6 +26,8 @@ export interface Mailbox {
   messages: Message[];
   /** GUIDs of messages whose files are gone. */
   lost: string[];
+  /** Highest modseq of an expunged message of which nothing is known any more. */
+  deletedModseq: number;
 }
 
 const TIME = 1_700_000_000;
@@ -35,27 +37,38 @@ export function sha1(text: string): string {
 }
 
 export class FakeMail {
-  mailboxes: Mailbox[] = [];
-  readonly contents = new Map<string, string>();
+  mailboxes: Mailbox[];
+  readonly contents: Map<string, string>;
   /**
    * GUIDs of messages whose file some mailbox has lost. What it could not read sync_client counts as sent, and does not send from another mailbox in the same
    * run, so that the backup may have to ask again on another day.
    */
-  readonly lost = new Set<string>();
+  readonly lost: Set<string>;
   readonly #name: string;
   readonly #random: Random;
   #serial = 0;
 
-  /** @param name of the life: unique ids are those of no other one */
-  constructor(name: string, random: Random) {
+  /**
+   * @param name of the life: unique ids are those of no other one
+   * @param of it begins with what this one has, and knows of the same messages
+   */
+  constructor(name: string, random: Random, of?: FakeMail) {
     this.#name = name;
     this.#random = random;
+    this.mailboxes = structuredClone(of?.mailboxes ?? []);
+    this.contents = of?.contents ?? new Map();
+    this.lost = of?.lost ?? new Set();
+  }
+
+  /** Another mail server with the same mailboxes, which goes its own way from now on. */
+  copy(): FakeMail {
+    return new FakeMail(`${this.#name}copy`, this.#random, this);
   }
 
   create(name: string): Mailbox {
     const serial = ++this.#serial;
     const mailbox = { uniqueid: `${this.#name}uid${serial}`, name, uidvalidity: TIME + serial };
-    const made = { ...mailbox, lastUid: 0, modseq: 1, messages: [], lost: [] };
+    const made = { ...mailbox, lastUid: 0, modseq: 1, messages: [], lost: [], deletedModseq: 0 };
     this.mailboxes.push(made);
     return made;
   }
@@ -84,6 +97,13 @@ export class FakeMail {
     mailbox.lost.push(guid);
     this.lost.add(guid);
     return guid;
+  }
+
+  /** Forgets what is expunged, as cyr_expire does. */
+  expire(mailbox: Mailbox): void {
+    for (const { expunged, modseq } of mailbox.messages)
+      if (expunged) mailbox.deletedModseq = Math.max(mailbox.deletedModseq, modseq);
+    mailbox.messages = mailbox.messages.filter(({ expunged }) => !expunged);
   }
 
   change(mailbox: Mailbox): void {
@@ -124,34 +144,50 @@ export class FakeSyncClient {
 
   /** `sync_client -u USER`. */
   async user(user: string): Promise<void> {
-    const remotes = await this.#get(`GET USER ${user}`);
     const own = (name: string): boolean => name === `user.${user}` || name.startsWith(`user.${user}.`);
     const names = this.#mail.mailboxes.map(({ name }) => name).filter(own);
-    await this.#sync(names, remotes);
+    await this.#untilSettled(async () => {
+      const remotes = await this.#get(`GET USER ${user}`);
+      for (const { uniqueid, name } of remotes)
+        if (this.#mail.mailboxes.every((local) => local.uniqueid !== uniqueid))
+          await this.#apply(`UNMAILBOX ${name}`);
+      return await this.#sync(names, remotes);
+    });
   }
 
   /** `sync_client -m NAME ...`, and what a rolling client does with its log. */
   async some(names: readonly string[]): Promise<void> {
-    const cached = names.flatMap((name) => this.#cache?.get(name) ?? []);
-    const asked = names.filter((name) => !this.#cache?.has(name));
-    const got = asked.length > 0 ? await this.#get(`GET MAILBOXES (${asked.join(' ')})`) : [];
-    await this.#sync(names, [...cached, ...got]);
+    await this.#untilSettled(async () => {
+      const cached = names.flatMap((name) => this.#cache?.get(name) ?? []);
+      const asked = names.filter((name) => !this.#cache?.has(name));
+      const got = asked.length > 0 ? await this.#get(`GET MAILBOXES (${asked.join(' ')})`) : [];
+      return await this.#sync(names, [...cached, ...got]);
+    });
   }
 
-  async #sync(names: readonly string[], remotes: readonly Remote[]): Promise<void> {
+  /** Behind a rename it asks once more before it sends anything else. */
+  async #untilSettled(sync: () => Promise<boolean>): Promise<void> {
+    for (let tries = 0; tries < 3; tries++) if (await sync()) return;
+    throw new RunFailed('renames do not settle');
+  }
+
+  /** @returns false if there was something to rename */
+  async #sync(names: readonly string[], remotes: readonly Remote[]): Promise<boolean> {
     const locals = names.flatMap((name) => this.#mail.mailboxes.filter((one) => one.name === name));
     const known = new Map(remotes.map((remote) => [remote.uniqueid, remote]));
     const needed = await this.#reserve(locals, known, remotes);
+    let isSettled = true;
     for (const local of locals) {
       const remote = known.get(local.uniqueid);
       if (remote === undefined || remote.name === local.name) continue;
+      isSettled = false;
+      this.#cache?.delete(local.name);
       const fields = `OLDMBOXNAME ${remote.name} NEWMBOXNAME ${local.name} PARTITION default`;
       await this.#apply(`RENAME %(${fields} UIDVALIDITY ${local.uidvalidity})`);
     }
-    for (const { uniqueid, name } of remotes)
-      if (this.#mail.mailboxes.every((local) => local.uniqueid !== uniqueid))
-        await this.#apply(`UNMAILBOX ${name}`);
+    if (!isSettled) return false;
     for (const local of locals) await this.#update(local, known.get(local.uniqueid), needed);
+    return true;
   }
 
   /** What the server is believed to lack, of the messages that will be named. */
@@ -174,6 +210,15 @@ export class FakeSyncClient {
   }
 
   async #update(local: Mailbox, remote: Remote | undefined, needed: Map<string, boolean>): Promise<void> {
+    const { deletedModseq } = local;
+    if (remote !== undefined && deletedModseq > remote.modseq) {
+      await this.#compareAll(local);
+      const [now] = await this.#get(`GET MAILBOXES (${local.name})`);
+      if (now !== undefined && isUnchanged(local, now)) return;
+      if (!(await this.#updateOnce(local, now, needed, false)))
+        throw new RunFailed(`${local.name} was refused`);
+      return;
+    }
     if (remote !== undefined && isUnchanged(local, remote)) return;
     const known = this.#cache?.get(local.name);
     this.#cache?.delete(local.name); // unless all goes well
@@ -190,6 +235,33 @@ export class FakeSyncClient {
     // It would compare record by record, renumber messages and fetch what only the backup has.
     if (full.kind === 'OK') throw new Error(`${local.name} would be changed on the mail server`);
     throw new RunFailed(`${local.name} was refused twice`);
+  }
+
+  /** So much was expunged and forgotten since that it goes by each record. */
+  async #compareAll(local: Mailbox): Promise<void> {
+    this.#cache?.delete(local.name);
+    const full = await this.#wire.command(`GET FULLMAILBOX ${local.name}`);
+    if (full.kind === 'NO IMAP_MAILBOX_NONEXISTENT') throw new RunFailed(full.final);
+    if (full.kind !== 'OK') this.#failed(full.final);
+    const mailbox = asMap(readLine(full.lines[0]!).value);
+    const here = new Map(local.messages.map((message) => [message.uid, message]));
+    const stale: number[] = [];
+    for (const { uid, guid, modseq, expunged } of recordsOf(mailbox)) {
+      const own = here.get(uid);
+      here.delete(uid);
+      if (expunged && (own === undefined || own.expunged)) continue;
+      if (own === undefined && modseq < local.deletedModseq) stale.push(uid);
+      else if (own === undefined) throw new Error(`UID ${uid} of ${local.name} would be fetched back`);
+      else if (own.guid !== guid) throw new Error(`UID ${uid} of ${local.name} would be renumbered`);
+      else if (own.expunged !== expunged && !own.expunged)
+        throw new Error(`UID ${uid} of ${local.name} would be expunged`);
+    }
+    for (const { uid, expunged } of here.values())
+      if (uid <= Number(mailbox.get('LAST_UID')) && !expunged)
+        throw new Error(`UID ${uid} of ${local.name}, which is not there, would be renumbered`);
+    if (stale.length === 0) return;
+    const fields = `MBOXNAME ${local.name} UNIQUEID ${local.uniqueid} UID (${stale.join(' ')})`;
+    await this.#apply(`EXPUNGE %(${fields})`);
   }
 
   /** @returns false if it is to be sent again */
@@ -261,6 +333,18 @@ export class FakeSyncClient {
     if (final.startsWith('NO IMAP_MAILBOX_LOCKED')) throw new RunFailed(final);
     throw new Error(final);
   }
+}
+
+/** RECORDs of a FULLMAILBOX. */
+export function recordsOf(mailbox: ReadonlyMap<string, Value>): Omit<Message, 'size'>[] {
+  return asList(mailbox.get('RECORD')).map((record) => {
+    const field = (key: string): Value => asMap(record).get(key) ?? null;
+    const all = asList(field('FLAGS')).map(String);
+    return {
+      ...{ uid: Number(field('UID')), modseq: Number(field('MODSEQ')), guid: String(field('GUID')) },
+      ...{ flags: all.filter((flag) => flag !== '\\Expunged'), expunged: all.includes('\\Expunged') },
+    };
+  });
 }
 
 function isUnchanged(local: Mailbox, remote: Remote): boolean {

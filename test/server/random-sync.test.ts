@@ -10,9 +10,17 @@ import { loadDeflateEngine } from '../../src/platform/deflate.ts';
 import { makeKeys, updateCredentials } from '../../src/sasl/credential-file.ts';
 import { CsyncServer } from '../../src/server/server.ts';
 import { Catalog } from '../../src/store/catalog.ts';
+import { asMap, readLine } from '../support/dlist-text.ts';
 import { Random } from '../support/random.ts';
 import { CsyncWire } from '../support/wire.ts';
-import { FakeMail, FakeSyncClient, type Mailbox, RunFailed, type SyncCache } from './fake-sync-client.ts';
+import {
+  FakeMail,
+  FakeSyncClient,
+  type Mailbox,
+  RunFailed,
+  recordsOf,
+  type SyncCache,
+} from './fake-sync-client.ts';
 import { testConfig } from './harness.ts';
 
 /** CI plays more. */
@@ -66,30 +74,44 @@ for (let seed = SEEDS[0]; seed <= SEEDS.at(-1)!; seed++) {
     const cache: SyncCache | undefined = seed % 4 === 1 ? new Map() : undefined;
     let serial = 0;
     let wasPutBack = false;
+    // A mail server that was put back has no numbers of what it had forgotten later.
+    const expires = seed % 2 === 0 && seed % 5 !== 2;
+    // A replica that was taken for the mail server for a while: both push.
+    const twin = seed % 5 === 2 ? mail.copy() : undefined;
     let hasCopy = false;
     const step = async (): Promise<void> => {
-      const mailbox = random.pick(mail.mailboxes);
-      const what = random.int(0, 19);
+      const changed = twin !== undefined && random.chance(0.3) ? twin : mail;
+      if (changed === twin) done.push('  on the twin:');
+      const mailbox = random.pick(changed.mailboxes);
+      const what = random.int(0, 21);
       if (what < 8) {
         done.push(`append ${mailbox.name}`);
-        for (let n = random.int(1, 5); n > 0; n--) mail.append(mailbox);
+        for (let n = random.int(1, 5); n > 0; n--) changed.append(mailbox);
       } else if (what < 12) {
         done.push(`change ${mailbox.name}`);
-        for (let n = random.int(1, 5); n > 0; n--) mail.change(mailbox);
+        for (let n = random.int(1, 5); n > 0; n--) changed.change(mailbox);
       } else if (what < 14) {
         const name = `user.${random.pick(users)}.f${++serial}`;
         done.push(`create ${name}`);
-        mail.create(name);
+        changed.create(name);
       } else if (what === 14 && mailbox.name.split('.').length > 2) {
         done.push(`delete ${mailbox.name}`);
-        mail.mailboxes.splice(mail.mailboxes.indexOf(mailbox), 1);
+        changed.mailboxes.splice(changed.mailboxes.indexOf(mailbox), 1);
+        if (random.chance(0.4)) changed.create(mailbox.name);
       } else if (what === 15 && mailbox.name.split('.').length > 2) {
         const name = mailbox.name.replace(/[^.]*$/, `r${++serial}`);
         done.push(`rename ${mailbox.name} to ${name}`);
         mailbox.name = name;
       } else if (what === 16 && mailbox.messages.length > 0) {
-        done.push(`${mailbox.name} loses ${mail.lose(mailbox)}`);
-      } else if (what === 17 && random.chance(0.4) && !wasPutBack) {
+        done.push(`${mailbox.name} loses ${changed.lose(mailbox)}`);
+      } else if (what === 20) {
+        done.push(`${mailbox.name} gets another UIDVALIDITY`);
+        mailbox.uidvalidity++;
+        mailbox.modseq++;
+      } else if (what === 21 && expires) {
+        done.push(`expire ${mailbox.name}`);
+        changed.expire(mailbox);
+      } else if (what === 17 && random.chance(0.4) && !wasPutBack && !expires) {
         // Once: what differs by its checksum only is asked for once a day.
         done.push(saved === undefined ? 'saved' : 'put back');
         if (saved === undefined) saved = structuredClone(mail.mailboxes);
@@ -100,7 +122,7 @@ for (let seed = SEEDS[0]; seed <= SEEDS.at(-1)!; seed++) {
         hasCopy = !hasCopy;
         done.push(hasCopy ? 'backups are copied' : 'backups are put back');
         await copyOrPutBack(hasCopy);
-      } else if (what > 17) {
+      } else if (what === 18 || what === 19) {
         done.push('compact');
         await compactAll(users);
       }
@@ -110,6 +132,10 @@ for (let seed = SEEDS[0]; seed <= SEEDS.at(-1)!; seed++) {
         await step();
         const life = { random, mail, users, done, cache, isDamaged };
         if (random.chance(0.6)) await push(life);
+        if (twin !== undefined && random.chance(0.2)) {
+          done.push('  by the twin:');
+          await push({ ...life, mail: twin, cache: undefined });
+        }
         if (random.chance(0.1)) await Promise.all([push(life), push(life)]);
       }
       done.push('all');
@@ -119,6 +145,9 @@ for (let seed = SEEDS[0]; seed <= SEEDS.at(-1)!; seed++) {
             user === undefined ? client.some([`shared${seed}`]) : client.user(user),
           );
       await expectAll(mail);
+      await expectNoOthers(mail, users);
+      // Which record counts that two have changed with the same numbers is asked once a day.
+      if (!wasPutBack && twin === undefined) await expectRecords(mail);
     } catch (error) {
       process.stderr.write(`${done.join('\n')}\n`);
       await beginAnew(seed);
@@ -226,6 +255,33 @@ async function compactAll(users: readonly string[]): Promise<void> {
     const report = await compactBackup({ dataPath, config, force: true, wait: true, now });
     expect(report.damagedChunks > 0 || report.keptAll === null).toBe(true);
   }
+}
+
+/** What is gone there is gone here. */
+async function expectNoOthers(mail: FakeMail, users: readonly string[]): Promise<void> {
+  const wire = await (await CsyncWire.connect(port)).login();
+  for (const user of users) {
+    const { lines } = await wire.ok(`GET USER ${user}`);
+    const found = lines.flatMap((line) => /^\* MAILBOX .*? MBOXNAME (\S+) /.exec(line)?.[1] ?? []);
+    const names = mail.mailboxes.map(({ name }) => name);
+    const own = names.filter((name) => name === `user.${user}` || name.startsWith(`user.${user}.`));
+    expect(found.sort()).toEqual(own.sort());
+  }
+  await wire.ok('EXIT');
+  wire.destroy();
+}
+
+/** Live ones are as they are there. */
+async function expectRecords(mail: FakeMail): Promise<void> {
+  const wire = await (await CsyncWire.connect(port)).login();
+  for (const { name, messages } of mail.mailboxes) {
+    const { lines } = await wire.ok(`GET FULLMAILBOX ${name}`);
+    const records = recordsOf(asMap(readLine(lines[0]!).value));
+    const live = messages.filter(({ expunged }) => !expunged).map(({ size: _, ...record }) => record);
+    expect(records.filter(({ expunged }) => !expunged)).toEqual(live);
+  }
+  await wire.ok('EXIT');
+  wire.destroy();
 }
 
 async function expectAll(mail: FakeMail): Promise<void> {

@@ -43,6 +43,8 @@ const METADATA = [
   ...(['/shared/vendor/cmu/cyrus-imapd/pop3showafter', '/shared/vendor/cmu/cyrus-imapd/sharedseen'] as const),
   ...(['/shared/vendor/cmu/cyrus-imapd/duplicatedeliver', '/shared/vendor/cmu/cyrus-imapd/sieve'] as const),
 ];
+/** Who may stand in an access control list beside users. */
+const ODD_IDENTIFIERS = ['anonymous', 'group:staff', '-anyone', 'guest@example.net', 'a b'];
 const SCRIPTS = ['main', 'holiday', 'other', 'a b', 'x.y'];
 
 /** What users do, by mail program and ManageSieve. */
@@ -164,9 +166,10 @@ async function serverAnnotation(act: UserAct): Promise<void> {
 
 async function acl(act: UserAct): Promise<void> {
   const { random } = act;
-  const reader = random.pick([...act.users.filter((other) => other !== act.user), 'anyone']);
+  const others = act.users.filter((other) => other !== act.user);
+  const reader = random.pick([...others, 'anyone', ...ODD_IDENTIFIERS, `-${random.pick(others)}`]);
   const rights = random.pick(['lrs', 'lrsi', 'lrswi', 'lrswipkxte', '""', '+w', '-s']);
-  await tolerant(act, `SETACL "${act.folder}" ${reader} ${rights}`);
+  await tolerant(act, `SETACL "${act.folder}" "${reader}" ${rights}`);
 }
 
 async function sieve({ cyrus, random, serial, user }: UserAct): Promise<void> {
@@ -180,6 +183,12 @@ async function sieve({ cyrus, random, serial, user }: UserAct): Promise<void> {
   const end = random.int(1, 10);
   if (end <= 2) commands.push('SETACTIVE ""', `DELETESCRIPT "${name}"`);
   if (end === 3) commands.push(`RENAMESCRIPT "${name}" "renamed ${serial}"`);
+  if (end === 4)
+    commands.push(
+      `SETACTIVE "${name}"`,
+      `RENAMESCRIPT "${name}" "active ${serial}"`,
+      putScript(name, 'keep;\r\n'),
+    );
   await manageSieve(cyrus.ports('source').sieve, user, commands);
 }
 
