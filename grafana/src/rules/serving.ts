@@ -121,14 +121,29 @@ export const SERVING: AlertGroup = {
     {
       name: 'CsyncBackupLoginsFailing',
       severity: 'warning',
-      expr: 'sum by (instance, job) (rate(csync_backup_logins_total{result="failure"}[10m])) > 0.01',
+      // A sync_client that is refused waits for up to ten minutes before it tries again.
+      expr: `sum by (instance, job) (increase(csync_backup_logins_total{result="failure"}[1h])) > 4
+  and sum by (instance, job) (increase(csync_backup_logins_total{result="failure"}[20m])) > 0`,
       for: '15m',
       summary: 'Logins fail',
       description:
-        'A wrong sync_password, or somebody who guesses: "login failed" in the log names the client and the user.',
+        'A wrong sync_password, a user who is no longer in the credential file, or somebody who guesses: "login failed" in the log names the client and the reason.',
       runbook: 'docs/operations.md#a-client-cannot-log-in',
       fires: { at: '40m', series: { [login('failure')]: '0+6x60' }, labels: PLACE },
-      quiet: { at: '40m', series: { [login('success')]: '0+6x60', [login('cancelled')]: '0+6x60' } },
+      firesToo: {
+        at: '110m',
+        series: { [login('failure')]: '0x9 1x9 2x9 3x9 4x9 5x9 6x9 7x9 8x9 9x9 10x9 11x9' },
+        labels: PLACE,
+      },
+      // Typed wrongly a few times, and right then.
+      quiet: {
+        at: '40m',
+        series: {
+          [login('success')]: '0+6x60',
+          [login('cancelled')]: '0+6x60',
+          [login('failure')]: '0+1x9 9x60',
+        },
+      },
     },
     {
       name: 'CsyncBackupLoginsUnavailable',
