@@ -3,8 +3,10 @@
  * came as one small piece, else spooled to a file of the session.
  */
 import fs from 'node:fs';
+import path from 'node:path';
 import { printString } from '../csync/encoder.ts';
 import type { StagedMessage } from '../pipeline/messages.ts';
+import { hasErrno } from '../platform/errors.ts';
 import { ioError } from '../platform/io-error.ts';
 import type { OpenChunk } from './open-chunk.ts';
 
@@ -65,18 +67,29 @@ export function exportPending(chunk: OpenChunk, spool: SpoolFile): StagedMessage
   });
 }
 
+/** Below /tmp somebody may have cleared the folder away since the start, which nobody shall have to restart the server for. */
+function openInFolder(file: string): number {
+  try {
+    return fs.openSync(file, 'a+', 0o600);
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT')) throw error;
+    fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
+    return fs.openSync(file, 'a+', 0o600);
+  }
+}
+
 /** A file of one session's, to which bytes can be appended; not synced, removed with the session. */
 export class SpoolFile {
   readonly path: string;
   readonly #fd: number;
   #end: number;
 
-  constructor(path: string) {
-    this.path = path;
+  constructor(file: string) {
+    this.path = file;
     try {
-      this.#fd = fs.openSync(path, 'a+', 0o600);
+      this.#fd = openInFolder(file);
     } catch (error) {
-      throw ioError(error, 'open the staging file', path);
+      throw ioError(error, 'open the staging file', file);
     }
     this.#end = fs.fstatSync(this.#fd).size;
   }
