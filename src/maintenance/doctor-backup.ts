@@ -7,7 +7,7 @@ import { companions } from '../store/companions.ts';
 import { indexPathOf, stagedPathOf } from '../store/data-file.ts';
 import { BackupIndex } from '../store/index/backup-index.ts';
 import { damagedChunks, mailboxesUnderHeal } from '../store/index/damage.ts';
-import { bytesText, type DoctorCheck, error, ok, warn } from './doctor-check.ts';
+import { bytesText, CLOCK_REMEDY, CLOCK_SECONDS, type DoctorCheck, error, ok, warn } from './doctor-check.ts';
 
 const DAY_SECONDS = 86_400;
 
@@ -114,13 +114,7 @@ function* state(opened: BackupIndex, size: number): Generator<DoctorCheck, void>
       'csync-backup verify says what is lost; the next sync brings it again',
     );
   }
-  const days = Math.floor((Date.now() / 1000 - lastTime) / DAY_SECONDS);
-  if (lastTime > 0)
-    yield ok(
-      'backup',
-      'updated',
-      `last line of ${new Date(lastTime * 1000).toISOString()}, ${days} days ago`,
-    );
+  if (lastTime > 0) yield updated(lastTime);
   const unuserAt = opened.unuserAt();
   if (unuserAt !== undefined) {
     yield ok(
@@ -129,6 +123,14 @@ function* state(opened: BackupIndex, size: number): Generator<DoctorCheck, void>
       `the mail server deleted the user at ${new Date(unuserAt * 1000).toISOString()}`,
     );
   }
+}
+
+function updated(lastTime: number): DoctorCheck {
+  const line = `last line of ${new Date(lastTime * 1000).toISOString()}`;
+  const seconds = Date.now() / 1000 - lastTime;
+  if (seconds >= -CLOCK_SECONDS)
+    return ok('backup', 'updated', `${line}, ${Math.max(0, Math.floor(seconds / DAY_SECONDS))} days ago`);
+  return warn('backup', 'updated', `${line}, which lies ahead of the clock`, CLOCK_REMEDY);
 }
 
 function* damage(opened: BackupIndex): Generator<DoctorCheck, void> {

@@ -35,3 +35,7 @@ export function bytesText(bytes: number): string {
   }
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
 }
+
+/** A line may be younger than the clock by so much. */
+export const CLOCK_SECONDS = 300;
+export const CLOCK_REMEDY = 'Set the clock (NTP). New lines take the time of the last one until it has come';

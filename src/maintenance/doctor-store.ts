@@ -12,7 +12,7 @@ import { STAGING_FOLDER } from '../store/data-file.ts';
 import { useridOfDataFile } from '../store/partition.ts';
 import { dataFoldersOn } from '../store/partition-folders.ts';
 import { type DeletedBackup, isExpired, parseDeletedKey } from './delete.ts';
-import { bytesText, type DoctorCheck, error, ok, warn } from './doctor-check.ts';
+import { bytesText, CLOCK_REMEDY, CLOCK_SECONDS, type DoctorCheck, error, ok, warn } from './doctor-check.ts';
 import { examineOwners } from './doctor-owners.ts';
 import { statBackup } from './stat.ts';
 import { verifyCatalog } from './verify-catalog.ts';
@@ -21,7 +21,6 @@ const LOW_SPACE_RATIO = 0.1;
 const NO_SPACE_RATIO = 0.02;
 /** A staged file is locked for as long as somebody works on it, but for a moment. */
 const STALE_MS = 60_000;
-const CLOCK_SECONDS = 300;
 /** Of one kind that are named one by one. */
 const MAX_NAMED = 20;
 
@@ -178,12 +177,7 @@ function clock(ahead: readonly string[]): DoctorCheck {
   const now = new Date().toISOString();
   if (ahead.length === 0) return ok('system', 'clock', `it is ${now}, and no backup has a later line`);
   const text = `it is ${now}, but ${ahead.length} backups have later lines, ${ahead[0]} for one`;
-  return warn(
-    'system',
-    'clock',
-    text,
-    'Set the clock (NTP). New lines take the time of the last one until it has come',
-  );
+  return warn('system', 'clock', text, CLOCK_REMEDY);
 }
 
 interface Pile {

@@ -10,6 +10,7 @@ import { useLockKind } from '../../src/platform/file-lock.ts';
 import { makeKeys, updateCredentials } from '../../src/sasl/credential-file.ts';
 import { DataFile, stagedPathOf } from '../../src/store/data-file.ts';
 import { SmallStore } from '../support/small-store.ts';
+import { mailboxLine } from './backup-files.ts';
 
 /** `status group/check` of what is not ok. */
 function complaints(checks: Iterable<DoctorCheck>): string[] {
@@ -160,6 +161,16 @@ describe('doctor, one backup', () => {
     const checks = [...examineBackup(store.add('anne'))];
     expect(complaints(checks)).toEqual([]);
     expect(checks.find(({ check }) => check === 'lock')!.text).toBe('nobody has it locked');
+  });
+
+  test('has lines that lie ahead of the clock', () => {
+    using store = new SmallStore();
+    const time = Math.floor(Date.now() / 1000) + 86_400;
+    const checks = [
+      ...examineBackup(store.add('anne', { lines: [mailboxLine('user.anne.New', [], { time })] })),
+    ];
+    expect(complaints(checks)).toEqual(['warn backup/updated']);
+    expect(checks.find(({ check }) => check === 'updated')!.text).toContain('lies ahead of the clock');
   });
 
   test('says who has it locked', () => {
