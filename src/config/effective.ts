@@ -1,5 +1,6 @@
 import type { Config, PartitionConfig } from './config.ts';
 import type { OptionValues } from './options.ts';
+import { PARTITION_PREFIX } from './partitions.ts';
 
 /** Debian's place, which is also where most other systems' links lead. */
 const SASLAUTHD_SOCKET = '/run/saslauthd/mux';
@@ -86,4 +87,15 @@ function saslauthdPath(options: OptionValues): string | undefined {
   const methods = options.sasl_pwcheck_method;
   if (methods === undefined) return options.sasl_saslauthd_path;
   return methods.includes('saslauthd') ? (options.sasl_saslauthd_path ?? SASLAUTHD_SOCKET) : undefined;
+}
+
+/** What each option would be if its value were its name. */
+const NAMES = new Proxy({}, { get: (_, name) => name }) as OptionValues;
+const FIELDS = effectiveConfig('', NAMES, []) as unknown as Record<keyof Config, string>;
+
+/** The options that a field comes from, as they stand in the file. */
+export function optionsOf(field: keyof Config): string[] {
+  if (field === 'partitions') return [`${PARTITION_PREFIX}NAME`];
+  if (field === 'saslauthdPath') return ['sasl_pwcheck_method', 'sasl_saslauthd_path'];
+  return [FIELDS[field]];
 }

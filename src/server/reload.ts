@@ -1,5 +1,6 @@
 /** Which options take effect while the server runs. */
 import type { Config } from '../config/config.ts';
+import { optionsOf } from '../config/effective.ts';
 
 /** Read at each use in the main thread. Threads of the store and the pools keep what they were started with. */
 const LIVE: ReadonlySet<keyof Config> = new Set<keyof Config>([
@@ -38,9 +39,9 @@ const LIVE: ReadonlySet<keyof Config> = new Set<keyof Config>([
 
 export interface ConfigChange {
   config: Config;
-  /** Fields that changed and are in effect. */
+  /** Options that changed and are in effect, as they stand in the file. */
   changed: string[];
-  /** Fields that differ and stay as they were until a restart. */
+  /** Options that differ and stay as they were until a restart. */
   needsRestart: string[];
 }
 
@@ -54,7 +55,7 @@ export function mergeReloaded(running: Config, loaded: Config): ConfigChange {
     const isLive = LIVE.has(name);
     Object.assign(fields, { [name]: isLive ? loaded[name] : running[name] });
     if (JSON.stringify(running[name]) === JSON.stringify(loaded[name])) continue;
-    (isLive ? changed : needsRestart).push(name);
+    (isLive ? changed : needsRestart).push(...optionsOf(name));
   }
   return { config: { ...running, ...fields }, changed: changed.sort(), needsRestart: needsRestart.sort() };
 }

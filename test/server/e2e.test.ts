@@ -470,8 +470,8 @@ describe('a server', () => {
       shards: 7,
     });
     expect(change).toMatchObject({
-      changed: ['admins', 'tlsServerCert', 'tlsServerKey'],
-      needsRestart: ['shards'],
+      changed: ['admins', 'tls_server_cert', 'tls_server_key'],
+      needsRestart: ['backup_shards'],
     });
     const after = await CsyncWire.connect(place.tlsPort, { tls: true });
     expect(subject(after)).toBe('backup-2.test');

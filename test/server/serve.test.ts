@@ -47,7 +47,10 @@ test.runIf(HAS_FFI)('is told by signals to reload and to stop, and tells systemd
   expect((await again.command('RESTART')).final).toBe('NO IMAP_PERMISSION_DENIED Permission denied');
   await eventually(() =>
     logged(server, 'configuration, certificates and credentials reloaded'),
-  ).toMatchObject({ changed: ['admins', 'tlsServerCert', 'tlsServerKey'], needsRestart: ['shards'] });
+  ).toMatchObject({
+    changed: ['admins', 'tls_server_cert', 'tls_server_key'],
+    needsRestart: ['backup_shards'],
+  });
 
   site.configure({ servername: 'changed', backup_nonsense: 'yes' });
   server.child.kill('SIGHUP');
