@@ -54,6 +54,17 @@ describe('restore over csync, into another backup server', () => {
     ]);
   });
 
+  test('an active Sieve script whose text is lost is named, and nobody is asked to make it active', () => {
+    const note = 'NOTE ACTIVATE_SIEVE VALUE %(USERID lois FILENAME main.bc)';
+    store.add('lois', { lines: [`1700000001 APPLY RESERVE %(${note})\r\n`] });
+    const target = `csync://127.0.0.1:${site.port}`;
+    const ran = store.run(['restore', '-u', 'lois', '--to', target, '--in-place', '--identity']);
+    expect(ran.stderr).toMatch(
+      /active Sieve script main: the backup has lost its text, so no script is active/,
+    );
+    expect(ran.status).toBe(65);
+  });
+
   test('a target without RESTORE is said to refuse, and the rest goes on', () => {
     const ran = restore('--in-place', '--yes', '--json', 'INBOX');
     // All is there: nothing has to be added.

@@ -170,6 +170,30 @@ describe('Sieve scripts', () => {
     ]);
   });
 
+  test('of which the active one is lost are named, and nothing is asked to make it active', async () => {
+    const commands: (string | null)[] = [];
+    const sieve = await sieveServer(async (peer) => {
+      await loggedIn(peer);
+      for (const answer of ['OK\r\n', 'OK\r\n', 'OK\r\n']) {
+        commands.push(await peer.command());
+        peer.send(answer);
+      }
+    });
+    const shortfallsOf = async (scripts: Record<string, string>) => {
+      const plan = planWith({ scripts, active: 'main' });
+      for (const { mailbox } of plan.mailboxes) mailbox.annotations = [];
+      plan.source.quotas = () => [];
+      const { shortfalls } = await restore(await serve(), plan, { ...as, sieve: sieve.endpoint });
+      return shortfalls.map(({ kind, what, reason }) => `${kind}: ${what}: ${reason}`);
+    };
+    const lost = expect.stringMatching(
+      /^damaged: active Sieve script main: the backup has lost its text, so no/,
+    );
+    expect(await shortfallsOf({ other: 'keep' })).toEqual([lost]);
+    expect(await shortfallsOf({})).toEqual([lost]);
+    expect(commands).toEqual(['LISTSCRIPTS', 'PUTSCRIPT "other" {4+}\r\nkeep', 'LOGOUT']);
+  });
+
   test('where the login is refused, or the text in clear is not to be trusted', async () => {
     const plan = () => planWith({ scripts: { main: 'keep' } });
     const refusing = await sieveServer(async (peer) => {

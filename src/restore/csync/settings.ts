@@ -4,6 +4,7 @@ import { child, textOf } from '../../csync/dlist.ts';
 import { BackupError } from '../../platform/errors.ts';
 import type { CsyncClient } from '../csync-client.ts';
 import { readServerState, type ServerState } from '../csync-server-state.ts';
+import { reportInactive, reportLostScript } from '../lost-script.ts';
 import type { RestorePlan } from '../plan.ts';
 import type { RestoreReport } from '../report.ts';
 import { UNLIMITED } from '../source.ts';
@@ -52,6 +53,8 @@ class Settings {
   async scripts(): Promise<void> {
     const { plan, report } = this.#options;
     const { source, userid } = plan;
+    const there = new Set(this.#state.sieve.keys());
+    const lost = new Set<string>();
     for (const { filename, lastUpdate, content } of source.scripts()) {
       const what = `Sieve script ${filename.replace(/\.script$/, '')}`;
       let text: Buffer;
@@ -60,12 +63,14 @@ class Settings {
       } catch (error) {
         if (!(error instanceof BackupError) || error.code !== 'CHUNK_CORRUPT') throw error;
         report.shortfall({ kind: 'damaged', what, reason: error.reason });
+        lost.add(filename);
         continue;
       }
       const held = this.#state.sieve.get(filename);
       if (held === undefined) {
         const fields = { USERID: userid, FILENAME: filename, LAST_UPDATE: lastUpdate };
-        await this.#apply(what, 'SIEVE', { ...fields, CONTENT: text.toString('latin1') });
+        const isTaken = await this.#apply(what, 'SIEVE', { ...fields, CONTENT: text.toString('latin1') });
+        if (isTaken) there.add(filename);
       } else if (held !== createHash('sha1').update(text).digest('hex')) {
         const reason =
           'the target has another text under this name; delete it there to get that of the backup';
@@ -76,7 +81,11 @@ class Settings {
     if (active === undefined) return;
     const held = this.#state.activeSieve?.replace(/\.(bc|script)$/, '');
     const name = active.replace(/\.script$/, '');
-    if (held === undefined) {
+    if (!there.has(active)) {
+      // One that the target has refused is reported as that.
+      if (lost.has(active)) reportInactive(active, report);
+      else reportLostScript(source, report);
+    } else if (held === undefined) {
       await this.#apply(`active Sieve script ${name}`, 'ACTIVATE_SIEVE', {
         USERID: userid,
         FILENAME: `${name}.bc`,
@@ -139,12 +148,15 @@ class Settings {
     }
   }
 
-  async #apply(what: string, verb: string, fields: Record<string, string | number>): Promise<void> {
+  /** @returns whether the target has taken it. */
+  async #apply(what: string, verb: string, fields: Record<string, string | number>): Promise<boolean> {
     try {
       await this.#options.client.command(`APPLY ${verb} ${printFields(fields)}`);
+      return true;
     } catch (error) {
       if (!isRefusal(error)) throw error;
       this.#options.report.shortfall({ kind: 'refused', what, reason: error.reason });
+      return false;
     }
   }
 }

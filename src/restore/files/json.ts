@@ -4,6 +4,7 @@ import { toAdmin } from '../../csync/mailbox-name.ts';
 import { decodeMailboxName } from '../../csync/modified-utf7.ts';
 import { crashPoint } from '../../platform/crash-points.ts';
 import { BackupError } from '../../platform/errors.ts';
+import { reportLostScript } from '../lost-script.ts';
 import type { PlannedMailbox, RestorePlan } from '../plan.ts';
 import type { RestoreReport } from '../report.ts';
 import type { StoredScript } from '../source.ts';
@@ -117,6 +118,7 @@ function writeSettings(lines: JsonLines, { source, rules }: RestorePlan, report:
   }
   const active = source.activeScript();
   for (const script of source.scripts()) writeScript(lines, script, script.filename === active, report);
+  reportLostScript(source, report);
   for (const { root, limits, modseq } of source.quotas()) {
     const of = {
       root: byteText(root),

@@ -3,6 +3,7 @@ import { ManageSieveClient } from '../../imap/managesieve.ts';
 import { BackupError } from '../../platform/errors.ts';
 import { isLoopback } from '../csync/access.ts';
 import { chooseMechanism } from '../csync-login.ts';
+import { reportInactive, reportLostScript } from '../lost-script.ts';
 import type { RestoreReport } from '../report.ts';
 import type { BackupSource, StoredScript } from '../source.ts';
 import { type MailAccess, TLS_REMEDY, tlsOptions } from './login.ts';
@@ -18,7 +19,10 @@ export async function restoreScripts(
   report: RestoreReport,
 ): Promise<void> {
   const scripts = source.scripts();
-  if (scripts.length === 0) return;
+  if (scripts.length === 0) {
+    reportLostScript(source, report);
+    return;
+  }
   let client: ManageSieveClient | undefined;
   try {
     client = await openSieve(access);
@@ -40,10 +44,15 @@ async function putScripts(
 ): Promise<void> {
   const held = await client.scripts();
   const wantedActive = source.activeScript();
+  const there = new Set(held.map(({ name }) => name));
+  const lost = new Set<string>();
   for (const script of source.scripts()) {
     const name = nameOf(script.filename);
     const text = textOf(script, report);
-    if (text === undefined) continue;
+    if (text === undefined) {
+      lost.add(script.filename);
+      continue;
+    }
     if (held.some((one) => one.name === name)) {
       if (text.equals((await client.script(name)) ?? Buffer.alloc(0))) continue;
       const reason = 'the target has another text under this name; delete it there to get that of the backup';
@@ -51,11 +60,18 @@ async function putScripts(
       continue;
     }
     const answer = await client.put(name, text);
-    if (answer.status === 'OK') continue;
+    if (answer.status === 'OK') {
+      there.add(name);
+      continue;
+    }
     const reason = `the server says: ${answer.text.replaceAll(/\s+/g, ' ')}`;
     report.shortfall({ kind: 'refused', what: labelOf(script), reason });
   }
-  if (wantedActive !== undefined) await activate(client, nameOf(wantedActive), report);
+  if (wantedActive === undefined) return;
+  if (there.has(nameOf(wantedActive))) await activate(client, nameOf(wantedActive), report);
+  // One that the target has refused is reported as that.
+  else if (lost.has(wantedActive)) reportInactive(wantedActive, report);
+  else reportLostScript(source, report);
 }
 
 async function activate(client: ManageSieveClient, name: string, report: RestoreReport): Promise<void> {
