@@ -6,10 +6,12 @@ import { PooledCompressor } from '../maintenance/compact/compressors.ts';
 import { MemberPool } from '../maintenance/member-pool.ts';
 import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
+import { lossTexts } from './loss-texts.ts';
 import { addPushOption } from './push-gateway.ts';
 import { addSelectOptions, type SelectFlags, selectBackups } from './select-backups.ts';
 import { toolLog } from './tool-log.ts';
 import { ToolRun } from './tool-run.ts';
+import { VerifiedByHand } from './verified-by-hand.ts';
 
 interface CompactFlags extends SelectFlags {
   json?: boolean;
@@ -51,6 +53,7 @@ async function runCompact(flags: CompactFlags): Promise<void> {
   const readers = new MemberPool();
   const compressor = new PooledCompressor(config.deflateEngine);
   const run = new ToolRun(backups, flags.json ?? false);
+  const schedule = flags.dryRun ? undefined : VerifiedByHand.open(flags.config);
   let [compacted, freed] = [0, 0];
   try {
     await run.each(async ({ path, userid }, name, progress) => {
@@ -66,12 +69,20 @@ async function runCompact(flags: CompactFlags): Promise<void> {
         compressor,
         onProgress: progress,
       });
-      if (report.compacted) compacted++;
+      if (report.compacted) {
+        compacted++;
+        schedule?.mended(userid, path);
+      }
       freed += freedBytes(report);
-      run.print({ ...report, dryRun: flags.dryRun ?? false }, `compact ${name}: ${textOf(report, flags)}`);
-      return report.damagedChunks > 0 || report.keptAll !== null ? 'bad-data' : 'ok';
+      run.print(
+        { ...report, dryRun: flags.dryRun ?? false },
+        `compact ${name}: ${[textOf(report, flags), ...(report.lost ? lossTexts(report.lost) : [])].join('; ')}`,
+      );
+      const isDamaged = report.damagedChunks > 0 || report.keptAll !== null || report.lost !== null;
+      return isDamaged ? 'bad-data' : 'ok';
     });
   } finally {
+    schedule?.close();
     await Promise.all([readers.stop(), compressor.stop()]);
   }
   run.end({ compacted, freedBytes: freed }, `, ${compacted} compacted, ${size(freed)} freed`);

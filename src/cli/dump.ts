@@ -6,6 +6,7 @@ import { loadConfig } from '../config/load.ts';
 import { healBackup } from '../maintenance/heal.ts';
 import { loadDeflateEngine } from '../platform/deflate.ts';
 import { BackupError } from '../platform/errors.ts';
+import { writeAllMessages } from '../restore/all-messages.ts';
 import { withAnyIndex } from '../restore/open-source.ts';
 import { readContent } from '../store/chunk/reader.ts';
 import { readMessage } from '../store/stored-message.ts';
@@ -24,6 +25,7 @@ interface DumpFlags extends ConfigFlag {
 
 const STATUSES = [0, 64, 65, 74, 75, 77, 78];
 const GUID = /^[0-9a-f]{40}$/i;
+const BAD_DATA_STATUS = 65;
 
 export function newDumpCommand(): Command {
   const command = new Command('dump')
@@ -48,11 +50,26 @@ export function newDumpCommand(): Command {
     'number of the chunk in the index',
     'Print what a chunk holds, uncompressed.',
   ).action(dumpChunk);
+  command
+    .command('messages')
+    .description(
+      'Write every whole message of a data file into a folder, as GUID.eml, whether a line of the file says where it ' +
+        'belongs or not: for where these lines are lost. Needs no index.',
+    )
+    .argument('<folder>', 'where to; it is made if need be')
+    .requiredOption('-f, --file <path>', 'the data file, or the end of one that was put aside')
+    .addOption(configOption())
+    .addHelpText('after', helpText(EXAMPLES, STATUSES))
+    .action(dumpMessages);
   return command;
 }
 
 const EXAMPLES = [
   ['csync-backup dump message 2aae6c35c94fcfb415dbe95f408b9ce91ee846ed -u anne', 'one message of anne'],
+  [
+    'csync-backup dump messages /root/anne -f /backup/a/anne_x1Y2z3.torn.1764180000',
+    'what nobody names any more',
+  ],
   ['csync-backup dump chunk 1 -f /backup/a/anne_x1Y2z3', 'the commands in the first chunk of a file'],
 ] as const;
 
@@ -98,6 +115,17 @@ async function noteDamage({ userid, path }: SelectedBackup, guid: string, flags:
     if (!(error instanceof BackupError)) throw error;
     process.stderr.write(`csync-backup: not noted: ${error.code}: ${error.message}\n`);
   }
+}
+
+async function dumpMessages(folder: string, flags: DumpFlags): Promise<void> {
+  const { path: dataPath } = selectBackup(flags);
+  const config = loadConfig({ file: flags.config, anyPartitions: true });
+  const { messages, bytes, present, damaged } = await writeAllMessages(dataPath, folder, config);
+  const there = present === 0 ? '' : `, ${present} were there already`;
+  process.stdout.write(`${folder}: ${messages} messages (${bytes} bytes)${there}\n`);
+  if (damaged === 0) return;
+  process.stderr.write(`csync-backup: ${damaged} messages are damaged, and left out\n`);
+  process.exitCode = BAD_DATA_STATUS;
 }
 
 async function dumpChunk(argument: string, flags: DumpFlags): Promise<void> {

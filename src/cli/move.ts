@@ -14,6 +14,7 @@ import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
 import { addPushOption } from './push-gateway.ts';
 import { addSelectOptions, type SelectFlags, selectBackups } from './select-backups.ts';
+import { toolLog } from './tool-log.ts';
 import { ToolRun } from './tool-run.ts';
 
 interface MoveFlags extends SelectFlags {
@@ -87,6 +88,7 @@ async function runMove(flags: MoveFlags): Promise<void> {
         engine,
         wait: wait ?? false,
         dryRun: dryRun ?? false,
+        log: toolLog(),
         onProgress,
       });
       if (!report.isIntact) damaged++;

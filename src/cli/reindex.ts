@@ -2,14 +2,16 @@
 import { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
 import { MemberPool } from '../maintenance/member-pool.ts';
-import { type ReindexReport, reindexBackup } from '../maintenance/reindex.ts';
+import { isLossy, type ReindexReport, reindexBackup } from '../maintenance/reindex.ts';
 import { loadDeflateEngine } from '../platform/deflate.ts';
 import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
+import { lossTexts } from './loss-texts.ts';
 import { addPushOption } from './push-gateway.ts';
 import { addSelectOptions, type SelectFlags, selectBackups } from './select-backups.ts';
 import { toolLog } from './tool-log.ts';
 import { ToolRun } from './tool-run.ts';
+import { VerifiedByHand } from './verified-by-hand.ts';
 
 interface ReindexFlags extends SelectFlags {
   json?: boolean;
@@ -47,10 +49,11 @@ async function runReindex(flags: ReindexFlags): Promise<void> {
   const engine = loadDeflateEngine(config.deflateEngine);
   const readers = new MemberPool();
   const run = new ToolRun(backups, flags.json ?? false);
+  const schedule = flags.dryRun ? undefined : VerifiedByHand.open(flags.config);
   const verb = flags.dryRun ? 'would index' : 'indexed';
   let damaged = 0;
   try {
-    await run.each(async ({ path }, name, progress) => {
+    await run.each(async ({ path, userid }, name, progress) => {
       const report = await reindexBackup({
         log: toolLog(),
         dataPath: path,
@@ -61,28 +64,25 @@ async function runReindex(flags: ReindexFlags): Promise<void> {
         readers,
         onProgress: progress,
       });
-      const isDamaged = report.damagedChunks + report.damagedMessages > 0;
+      schedule?.mended(userid, path);
+      const isDamaged = isLossy(report);
       if (isDamaged) damaged++;
       run.print({ ...report, dryRun: flags.dryRun ?? false }, `reindex ${name}: ${verb} ${textOf(report)}`);
       return isDamaged ? 'bad-data' : 'ok';
     });
   } finally {
+    schedule?.close();
     await readers.stop();
   }
   run.end({ damaged }, damaged === 0 ? '' : `, ${damaged} damaged`);
 }
 
-function textOf({
-  chunks,
-  messages,
-  damagedChunks,
-  damagedMessages,
-  mailboxesToHeal,
-}: ReindexReport): string {
+function textOf(report: ReindexReport): string {
+  const { chunks, messages, damagedChunks, damagedMessages, mailboxesToHeal } = report;
   const parts = [`${chunks} chunks`];
   if (messages !== null) parts.push(`${messages} messages`);
   if (damagedChunks > 0) parts.push(`${damagedChunks} chunks damaged`);
   if (damagedMessages > 0) parts.push(`${damagedMessages} messages damaged`);
   if (mailboxesToHeal) parts.push(`${mailboxesToHeal} mailboxes to be sent again`);
-  return parts.join(', ');
+  return [parts.join(', '), ...lossTexts(report)].join('; ');
 }

@@ -6,6 +6,7 @@ import { loadDeflateEngine } from '../platform/deflate.ts';
 import { Catalog } from '../store/catalog.ts';
 import { type ConfigFlag, configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
+import { toolLog } from './tool-log.ts';
 import { printUserid, useridOf } from './userid-text.ts';
 
 interface RenameFlags extends ConfigFlag {
@@ -49,7 +50,7 @@ async function runRename(oldName: string, newName: string, flags: RenameFlags): 
   try {
     const [from, to] = [useridOf(oldName), useridOf(newName)];
     const engine = loadDeflateEngine(config.deflateEngine);
-    const report = await renameUser({ from, to, config, catalog, engine, wait, dryRun });
+    const report = await renameUser({ from, to, config, catalog, engine, wait, dryRun, log: toolLog() });
     const inTheWay = report.inTheWay.map(printUserid);
     if (flags.json) {
       const line = { type: 'renamed', from: oldName, to: newName, ...report, inTheWay, dryRun };

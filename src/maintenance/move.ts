@@ -28,6 +28,7 @@ import { DataFile, indexPathOf, stagedPathOf } from '../store/data-file.ts';
 import { ownerOf } from '../store/former-users.ts';
 import { enterPartition } from '../store/freeze-lock.ts';
 import { dataFilePath, useridOfDataFile } from '../store/partition.ts';
+import { hasLost } from '../store/rebuild.ts';
 import { openTrusted } from '../store/recovery.ts';
 import { copyBytes, copyFile, giveToOwner } from './copy-file.ts';
 import { openLockedData } from './locked-data.ts';
@@ -58,7 +59,7 @@ export interface MoveReport {
   /** Of the data file. */
   sizeBytes: number;
   indexSizeBytes: number;
-  /** False: the data file is not what its index says, before the move as after it. */
+  /** False: the data file is not what its index said, before the move as after it. */
   isIntact: boolean;
 }
 
@@ -104,7 +105,8 @@ async function moveLocked(file: DataFile, options: MoveOptions): Promise<MoveRep
     const read = await copyBytes(file.fd, copy.fd, report.sizeBytes, options.onProgress);
     const written = hashRange(copy.fd, 0, report.sizeBytes, ResumableSha1.create()).digestHex();
     if (written !== read) throw badCopy(dataPath, to);
-    report.isIntact = read === trusted.fileSha1.digestHex();
+    const isLossy = trusted.rebuilt !== undefined && hasLost(trusted.rebuilt);
+    report.isIntact = read === trusted.fileSha1.digestHex() && !isLossy;
     crashPoint('move-data-copied');
     await copyFile(indexPathOf(dataPath), copy.indexPath);
     for (const { path: kept, kind } of companions(dataPath)) {

@@ -7,11 +7,12 @@ import { bootTag } from '../platform/boot.ts';
 import type { DeflateEngine } from '../platform/deflate.ts';
 import { createLogger } from '../platform/log.ts';
 import { ResumableSha1 } from '../platform/sha1.ts';
-import { type Damage, isTorn, type RecoveryEnvironment } from '../store/apply-members.ts';
+import { isTorn, lookAtLast, type PutAside, type RecoveryEnvironment } from '../store/apply-members.ts';
 import type { DataFile } from '../store/data-file.ts';
 import type { BackupIndex } from '../store/index/backup-index.ts';
+import { awaitedHeals } from '../store/index/damage.ts';
 import { type MemberReaders, readMembers } from '../store/member-source.ts';
-import { rebuildIndex } from '../store/rebuild.ts';
+import { describedEnd, type FoundByRebuild, rebuildIndex } from '../store/rebuild.ts';
 import { ShardFigures } from '../store/shard-figures.ts';
 import { openLockedData } from './locked-data.ts';
 
@@ -32,7 +33,7 @@ export interface ReindexOptions {
   onProgress?(bytes: number): void;
 }
 
-export interface ReindexReport {
+export interface ReindexReport extends ReindexLosses {
   path: string;
   /** Of the data file. */
   sizeBytes: number;
@@ -40,12 +41,38 @@ export interface ReindexReport {
   /** What the new index holds; null after a dry run. */
   mailboxes: number | null;
   messages: number | null;
+  /** Mailboxes that clients will be asked to send again as a whole; null after a dry run. */
+  mailboxesToHeal: number | null;
+}
+
+/** What shows when the index of a backup is made anew. */
+export interface ReindexLosses {
   /** Chunks that are not whole; what can be read of them is indexed. */
   damagedChunks: number;
   /** Messages that are not what their GUIDs say, each time that they are stored; they count as missing. */
   damagedMessages: number;
-  /** Mailboxes that clients will be asked to send again as a whole; null after a dry run. */
-  mailboxesToHeal: number | null;
+  /** Bytes at the end of the data file of which the old index knows and that are gone. */
+  lostBytes: number;
+  /** What the old index is called now, if it is kept (FoundByRebuild). */
+  keptIndex: string | null;
+  /** The end of the data file that counts for nothing; null if there is none. After a dry run it is in its place. */
+  putAside: (Omit<PutAside, 'path'> & { path: string | null }) | null;
+}
+
+export function lossesOf({ damage, lostBytes, keptIndex, putAside }: FoundByRebuild): ReindexLosses {
+  return {
+    damagedChunks: damage.chunks,
+    damagedMessages: damage.guids.length,
+    lostBytes,
+    keptIndex: keptIndex ?? null,
+    putAside: putAside ?? null,
+  };
+}
+
+/** Whether anything that the backup had is not in it any more. */
+export function isLossy(report: ReindexLosses): boolean {
+  const { damagedChunks, damagedMessages, lostBytes, putAside } = report;
+  return damagedChunks + damagedMessages + lostBytes > 0 || putAside !== null;
 }
 
 /** @throws BackupError LOCKED, NOT_FOUND, PERMISSION_DENIED, NO_SPACE or IO_ERROR; the old index is in place then. */
@@ -64,13 +91,14 @@ async function rebuild(file: DataFile, options: ReindexOptions): Promise<Reindex
     readers,
     onProgress: onProgress && ((bytes) => options.onProgress?.(bytes)),
   });
-  const { index, damage } = rebuilt;
+  const { index } = rebuilt;
   try {
     return {
-      ...report(file, count(index, 'chunk'), damage),
+      ...report(file, count(index, 'chunk')),
+      ...lossesOf(rebuilt),
       mailboxes: count(index, 'mailbox'),
       messages: count(index, 'message'),
-      mailboxesToHeal: count(index, 'cb_heal'),
+      mailboxesToHeal: awaitedHeals(index).size,
     };
   } finally {
     index.close();
@@ -78,29 +106,40 @@ async function rebuild(file: DataFile, options: ReindexOptions): Promise<Reindex
 }
 
 async function look(file: DataFile, { readers, onProgress }: ReindexOptions): Promise<ReindexReport> {
-  const damage: Damage = { chunks: 0, guids: [] };
   const size = file.size();
+  const described = describedEnd(file.indexPath);
+  let end = size;
+  let putAside: ReindexReport['putAside'] = null;
   let chunks = 0;
-  let damagedMessages = 0;
-  for await (const { member, condensed } of readMembers(file.fd, 0, size, ResumableSha1.create(), readers)) {
+  let [damagedChunks, damagedMessages] = [0, 0];
+  for await (const read of readMembers(file.fd, 0, size, ResumableSha1.create(), readers)) {
+    const { member, condensed } = read;
     chunks++;
-    if (member.state !== 'complete' && !(member.end === size && isTorn(file.fd, member))) damage.chunks++;
+    if (member.end === size && isTorn(file.fd, member)) {
+      const { asideFrom: from, cut, lines } = lookAtLast(file.fd, read, described ?? null);
+      end = cut?.fileOffset ?? member.offset;
+      if (from !== undefined) putAside = { path: null, from, messages: lines.unclaimed };
+    } else if (member.state !== 'complete') damagedChunks++;
     damagedMessages += condensed?.verdicts.filter((verdict) => verdict === 0).length ?? 0;
     onProgress?.(member.end - member.offset);
   }
-  return { ...report(file, chunks, damage), damagedMessages };
+  const lostBytes = Math.max(0, (described ?? 0) - end);
+  return { ...report(file, chunks), damagedChunks, damagedMessages, lostBytes, putAside };
 }
 
-function report(file: DataFile, chunks: number, damage: Damage): ReindexReport {
+function report(file: DataFile, chunks: number): ReindexReport {
   return {
     path: file.path,
     sizeBytes: file.size(),
     chunks,
     mailboxes: null,
     messages: null,
-    damagedChunks: damage.chunks,
-    damagedMessages: damage.guids.length,
+    damagedChunks: 0,
+    damagedMessages: 0,
     mailboxesToHeal: null,
+    lostBytes: 0,
+    keptIndex: null,
+    putAside: null,
   };
 }
 
@@ -119,6 +158,6 @@ export function environment(options: {
   };
 }
 
-function count(index: BackupIndex, table: 'chunk' | 'mailbox' | 'message' | 'cb_heal'): number {
+function count(index: BackupIndex, table: 'chunk' | 'mailbox' | 'message'): number {
   return index.statement(`SELECT count(*) FROM ${table}`, 'pluck').get() as number;
 }

@@ -4,6 +4,7 @@
  * so that the next sync of the new user goes on in it. Killed in between it is the new user's with mailboxes under the
  * old names, which that sync, or the same command again, renames.
  */
+import type { Logger } from 'pino';
 import type { Config } from '../config/config.ts';
 import { printKvlist, printNumber, printString } from '../csync/encoder.ts';
 import {
@@ -45,6 +46,7 @@ export interface RenameOptions {
   wait?: boolean;
   /** Only say what would be renamed. */
   dryRun?: boolean;
+  log?: Logger;
 }
 
 export interface RenameReport {
@@ -77,10 +79,10 @@ export async function renameUser(options: RenameOptions): Promise<RenameReport> 
   try {
     if (catalog.get(key) !== path) throw movedAway(key, path, catalog);
     if (options.dryRun) return look(file, options, resumed);
-    const { config, engine } = options;
+    const { config, engine, log } = options;
     const ofBackup = { ...config, durability: 'ack' as const };
     const env = {
-      ...environment({ engine, keepPrevious: config.backupKeepPrevious }),
+      ...environment({ engine, keepPrevious: config.backupKeepPrevious, ...(log && { log }) }),
       config: ofBackup,
       catalog,
       disk: new DiskSync(),

@@ -15,13 +15,15 @@ export interface BackupChange {
   contentBytes: number;
   /** Of the last line, in seconds since 1970. */
   lastTime: number;
+  /** Nothing is asked for any more of what was lost. */
+  isHealed?: boolean;
 }
 
 /** No length of a file. */
 const NOT_JOINED = -2;
-const NUMBERS = 4;
+const NUMBERS = 5;
 
-/** The same by key of backups.db, in the order of `userids`; of each four numbers in the order of BackupChange. */
+/** The same by key of backups.db, in the order of `userids`; of each five numbers in the order of BackupChange. */
 export interface PackedChanges {
   userids: string[];
   paths: string[];
@@ -37,14 +39,18 @@ export function joinChanges(before: BackupChange | undefined, after: BackupChang
     toBytes: after.toBytes,
     contentBytes: before.contentBytes + after.contentBytes,
     lastTime: Math.max(before.lastTime, after.lastTime),
+    ...((before.isHealed || after.isHealed) && { isHealed: true }),
   };
 }
 
 export function packChanges(changes: ReadonlyMap<string, BackupChange>): PackedChanges {
   const numbers = new Float64Array(changes.size * NUMBERS);
   const [userids, paths] = [[] as string[], [] as string[]];
-  for (const [userid, { path, fromBytes, toBytes, contentBytes, lastTime }] of changes) {
-    numbers.set([fromBytes, toBytes, contentBytes, lastTime], userids.length * NUMBERS);
+  for (const [userid, { path, fromBytes, toBytes, contentBytes, lastTime, isHealed }] of changes) {
+    numbers.set(
+      [fromBytes, toBytes, contentBytes, lastTime, Number(isHealed ?? 0)],
+      userids.length * NUMBERS,
+    );
     userids.push(userid);
     paths.push(path);
   }
@@ -54,12 +60,10 @@ export function packChanges(changes: ReadonlyMap<string, BackupChange>): PackedC
 export function* unpackChanges(packed: PackedChanges): Generator<[userid: string, change: BackupChange]> {
   const { userids, paths, numbers } = packed;
   for (const [i, userid] of userids.entries()) {
-    const [fromBytes, toBytes, contentBytes, lastTime] = numbers.subarray(i * NUMBERS) as unknown as [
-      number,
-      number,
-      number,
-      number,
-    ];
-    yield [userid, { path: paths[i]!, fromBytes, toBytes, contentBytes, lastTime }];
+    const [fromBytes, toBytes, contentBytes, lastTime, isHealed] = numbers.subarray(
+      i * NUMBERS,
+    ) as unknown as [number, number, number, number, number];
+    const change = { path: paths[i]!, fromBytes, toBytes, contentBytes, lastTime };
+    yield [userid, isHealed === 1 ? { ...change, isHealed: true } : change];
   }
 }

@@ -4,9 +4,10 @@
  */
 import fs from 'node:fs';
 import { fdatasync, writeAllSync } from '../platform/durable.ts';
+import { hasErrno } from '../platform/errors.ts';
 import { ResumableSha1 } from '../platform/sha1.ts';
 import { hashRange } from './chunk/hash-range.ts';
-import { endsAsFinished } from './chunk/member.ts';
+import { endsAsFinished, TRAILER_BYTES } from './chunk/member.ts';
 import { contentEnd, type ScannedMember } from './chunk/scan.ts';
 import { ChunkWriter } from './chunk/writer.ts';
 import type { DataFile } from './data-file.ts';
@@ -16,7 +17,7 @@ import { isHidden } from './index/parts.ts';
 import { mailboxes } from './index/queries.ts';
 import { fromBlob } from './index/sql-text.ts';
 import type { ReadMember } from './member-source.ts';
-import { type DamagedMessage, measureMember, replayMember } from './replay.ts';
+import { type DamagedMessage, measureMember, type ReplayedMember, replayMember } from './replay.ts';
 import type { StoreEnvironment } from './store-environment.ts';
 
 /** What recovery needs of its surroundings. */
@@ -32,11 +33,21 @@ export interface Damage {
   guids: string[];
 }
 
+/** The end of a data file that counts for nothing any more, or cannot be read, and lies beside it now. */
+export interface PutAside {
+  path: string;
+  /** Where it was in the data file, in bytes. */
+  from: number;
+  /** Whole messages in it that nothing behind them says to be anybody's. */
+  messages: number;
+}
+
 export interface AppliedMembers {
   state: IndexState;
   /** The last member was finished, but for its trailer: to be written when the index is safe. */
   needsTrailer: boolean;
   damage: Damage;
+  putAside: PutAside | undefined;
 }
 
 const SECONDS_OF_DAY = 86_400;
@@ -45,8 +56,9 @@ const SECONDS_OF_DAY = 86_400;
  * Enters the members into the index, inside the caller's transaction; an unfinished last one is cut behind
  * its last line that counts. Its trailer is still to be written, when the index is safe.
  *
- * @param keepsDropped such a last member may have been finished once, and been cut off since: if content of it counts
- *   for nothing any more, since the lines that claimed it are gone, all of it is put aside
+ * @param described up to where in the file something was committed, by an older index; null: perhaps up to its end.
+ *   Such a last member may have been finished once, and been cut off since: if content of it counts for nothing any more,
+ *   since the lines that claimed it are gone, all of it is put aside
  */
 export async function applyMembers(
   file: DataFile,
@@ -55,7 +67,7 @@ export async function applyMembers(
   known: ReadonlyMap<number, number>,
   before: IndexState,
   env: RecoveryEnvironment,
-  keepsDropped = false,
+  described: number | null = 0,
 ): Promise<AppliedMembers> {
   let state = before;
   const damage: Damage = { chunks: 0, guids: [] };
@@ -63,13 +75,15 @@ export async function applyMembers(
   const torn: number[] = [];
   const hit: number[] = [];
   let needsTrailer = false;
+  let putAside: PutAside | undefined;
   /** The last whole one: whoever comes next has its bytes hashed already. */
   let latest: ScannedMember | undefined;
   const size = file.size();
   for await (const { member, condensed } of members) {
     if (member.end === size && isTorn(file.fd, member)) {
-      const o = { known, before: state, damage, env, keepsDropped };
-      const finished = finishLast(file, index, { member, condensed }, o);
+      const o = { known, before: state, damage, env, described };
+      const { finished, aside } = finishLast(file, index, { member, condensed }, o);
+      putAside = aside;
       needsTrailer = finished !== undefined;
       state = finished ?? afterMembers(member.offset, member.fileSha1State, state.lastTime);
       latest = undefined;
@@ -96,7 +110,8 @@ export async function applyMembers(
       dataSha1: member.contentSha1,
     });
     latest = member;
-    state = afterMembers(member.end, member.fileSha1State, Math.max(state.lastTime, believableTime(member)));
+    const lastTime = Math.max(state.lastTime, believableTime(member));
+    state = afterMembers(member.end, member.fileSha1State, lastTime);
   }
   if (latest !== undefined) {
     const sha1 = ResumableSha1.load(latest.fileSha1State);
@@ -107,8 +122,9 @@ export async function applyMembers(
   markDamage(index, { ...damage, chunks: torn.filter((id) => !noted.has(id)).length });
   if (torn.length > 0) for (const uniqueid of mailboxesLacking(index)) markLost(index, uniqueid, []);
   for (const id of [...torn, ...hit]) noteDamagedChunk(index, id, Math.floor(Date.now() / 1000));
+  if (!needsTrailer) state.trailer = trailerAt(file, state.committedEnd);
   index.setState(state);
-  return { state, needsTrailer, damage };
+  return { state, needsTrailer, damage, putAside };
 }
 
 /** No line is written with an earlier time than the last one's, so that of damaged text must not count for ever. */
@@ -183,6 +199,13 @@ function afterMembers(end: number, fileSha1State: Uint8Array, lastTime: number):
   return { committedEnd: end, trailer: new Uint8Array(0), fileSha1State, lastTime };
 }
 
+/** The trailer that stands before `end`, if it is one of ours: by it the index is known later to be of this file. */
+function trailerAt({ fd }: DataFile, end: number): Uint8Array {
+  const trailer = Buffer.alloc(endsAsFinished(fd, end) ? TRAILER_BYTES : 0);
+  fs.readSync(fd, trailer, 0, trailer.length, end - trailer.length);
+  return trailer;
+}
+
 /** A row for the chunk, with its segment starts, if the index has none. */
 export function enterChunk(
   index: BackupIndex,
@@ -202,7 +225,7 @@ export function enterChunk(
  * The unfinished member at the end of the file. In one of ours, MESSAGE lines at its end that nothing claims
  * are cut: they promise nothing, and may be somebody else's. What Cyrus wrote keeps them.
  *
- * @returns undefined if nothing of it is worth keeping: the member is cut off.
+ * @returns `finished`: undefined if nothing of it is worth keeping: the member is cut off
  */
 function finishLast(
   file: DataFile,
@@ -213,13 +236,11 @@ function finishLast(
     before: IndexState;
     damage: Damage;
     env: RecoveryEnvironment;
-    keepsDropped: boolean;
+    described: number | null;
   },
-): IndexState | undefined {
+): { finished: IndexState | undefined; aside: PutAside | undefined } {
   const { known, before, damage, env } = o;
-  const lines = measureMember(file.fd, member, member.contentLength, condensed);
-  const wanted = member.bootTag === undefined ? lines.lineEnd : lines.stateEnd;
-  const cut = member.cuts.findLast((place) => place.contentOffset <= wanted);
+  const { lines, wanted, cut, asideFrom } = lookAtLast(file.fd, { member, condensed }, o.described);
   env.log.warn(
     {
       path: file.path,
@@ -229,13 +250,14 @@ function finishLast(
     },
     'the last chunk was not finished; its complete lines are kept',
   );
-  const isDropped = member.contentLength > (cut?.contentOffset ?? 0);
-  // From its beginning, so that it can be read by itself.
-  if (o.keepsDropped && isDropped) keepTorn(file, member.offset, env);
-  else if (member.state === 'corrupt') keepTorn(file, cut?.fileOffset ?? member.offset, env);
+  let aside: PutAside | undefined;
+  if (asideFrom !== undefined) {
+    const { unclaimed: messages } = lines;
+    aside = { path: keepTorn(file, asideFrom, messages, env), from: asideFrom, messages };
+  }
   if (cut === undefined || wanted === 0) {
     fs.ftruncateSync(file.fd, member.offset);
-    return undefined;
+    return { finished: undefined, aside };
   }
   const writer = ChunkWriter.resume(
     {
@@ -254,18 +276,50 @@ function finishLast(
   const chunk = writer.finish();
   const lastTime = Math.max(before.lastTime, lines.lastTime);
   index.endChunk(id, { tsEnd: lastTime, length: chunk.length, dataSha1: chunk.dataSha1 });
-  return {
+  const finished = {
     committedEnd: chunk.fileEndAfterTrailer,
     trailer: chunk.trailer,
     fileSha1State: chunk.fileSha1StateAfterTrailer,
     lastTime,
   };
+  return { finished, aside };
 }
 
-/** What is cut off may hold more than a torn write, so it is put aside where a person can look at it. */
-function keepTorn(file: DataFile, from: number, env: RecoveryEnvironment): void {
-  const target = `${file.path}.torn.${Math.floor(Date.now() / 1000)}`;
-  const out = fs.openSync(target, 'a', 0o600);
+/**
+ * What finishLast() makes of the last member.
+ *
+ * @returns `wanted`: content up to there counts; `cut`: where it can be cut for that; `asideFrom`: what is put aside
+ *   begins there in the file; undefined if nothing is
+ */
+export function lookAtLast(
+  fd: number,
+  { member, condensed }: ReadMember,
+  described: number | null,
+): {
+  lines: ReplayedMember;
+  wanted: number;
+  cut: ScannedMember['cuts'][number] | undefined;
+  asideFrom: number | undefined;
+} {
+  const lines = measureMember(fd, member, member.contentLength, condensed);
+  const wanted = member.bootTag === undefined ? lines.lineEnd : lines.stateEnd;
+  const cut = member.cuts.findLast((place) => place.contentOffset <= wanted);
+  const isDropped = member.contentLength > (cut?.contentOffset ?? 0);
+  let asideFrom: number | undefined;
+  const mayBeLost = described === null || described > (cut?.fileOffset ?? member.offset);
+  // From its beginning, so that it can be read by itself.
+  if (mayBeLost && isDropped) asideFrom = member.offset;
+  else if (member.state === 'corrupt') asideFrom = cut?.fileOffset ?? member.offset;
+  return { lines, wanted, cut, asideFrom };
+}
+
+/**
+ * What is cut off may hold more than a torn write, so it is put aside where a person can look at it.
+ *
+ * @returns where
+ */
+function keepTorn(file: DataFile, from: number, messages: number, env: RecoveryEnvironment): string {
+  const { target, out } = newBeside(`${file.path}.torn`);
   try {
     // Of root's making it would be in the way of the backup's owner.
     const [owner, own] = [fs.fstatSync(file.fd), fs.fstatSync(out)];
@@ -281,7 +335,20 @@ function keepTorn(file: DataFile, from: number, env: RecoveryEnvironment): void 
   } finally {
     fs.closeSync(out);
   }
-  env.log.warn({ path: file.path, from, target }, 'the damaged end of the backup was put aside');
+  env.log.warn({ path: file.path, messages, from, target }, 'the damaged end of the backup was put aside');
+  return target;
+}
+
+/** A file with the time appended to its name, and none that is there already. */
+function newBeside(base: string): { target: string; out: number } {
+  for (let seconds = Math.floor(Date.now() / 1000); ; seconds++) {
+    const target = `${base}.${seconds}`;
+    try {
+      return { target, out: fs.openSync(target, 'ax', 0o600) };
+    } catch (error) {
+      if (!hasErrno(error, 'EEXIST')) throw error;
+    }
+  }
 }
 
 /** Writes the trailer of the last member, and syncs. */

@@ -11,11 +11,12 @@ import { readContent } from './chunk/reader.ts';
 import type { DataFile } from './data-file.ts';
 import { ownerOf } from './former-users.ts';
 import { noteLosses } from './heal.ts';
-
 import type { BackupIndex } from './index/backup-index.ts';
 import { changeCounter } from './index/change-counter.ts';
+import { awaitsHeals } from './index/damage.ts';
 import type { ToldInSync } from './left-out.ts';
 import { OpenChunk } from './open-chunk.ts';
+import type { FoundByRebuild } from './rebuild.ts';
 import type { StoreEnvironment } from './store-environment.ts';
 import { readMessage } from './stored-message.ts';
 
@@ -33,7 +34,7 @@ export interface TrustedFiles {
   /** Seconds; 0 when there is no line yet. */
   lastTime: number;
   /** The index was made anew just now. */
-  isMadeAnew?: boolean;
+  rebuilt?: FoundByRebuild;
 }
 
 export class Backup {
@@ -57,6 +58,10 @@ export class Backup {
   #fileEnd: number;
   #lastTime: number;
   #chunk: OpenChunk | undefined;
+  /** When the chunk was begun something was still asked for that is lost. */
+  #wasAwaiting = false;
+  /** What the index that was made anew asks for, or does not, nobody has been told yet. */
+  #isMadeAnew: boolean;
   #isClosed = false;
   readonly #unreadable = new Set<string>();
 
@@ -68,6 +73,7 @@ export class Backup {
     this.#fileSha1 = files.fileSha1;
     this.#fileEnd = files.fileEnd;
     this.#lastTime = files.lastTime;
+    this.#isMadeAnew = files.rebuilt !== undefined;
     try {
       this.#indexFd = fs.openSync(this.file.indexPath, 'r+');
     } catch (error) {
@@ -84,6 +90,7 @@ export class Backup {
 
   /** The open chunk; begins one (in memory only) if there is none. */
   ensureChunk(): OpenChunk {
+    if (this.#chunk === undefined) this.#wasAwaiting = this.#isMadeAnew || awaitsHeals(this.index);
     this.#chunk ??= new OpenChunk({
       fd: this.file.fd,
       path: this.file.path,
@@ -166,7 +173,9 @@ export class Backup {
         toBytes: fileEnd,
         contentBytes,
         lastTime,
+        ...(this.#wasAwaiting && !awaitsHeals(this.index) && { isHealed: true }),
       };
+      this.#isMadeAnew = false;
       this.#env.figures.changed(this.userid, change);
     }
     this.#fileEnd = fileEnd;

@@ -7,8 +7,14 @@ import { createHash } from 'node:crypto';
 import { printFileHeader, printString } from '../csync/encoder.ts';
 import { BackupError } from '../platform/errors.ts';
 import { readContent } from './chunk/reader.ts';
-import type { BackupIndex, MessageLocation, NewMessage } from './index/backup-index.ts';
-import { loseMessage, mailboxesUnderHeal, mailboxesWith, noteDamagedChunk } from './index/damage.ts';
+import type { BackupIndex, ChunkRow, MessageLocation, NewMessage } from './index/backup-index.ts';
+import {
+  damagedChunks,
+  loseMessage,
+  mailboxesUnderHeal,
+  mailboxesWith,
+  noteDamagedChunk,
+} from './index/damage.ts';
 import { mailboxByUniqueid } from './index/queries.ts';
 import { messagesInOrder } from './messages-in-order.ts';
 import { writeNote } from './notes.ts';
@@ -74,7 +80,7 @@ const MAX_STORED_BYTES = 256 << 20;
 export async function noteLosses(target: HealTarget, losses: Losses): Promise<NotedLosses> {
   const { index } = target;
   const lost = confirm(target, losses.guids);
-  const chunks = index.chunks().filter(({ offset }) => losses.chunkOffsets.includes(offset));
+  const chunks = hitChunks(target, losses);
   const offsets = new Map(chunks.map(({ id, offset }) => [id, offset]));
   for (const location of lost.values()) {
     if (location !== undefined) offsets.set(location.chunk.id, location.chunk.offset);
@@ -120,6 +126,17 @@ export async function noteLosses(target: HealTarget, losses: Losses): Promise<No
   for (const [uniqueid, guids] of marks) index.markForHeal(uniqueid, guids);
   await target.commit();
   return noted;
+}
+
+/**
+ * The chunks in which something is damaged. An index that was made anew since knows itself which are: that of which the
+ * losses were found may have been another file's.
+ */
+function hitChunks({ index, isMadeAnew }: HealTarget, { chunkOffsets }: Losses): ChunkRow[] {
+  const known = isMadeAnew ? damagedChunks(index) : undefined;
+  return index
+    .chunks()
+    .filter(({ id, offset }) => chunkOffsets.includes(offset) && (known === undefined || known.has(id)));
 }
 
 /** Those of the messages that cannot be read, and where the index says they are. */

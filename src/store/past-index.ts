@@ -220,15 +220,23 @@ const ANY_AWAITED = `SELECT EXISTS (SELECT 1 FROM cb_record r WHERE r.replaced =
   AND NOT EXISTS (SELECT 1 FROM message m WHERE m.guid = r.guid))`;
 const IS_AWAITED = 'SELECT EXISTS (SELECT 1 FROM cb_record WHERE guid = ? AND replaced = 0)';
 
-/** Enters all messages of a data file whose bytes are right, each at the last place where they are, and nothing else. */
-export function fillCopies(fd: number, sizeBytes: number, index: BackupIndex): void {
+/**
+ * Enters all messages of a data file whose bytes are right, each at the last place where they are, and nothing else.
+ *
+ * @returns GUIDs of those whose bytes are not right anywhere
+ */
+export function fillCopies(fd: number, sizeBytes: number, index: BackupIndex): string[] {
+  const damaged = new Set<string>();
   index.begin();
   for (const member of scanMembers(fd, 0, sizeBytes, { fileSha1: ResumableSha1.create() })) {
     const id = enterChunk(index, member, new Map(), contentEnd(member));
-    replayMember(fd, member, member.contentLength, index, id, { wants: ({ verb }) => verb === 'MESSAGE' });
+    const wants = ({ verb }: LineStart) => verb === 'MESSAGE';
+    for (const { guid } of replayMember(fd, member, member.contentLength, index, id, { wants }))
+      damaged.add(guid);
   }
   index.setState({ committedEnd: sizeBytes, trailer: NOTHING, fileSha1State: NOTHING, lastTime: 0 });
   index.commit();
+  return index.missing([...damaged]);
 }
 
 const NOTHING = new Uint8Array(0);

@@ -11,6 +11,8 @@ import { ResumableSha1 } from '../platform/sha1.ts';
 import {
   type AppliedMembers,
   applyMembers,
+  type Damage,
+  type PutAside,
   type RecoveryEnvironment,
   writeTrailer,
 } from './apply-members.ts';
@@ -37,25 +39,43 @@ export interface RebuildOptions {
   onProgress?: ((bytes: number) => void) | undefined;
 }
 
+/** What shows of a data file while its index is made anew. */
+export interface FoundByRebuild {
+  damage: Damage;
+  putAside: PutAside | undefined;
+  /** Bytes of the data file that the old index knew of and that are gone, or can be read no more. */
+  lostBytes: number;
+  /** What the old index is called now: then, where it knows of mailboxes or messages whose lines are damaged, or if it is wanted. */
+  keptIndex: string | undefined;
+}
+
+export interface RebuiltIndex extends AppliedMembers, FoundByRebuild {
+  /** Open. */
+  index: BackupIndex;
+}
+
+/** Whether anything that the backup had is not in it any more. */
+export function hasLost({ damage, putAside, lostBytes }: FoundByRebuild): boolean {
+  return damage.chunks + damage.guids.length + lostBytes > 0 || putAside !== undefined;
+}
+
 /**
  * Makes the index of a locked data file anew and puts it in place of the old one when it is complete. An unfinished
  * last member is finished, or cut off, as in recovery.
  *
- * @returns the index, open
  * @throws BackupError IO_ERROR or NO_SPACE; the old index is in its place then.
  */
 export async function rebuildIndex(
   file: DataFile,
   env: RecoveryEnvironment,
   options: RebuildOptions = {},
-): Promise<AppliedMembers & { index: BackupIndex }> {
+): Promise<RebuiltIndex> {
   const fresh = `${file.indexPath}.rebuild`;
   const described = describedEnd(file.indexPath);
-  const isCut = described !== undefined && described > file.size();
-  if (isCut) {
-    const facts = { path: file.path, sizeBytes: file.size(), indexedBytes: described };
-    env.log.error(facts, 'the end of the data file is lost; the index that describes it is kept');
-  }
+  const sizeBytes = file.size();
+  let lostBytes = 0;
+  let knowsMore = false;
+  let keptIndex: string | undefined;
   removeIndex(fresh);
   let applied: AppliedMembers;
   try {
@@ -66,13 +86,13 @@ export async function rebuildIndex(
       index.begin();
       const members = readMembers(file.fd, 0, file.size(), ResumableSha1.create(), options.readers);
       const read = counted(members, options);
-      const keepsDropped = isCut || described === undefined;
-      applied = await applyMembers(file, index, read, new Map(), NOTHING_INDEXED, env, keepsDropped);
+      applied = await applyMembers(file, index, read, new Map(), NOTHING_INDEXED, env, described ?? null);
+      lostBytes = Math.max(0, (described ?? 0) - applied.state.committedEnd);
       // HEAL notes may be among what was cut off. Where the mail server has these messages no more it says so once more.
-      if (described === undefined || applied.state.committedEnd < described) {
+      if (described === undefined || lostBytes > 0) {
         for (const uniqueid of mailboxesLacking(index)) markLost(index, uniqueid, []);
       }
-      carryFrom(file.indexPath, index);
+      knowsMore = carryFrom(file.indexPath, index, applied.damage.chunks > 0);
       index.commit();
     } finally {
       index.close();
@@ -80,7 +100,7 @@ export async function rebuildIndex(
     giveTo(fresh, fs.fstatSync(file.fd));
     await syncPath(fresh);
     crashPoint('rebuild-synced');
-    keepPrevious(file.indexPath, isCut || env.config.backupKeepPrevious);
+    keptIndex = keepPrevious(file.indexPath, lostBytes > 0 || knowsMore || env.config.backupKeepPrevious);
     fs.renameSync(fresh, file.indexPath);
     crashPoint('rebuild-renamed');
   } catch (error) {
@@ -89,8 +109,12 @@ export async function rebuildIndex(
   }
   await syncDirectory(path.dirname(file.indexPath));
   if (applied.needsTrailer) await writeTrailer(file, applied.state);
+  if (lostBytes > 0) {
+    const facts = { path: file.path, sizeBytes, indexedBytes: described, target: keptIndex };
+    env.log.error(facts, 'the end of the data file is lost; the index that describes it is kept');
+  }
   env.figures.count('index_rebuilds_total');
-  return { ...applied, index: BackupIndex.open(file.indexPath) };
+  return { ...applied, lostBytes, keptIndex, index: BackupIndex.open(file.indexPath) };
 }
 
 /**
@@ -112,21 +136,35 @@ export function describedEnd(indexPath: string): number | undefined {
   }
 }
 
-/** Takes over from the old index what only it knows, as far as it can be read and still holds. */
-function carryFrom(indexPath: string, index: BackupIndex): void {
-  if (!fs.existsSync(indexPath)) return;
+/**
+ * Takes over from the old index what only it knows, as far as it can be read and still holds.
+ *
+ * @returns whether it knows of more than damaged lines say any more
+ */
+function carryFrom(indexPath: string, index: BackupIndex, isDamaged: boolean): boolean {
+  if (!fs.existsSync(indexPath)) return false;
   try {
     const old = BackupIndex.open(indexPath, { readonly: true });
     try {
+      const knowsMore = isDamaged && counts(old).some((count, i) => count > counts(index)[i]!);
       carryChecksums(old, index);
       carryLacking(old, index);
+      return knowsMore;
     } finally {
       old.close();
     }
   } catch (error) {
     // What cannot be read there is asked for once more.
     if (!(error instanceof BackupError) && !isSqliteError(error)) throw error;
+    return false;
   }
+}
+
+/** Of mailboxes, and of what is known to be in them. */
+function counts(index: BackupIndex): number[] {
+  const sql = `SELECT (SELECT count(*) FROM mailbox),
+    (SELECT count(*) FROM mailbox_message) + (SELECT count(*) FROM cb_record WHERE replaced = 0)`;
+  return index.statement(sql, 'raw').get() as number[];
 }
 
 async function* counted(
@@ -139,15 +177,24 @@ async function* counted(
   }
 }
 
-/** The journal goes first: SQLite must not find that of the old index beside the new one. */
-export function keepPrevious(indexPath: string, keep: boolean): void {
+/**
+ * The journal goes first: SQLite must not find that of the old index beside the new one.
+ *
+ * @returns the name that it is kept under
+ */
+export function keepPrevious(indexPath: string, keep: boolean): string | undefined {
   fs.rmSync(`${indexPath}-journal`, { force: true });
-  if (!keep) return;
-  try {
-    // A second name, and no rename: at no time is there no index.
-    fs.linkSync(indexPath, `${indexPath}.${Math.floor(Date.now() / 1000)}`);
-  } catch (error) {
-    if (!hasErrno(error, 'ENOENT') && !hasErrno(error, 'EEXIST')) throw error;
+  if (!keep) return undefined;
+  for (let seconds = Math.floor(Date.now() / 1000); ; seconds++) {
+    const target = `${indexPath}.${seconds}`;
+    try {
+      // A second name, and no rename: at no time is there no index.
+      fs.linkSync(indexPath, target);
+      return target;
+    } catch (error) {
+      if (hasErrno(error, 'ENOENT')) return undefined;
+      if (!hasErrno(error, 'EEXIST')) throw error;
+    }
   }
 }
 

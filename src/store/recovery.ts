@@ -15,7 +15,14 @@ import { condensedBytes } from './condensed.ts';
 import type { DataFile } from './data-file.ts';
 import { BackupIndex, type IndexState } from './index/backup-index.ts';
 import { type ReadMember, readHere } from './member-source.ts';
-import { describedEnd, keepPrevious, rebuildIndex, removeIndex, syncPath } from './rebuild.ts';
+import {
+  describedEnd,
+  type FoundByRebuild,
+  keepPrevious,
+  rebuildIndex,
+  removeIndex,
+  syncPath,
+} from './rebuild.ts';
 import { settleSwap } from './swap.ts';
 
 /** Of the tail of a file, while it is not known yet whether its index can be trusted. */
@@ -37,10 +44,11 @@ export async function openTrusted(
   const size = file.size();
   if (size === 0) {
     settleSwap(file.path);
-    keepIfLost(file, userid, env);
+    const rebuilt = keepIfLost(file, userid, env);
     removeIndex(file.indexPath);
     const index = BackupIndex.open(file.indexPath, { create: true });
-    return { file, index, fileSha1: ResumableSha1.create(), fileEnd: 0, lastTime: 0 };
+    const nothing = { file, index, fileSha1: ResumableSha1.create(), fileEnd: 0, lastTime: 0 };
+    return { ...nothing, ...(rebuilt && { rebuilt }) };
   }
   settleSwap(file.path);
   const opened = tryOpenIndex(file.indexPath);
@@ -61,13 +69,14 @@ export async function openTrusted(
 }
 
 /** A new backup has no content yet. An empty file that is not new has lost all of it, and its index knows what it was. */
-function keepIfLost(file: DataFile, userid: string, env: OpenEnvironment): void {
+function keepIfLost(file: DataFile, userid: string, env: OpenEnvironment): FoundByRebuild | undefined {
   const described = describedEnd(file.indexPath);
-  if (described === undefined || described === 0) return;
-  keepPrevious(file.indexPath, true);
+  if (described === undefined || described === 0) return undefined;
+  const keptIndex = keepPrevious(file.indexPath, true);
   env.figures.count('index_rebuilds_total');
-  const facts = { userid, path: file.path, sizeBytes: 0, indexedBytes: described };
+  const facts = { userid, path: file.path, sizeBytes: 0, indexedBytes: described, target: keptIndex };
   env.log.error(facts, 'the end of the data file is lost; the index that describes it is kept');
+  return { damage: { chunks: 0, guids: [] }, putAside: undefined, lostBytes: described, keptIndex };
 }
 
 /** The files as they are, or mended where that is enough; undefined if the index must be made anew. */
@@ -79,7 +88,12 @@ async function tryTrust(
   env: OpenEnvironment,
 ): Promise<TrustedFiles | undefined> {
   const size = file.size();
-  if (size === state.committedEnd && hasTrailer(file, state)) return trusted(file, index, state);
+  if (size >= state.committedEnd) {
+    const isOfFile = hasTrailer(file, state);
+    if (isOfFile && size === state.committedEnd) return trusted(file, index, state);
+    // What goes on behind it was begun when the trailer stood there: the index is another file's, or an older one's.
+    if (!isOfFile && size > state.committedEnd) return undefined;
+  }
   // Under another boot the end may be garbled: only the trailer, or what was before it too.
   const isGarbled = size === state.committedEnd;
   if (isGarbled ? lastChunkIsWhole(file, index) : missesOnlyTrailer(file, index, state, size, env)) {
@@ -105,7 +119,7 @@ function lastChunkIsWhole(file: DataFile, index: BackupIndex): boolean {
   return sha1.digest('hex') === last.dataSha1;
 }
 
-/** Whether the file ends with the trailer that the index names. */
+/** Whether the trailer that the index names stands in the file where it says. */
 function hasTrailer(file: DataFile, state: IndexState): boolean {
   const end = Buffer.alloc(state.trailer.length);
   fs.readSync(file.fd, end, 0, end.length, state.committedEnd - end.length);
@@ -186,6 +200,8 @@ async function mendTail(
   const members = readTail(file, state);
   const last = members.at(-1)!.member;
   if (last.state !== 'complete' && !isOfThisBoot(last.bootTag, env)) return undefined;
+  // Damage there, or no chunk begins there at all, since the index is another file's.
+  if (members.some(({ member }) => member !== last && member.state === 'corrupt')) return undefined;
   const known = new Map(index.chunks().map((chunk) => [chunk.offset, chunk.id]));
   index.setFullSync(true);
   index.begin();
@@ -213,6 +229,6 @@ async function rebuild(file: DataFile, userid: string, env: OpenEnvironment): Pr
     { userid, path: file.path, sizeBytes: file.size() },
     'the index is missing or does not fit the data file; rebuilding it from the data file',
   );
-  const { index, state } = await rebuildIndex(file, env);
-  return { ...trusted(file, index, state), isMadeAnew: true };
+  const rebuilt = await rebuildIndex(file, env);
+  return { ...trusted(file, rebuilt.index, rebuilt.state), rebuilt };
 }

@@ -17,6 +17,8 @@ export interface ReplayedMember {
   /** Offset behind the last complete line. */
   lineEnd: number;
   lastTime: number;
+  /** Whole messages behind `stateEnd`. */
+  unclaimed: number;
 }
 
 /**
@@ -30,7 +32,7 @@ export function measureMember(
   limit: number,
   condensed?: CondensedContent,
 ): ReplayedMember {
-  const result: ReplayedMember = { stateEnd: 0, lineEnd: 0, lastTime: 0 };
+  const result: ReplayedMember = { stateEnd: 0, lineEnd: 0, lastTime: 0, unclaimed: 0 };
   let verb = '';
   let time = 0;
   let isGood = true;
@@ -52,7 +54,8 @@ export function measureMember(
     fileEnd: () => {
       const isRight =
         sha1 === undefined ? condensed?.verdicts[messages++] === 1 : sha1.digest('hex') === guid;
-      if (!isRight) isGood = false;
+      if (isRight) result.unclaimed++;
+      else isGood = false;
     },
     malformed: () => {
       isGood = false;
@@ -65,7 +68,9 @@ export function measureMember(
       if (!isGood) return;
       result.lineEnd = offset;
       result.lastTime = Math.max(result.lastTime, time);
-      if (verb !== 'MESSAGE') result.stateEnd = offset;
+      if (verb === 'MESSAGE') return;
+      result.stateEnd = offset;
+      result.unclaimed = 0;
     },
   });
   feedMember(fd, member, limit, condensed, parser);

@@ -220,9 +220,57 @@ describe('compactBackup', () => {
     const fresh = BackupIndex.open(backup.indexPath, { readonly: true });
     const marks = fresh.statement('SELECT uniqueid FROM cb_heal ORDER BY 1', 'pluck').all();
     fresh.close();
-    expect(marks).toEqual(['id-user.anne.F0', 'id-user.anne.F2']);
-    expect(linesOf(backup).filter(({ verb }) => verb === 'HEAL')).toHaveLength(2);
-    expect((await backup.verify()).codes).toEqual({ HEAL_PENDING: 2 });
+    expect(marks).toEqual(['id-user.anne.F0', 'id-user.anne.F1', 'id-user.anne.F2']);
+    expect(linesOf(backup).filter(({ verb }) => verb === 'HEAL')).toHaveLength(3);
+    expect((await backup.verify()).codes).toEqual({ HEAL_PENDING: 3, CONTENT_MISSING: 1 });
+  });
+
+  test('what only the old index knows of a damaged chunk is said again: the mail server may be gone', async () => {
+    const t = FIRST_TIME;
+    const contents = ['one', 'two', 'three'];
+    const records = contents.map((content, i) => ({ uid: i + 1, content, flags: '\\Flagged' }));
+    using backup = new SampleBackup([
+      [
+        messageLine(contents, t),
+        mailboxLine('user.anne.Early', [{ uid: 1, content: 'one' }], { time: t }),
+        mailboxLine('user.anne.Gone', [{ uid: 1, content: 'one' }], { time: t }),
+        mailboxLine('user.anne.Moved', [{ uid: 1, content: 'two' }], { time: t }),
+      ],
+      [
+        mailboxLine('user.anne', records, { time: t + 1 }),
+        `${t + 1} APPLY EXPUNGE %(MBOXNAME user.anne UNIQUEID id-user.anne UID (2))\r\n`,
+        `${t + 1} APPLY RENAME %(OLDMBOXNAME user.anne.Moved NEWMBOXNAME user.anne.There PARTITION default UIDVALIDITY 5)\r\n`,
+        `${t + 1} APPLY UNMAILBOX user.anne.Gone\r\n`,
+        `${t + 1} APPLY SUB %(USERID anne MBOXNAME user.anne.There)\r\n`,
+      ],
+      [mailboxLine('user.anne.Sent', [{ uid: 1, content: 'three' }], { time: t + 2 })],
+    ]);
+    const index = BackupIndex.open(backup.indexPath, { readonly: true });
+    const [, second, third] = index.chunks();
+    index.close();
+    const state = () =>
+      stateText(backup.indexPath)
+        .split('\n')
+        .filter((line) => !/^(heal|state) /.test(line))
+        .map((line) => line.replaceAll(/\b17\d{8}\b/g, 'TIME'))
+        .join('\n');
+    const before = state();
+    const bytes = backup.bytes();
+    backup.write(bytes.fill(0xaa, second!.offset + 26, third!.offset - 30));
+    expect(await compact(backup, { now: nowFor(t + 10) })).toMatchObject({
+      compacted: true,
+      damagedChunks: 1,
+    });
+    expect(state()).toBe(before);
+    expect((await backup.verify()).ok).toBe(true);
+    // It stands in lines now.
+    fs.rmSync(backup.indexPath);
+    await reindexBackup({
+      dataPath: backup.dataPath,
+      engine: loadDeflateEngine('auto'),
+      keepPrevious: false,
+    });
+    expect(state()).toBe(before);
   });
 
   test.each([

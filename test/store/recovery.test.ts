@@ -63,7 +63,16 @@ async function reopen(dataPath: string, boot = bootTag(), log = createLogger('si
   const state = opened.index.state();
   opened.index.close();
   file.close();
-  return { values, guids, records, state, fileEnd: opened.fileEnd, sha1: opened.fileSha1.digestHex() };
+  const { rebuilt } = opened;
+  return {
+    values,
+    guids,
+    records,
+    state,
+    rebuilt,
+    fileEnd: opened.fileEnd,
+    sha1: opened.fileSha1.digestHex(),
+  };
 }
 
 function text(dataPath: string): string {
@@ -244,6 +253,22 @@ describe('a data file that was cut off', () => {
   );
 });
 
+test('of a last chunk that has become zeros the index that knew it is kept', async () => {
+  await push('a');
+  await rig.release(1);
+  const end = fs.statSync(rig.dataPath('anne')).size;
+  await push('a', 'b', 'c');
+  await rig.release(1);
+  const file = snapshot();
+  fs.writeFileSync(file, fs.readFileSync(file).fill(0, end));
+  const index = fs.readFileSync(`${file}.index`);
+  const { guids: found, rebuilt } = await reopen(file);
+  expect(found).toEqual(guids('a'));
+  expect(rebuilt?.putAside).toMatchObject({ from: end, messages: 0 });
+  expect(rebuilt?.lostBytes).toBeGreaterThan(100);
+  expect(fs.readFileSync(rebuilt!.keptIndex!).equals(index)).toBe(true);
+});
+
 describe('an index that is lost or does not fit', () => {
   test.each(['missing', 'empty', 'garbage', 'of a longer file'])(
     '%s: rebuilt from the data file',
@@ -263,6 +288,61 @@ describe('an index that is lost or does not fit', () => {
       expect(found).toEqual(how === 'of a longer file' ? guids('a') : guids('a', 'b'));
     },
   );
+
+  test.each(['of another user', 'from before a compaction'])(
+    '%s and of a shorter file: rebuilt, and nothing of it is left',
+    async (which) => {
+      const contents = ['a', 'b', randomBytes(3000).toString('hex')];
+      for (const [i] of contents.entries()) await push(...contents.slice(0, i + 1));
+      await rig.release(1);
+      contents.push('behind it');
+      await push(...contents);
+      await rig.release(1);
+      const file = snapshot();
+      const size = fs.statSync(file).size;
+      if (which === 'of another user') {
+        await rig.message(1, 'bob', 'x');
+        await rig.mailbox(1, 'bob', 'user.bob', ['x']);
+        await rig.release(1);
+        fs.copyFileSync(`${rig.dataPath('bob')}.index`, `${file}.index`);
+      } else {
+        // Its last chunk ended within what is one chunk now.
+        const other = new StoreRig();
+        await other.message(1, 'anne', 'a');
+        await other.mailbox(1, 'anne', 'user.anne', ['a']);
+        await other.release(1);
+        fs.copyFileSync(`${other.dataPath('anne')}.index`, `${file}.index`);
+        await other.shard.handle({ op: 'stop' });
+        other.remove();
+      }
+      const { values, guids: found, records } = await reopen(file);
+      expect(values).toMatchObject({ index_rebuilds_total: 1 });
+      expect(values).not.toHaveProperty('damaged_chunks_total');
+      expect([found, records]).toEqual([guids(...contents), 4]);
+      expect(fs.statSync(file).size).toBe(size);
+      expect((await reopen(file)).values).toEqual({});
+    },
+  );
+
+  test('made by a rebuild, and then beside a file that it is not of: rebuilt', async () => {
+    await push('a');
+    await rig.release(1);
+    const early = snapshot();
+    fs.rmSync(`${early}.index`);
+    await reopen(early);
+    const index = fs.readFileSync(`${early}.index`);
+    await rig.message(1, 'bob', 'x', 'y', randomBytes(3000).toString('hex'));
+    await rig.mailbox(1, 'bob', 'user.bob', ['x', 'y']);
+    await rig.release(1);
+    await rig.message(1, 'bob', 'z');
+    await rig.mailbox(1, 'bob', 'user.bob', ['x', 'y', 'z']);
+    await rig.release(1);
+    fs.copyFileSync(rig.dataPath('bob'), early);
+    fs.writeFileSync(`${early}.index`, index);
+    const { values, guids: found } = await reopen(early);
+    expect(values).toMatchObject({ index_rebuilds_total: 1 });
+    expect(found).toEqual(guids('x', 'y', 'z'));
+  });
 
   test('another program appended: only the new chunks are read', async () => {
     await push('a');

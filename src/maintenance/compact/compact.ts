@@ -19,16 +19,17 @@ import { carryLacking } from '../../store/index/lacking.ts';
 import { fromBlob } from '../../store/index/sql-text.ts';
 import type { MemberReaders } from '../../store/member-source.ts';
 import { useridOfDataFile } from '../../store/partition.ts';
-import { giveTo, syncPath } from '../../store/rebuild.ts';
+import { giveTo, hasLost, syncPath } from '../../store/rebuild.ts';
 import { openTrusted } from '../../store/recovery.ts';
 import { swapIn } from '../../store/swap.ts';
 import { lockedError, openLockedData } from '../locked-data.ts';
-import { environment } from '../reindex.ts';
+import { environment, lossesOf, type ReindexLosses } from '../reindex.ts';
 import { type CarryOverOptions, carryOver } from './carry-over.ts';
 import { LocalCompressor } from './compressors.ts';
 import { type ChunkSizes, copyChunks } from './copy.ts';
 import { keepDamaged } from './damaged.ts';
 import { differences } from './differences.ts';
+import { sayKnown } from './known.ts';
 import { Output, type PieceCompressor } from './output.ts';
 import { type CompactWork, workOf } from './required.ts';
 import { healLines } from './snapshot.ts';
@@ -96,6 +97,8 @@ export interface CompactReport {
   damagedPath: string | null;
   /** Why nothing was dropped although something could have been; null otherwise. */
   keptAll: string | null;
+  /** What was found lost before it began, as the index did not fit and was made anew; null if nothing was. */
+  lost: ReindexLosses | null;
 }
 
 /** By how much data file and index are smaller; what was appended meanwhile would have made the old ones larger, too. */
@@ -163,12 +166,13 @@ class Compaction {
   }
 
   async run(): Promise<CompactReport> {
-    const { index, fileEnd } = await openTrusted(this.#file, this.#userid, this.#env);
+    const { index, fileEnd, rebuilt } = await openTrusted(this.#file, this.#userid, this.#env);
     let report: CompactReport;
     let latestTimes: Map<number, number>;
     try {
       report = this.#newReport(index, fileEnd);
       latestTimes = this.#latestTimes(index);
+      if (rebuilt !== undefined && hasLost(rebuilt)) report.lost = lossesOf(rebuilt);
     } finally {
       index.close();
     }
@@ -203,6 +207,7 @@ class Compaction {
       damagedMessages: 0,
       damagedPath: null,
       keptAll: null,
+      lost: null,
     };
   }
 
@@ -253,7 +258,7 @@ class Compaction {
       });
       const different = differences(found.before, index, retention);
       if (different.length === 0) {
-        await this.#finish(work, found, index, output, sizeBytes, report);
+        await this.#finish(work, { found, retention, index, output }, sizeBytes, report);
         return;
       }
       const [first] = different;
@@ -306,12 +311,11 @@ class Compaction {
   /** Takes over what was appended, makes everything durable and swaps the files. */
   async #finish(
     work: WorkFiles,
-    found: Survey,
-    index: BackupIndex,
-    output: Output,
+    of: { found: Survey; retention: Retention; index: BackupIndex; output: Output },
     sizeBytes: number,
     report: CompactReport,
   ): Promise<void> {
+    const { found, retention, index, output } = of;
     const { fd, path: dataPath } = this.#file;
     const from: CarryOverOptions = {
       fd,
@@ -335,6 +339,10 @@ class Compaction {
     try {
       if ((await carryOver(from, done, now.fileEnd)) !== now.fileEnd) {
         throw failed(dataPath, 'what was appended meanwhile is damaged');
+      }
+      if (found.damagedChunks > 0) {
+        const known = { fd, path: dataPath, old: now.index, survey: found, retention, userid: this.#userid };
+        heal.push(...(await sayKnown({ ...known, newIndex: index, output })));
       }
       carryChecksums(now.index, index);
       carryLacking(now.index, index);

@@ -115,6 +115,16 @@ export function* liveLines(
     for (const batch of batches(liveRecords(state, mailbox)))
       yield { time, text: mailboxText(mailbox, batch) };
   }
+  yield* settingLines(state, retention, userid, time);
+}
+
+/** What is no mailbox's. */
+export function* settingLines(
+  state: BackupIndex,
+  retention: Retention,
+  userid: string,
+  time: number,
+): Generator<SnapshotLine, void> {
   for (const text of intermediateNotes(state)) yield { time, text };
   for (const quota of quotas(state)) yield { time, text: note('QUOTA', quota) };
   for (const fields of allAnnotations(state)) yield { time, text: note('ANNOTATION', fields) };
@@ -141,6 +151,21 @@ export function* liveLines(
     ]);
     yield { time, text: note('ACTIVATE_SIEVE', fields) };
   }
+}
+
+/** All that a state says of one mailbox: what is expunged or gone there is so from `time` on. */
+export function* mailboxLines(
+  state: BackupIndex,
+  mailbox: MailboxRow,
+  time: number,
+): Generator<SnapshotLine, void> {
+  const records = mailboxMessages(state, mailbox.id);
+  for (const batch of batches(mapped(records, recordText))) yield { time, text: mailboxText(mailbox, batch) };
+  if (mailbox.deleted !== null) yield { time, text: [line(`UNMAILBOX ${printString(mailbox.mboxname)}`)] };
+}
+
+function* mapped<T, U>(items: Iterable<T>, change: (item: T) => U): Generator<U, void> {
+  for (const item of items) yield change(item);
 }
 
 /** Asks the clients for these mailboxes as a whole. */

@@ -98,3 +98,19 @@ export function mailboxesUnderHeal(index: BackupIndex): Map<string, number> {
   const rows = index.statement(sql, 'raw').all() as [Buffer, number][];
   return new Map(rows.map(([uniqueid, missing]) => [fromBlob(uniqueid), missing]));
 }
+
+/** Those of them that are there: nobody sends again what the mail server has deleted since. */
+export function awaitedHeals(index: BackupIndex): Map<string, number> {
+  const gone = new Set(
+    (index.statement(WHICH_ARE_GONE, 'pluck').all() as Buffer[]).map((name) => fromBlob(name)),
+  );
+  return new Map([...mailboxesUnderHeal(index)].filter(([uniqueid]) => !gone.has(uniqueid)));
+}
+
+/** Whether there are any. */
+export function awaitsHeals(index: BackupIndex): boolean {
+  return index.mayHaveRows('cb_heal') && awaitedHeals(index).size > 0;
+}
+
+const WHICH_ARE_GONE = `SELECT CAST(h.uniqueid AS BLOB) FROM cb_heal h JOIN mailbox b ON b.uniqueid = h.uniqueid
+  WHERE b.deleted IS NOT NULL`;
