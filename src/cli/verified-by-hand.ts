@@ -1,7 +1,7 @@
 /** Tells the server's scheduler of verifications that somebody has run by hand, whether the server runs or not. */
 import path from 'node:path';
 import { loadConfig } from '../config/load.ts';
-import { MAINTENANCE_FILE, MaintenanceState } from '../maintenance/maintenance-state.ts';
+import { MAINTENANCE_FILE, MaintenanceState, type VerifyResult } from '../maintenance/maintenance-state.ts';
 
 export class VerifiedByHand {
   readonly #state: MaintenanceState;
@@ -35,11 +35,22 @@ export class VerifiedByHand {
 
   note(
     backup: { userid: string | undefined; path: string },
-    result: { faults: number; isWhole: boolean },
+    result: VerifyResult & { isWhole: boolean },
   ): void {
     if (this.#isBroken) return;
     try {
       this.#state.verifiedByHand({ ...backup, path: path.resolve(backup.path) }, result, Date.now());
+    } catch (error) {
+      this.#isBroken = true;
+      complain(error);
+    }
+  }
+
+  /** A tool has put the backup right, or said so: whether it is can be seen soon. */
+  mended(userid: string | undefined, dataPath: string): void {
+    if (this.#isBroken || userid === undefined) return;
+    try {
+      this.#state.health.healed(userid, path.resolve(dataPath), Date.now());
     } catch (error) {
       this.#isBroken = true;
       complain(error);
@@ -54,7 +65,5 @@ export class VerifiedByHand {
 /** It is no reason to fail: the server only verifies again sooner than it had to. */
 function complain(error: unknown): void {
   const text = error instanceof Error ? error.message : String(error);
-  process.stderr.write(
-    `csync-backup: the server's schedule cannot take note of this verification: ${text}\n`,
-  );
+  process.stderr.write(`csync-backup: the server's schedule cannot take note of this: ${text}\n`);
 }

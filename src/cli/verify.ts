@@ -127,13 +127,14 @@ class VerifyRun {
       });
       this.#count(report);
       if (this.#flags.askAgain) askAgain(report);
-      const isWhole = !(this.#flags.quick ?? false);
-      this.#schedule?.note({ userid: backup.userid, path }, { faults: report.faults, isWhole });
       const noted = await this.#note(backup, report).catch((error: unknown) => {
         if (!(error instanceof BackupError)) throw error;
         this.#printError(of, error);
         return undefined;
       });
+      const isWhole = !(this.#flags.quick ?? false);
+      const result = { faults: report.faults, isWhole, isMended: noted?.pendingMailboxes === 0 };
+      this.#schedule?.note({ userid: backup.userid, path }, result);
       const { findings: _, losses: __, isIndexLost: ___, ...figures } = report;
       const json = { type: 'backup', ...of, ...figures, ...(noted && { noted: countsOf(noted) }) };
       this.#print(

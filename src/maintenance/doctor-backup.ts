@@ -6,7 +6,7 @@ import { commandOf, lockingProcesses } from '../platform/lock-holders.ts';
 import { companions } from '../store/companions.ts';
 import { indexPathOf, stagedPathOf } from '../store/data-file.ts';
 import { BackupIndex } from '../store/index/backup-index.ts';
-import { damagedChunks, mailboxesUnderHeal } from '../store/index/damage.ts';
+import { awaitedHeals, damagedChunks } from '../store/index/damage.ts';
 import { bytesText, CLOCK_REMEDY, CLOCK_SECONDS, type DoctorCheck, error, ok, warn } from './doctor-check.ts';
 
 const DAY_SECONDS = 86_400;
@@ -135,7 +135,7 @@ function updated(lastTime: number): DoctorCheck {
 
 function* damage(opened: BackupIndex): Generator<DoctorCheck, void> {
   const chunks = damagedChunks(opened);
-  const heal = mailboxesUnderHeal(opened);
+  const heal = awaitedHeals(opened);
   if (chunks.size > 0) {
     const text = `${chunks.size} chunks are known to be damaged (${[...chunks.keys()].slice(0, 5).join(', ')})`;
     yield warn('backup', 'damage', text, 'csync-backup verify says what is lost in them and not healed');

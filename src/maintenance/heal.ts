@@ -14,7 +14,7 @@ import type { TrustedFiles } from '../store/backup.ts';
 import { DiskSync } from '../store/disk-sync.ts';
 import { ownerOf } from '../store/former-users.ts';
 import { type Losses, type NotedLosses, noteLosses } from '../store/heal.ts';
-import { mailboxesUnderHeal } from '../store/index/damage.ts';
+import { awaitedHeals } from '../store/index/damage.ts';
 import { rebaseHashes } from '../store/index/rebase.ts';
 import { OpenChunk } from '../store/open-chunk.ts';
 import { useridOfDataFile } from '../store/partition.ts';
@@ -89,7 +89,7 @@ export async function healBackup(options: HealOptions): Promise<HealReport> {
         path: dataPath,
         userid: ownerOf(options.userid ?? useridOfDataFile(path.basename(dataPath)) ?? ''),
         index,
-        isMadeAnew: files.isMadeAnew ?? false,
+        isMadeAnew: files.rebuilt !== undefined,
         ensureChunk: () => {
           chunk ??= new OpenChunk({
             fd: file.fd,
@@ -112,7 +112,7 @@ export async function healBackup(options: HealOptions): Promise<HealReport> {
       losses,
     );
     await chunk?.finish();
-    return { ...noted, pendingMailboxes: mailboxesUnderHeal(index).size };
+    return { ...noted, pendingMailboxes: awaitedHeals(index).size };
   } finally {
     files?.index.close();
     if (indexFd !== undefined) fs.closeSync(indexFd);

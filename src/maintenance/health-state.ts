@@ -12,10 +12,16 @@ const COLUMNS = {
   content: 'INTEGER NOT NULL DEFAULT 0', // its chunks uncompressed, in bytes
   updated: 'INTEGER NOT NULL DEFAULT 0', // last stored line, Unix ms; 0: none
   contacted: 'INTEGER NOT NULL DEFAULT 0', // when a client was last here that was refused nothing; 0: never
+  // When it is to be verified before its turn, since what was found may be over, Unix ms; 0: it is not; negative: it was, then
+  recheck: 'INTEGER NOT NULL DEFAULT 0',
 };
 
 /** Others would make each change dearer than the rare questions that they help. */
-const INDEXES = 'CREATE INDEX IF NOT EXISTS backup_unsurveyed ON backup(userid) WHERE size = -1';
+const INDEXES = `CREATE INDEX IF NOT EXISTS backup_unsurveyed ON backup(userid) WHERE size = -1;
+  CREATE INDEX IF NOT EXISTS backup_recheck ON backup(recheck) WHERE recheck > 0`;
+
+/** One that was verified before its turn, and in vain, is not so again before. */
+const RECHECK_AGAIN_MS = 3600_000;
 
 /** Changes written at a time: the scheduler, which uses the same file, waits no longer than for so many. */
 const BATCH = 128;
@@ -108,8 +114,9 @@ export class HealthState {
   /** The clock has gone back: what is said to be later than now was before now. */
   clampTimes(nowMs: number): void {
     this.#statement(
-      `UPDATE backup SET updated = min(updated, @now), contacted = min(contacted, @now)
-       WHERE updated > @now OR contacted > @now`,
+      `UPDATE backup SET updated = min(updated, @now), contacted = min(contacted, @now),
+         recheck = max(-@now, min(recheck, @now))
+       WHERE updated > @now OR contacted > @now OR abs(recheck) > @now`,
     ).run({ now: nowMs });
   }
 
@@ -134,8 +141,10 @@ export class HealthState {
        VALUES (@userid, @path, @now, coalesce((SELECT value FROM note WHERE name = 'sweep'), 0),
          iif(@from = 0, @to, -1), @content, @updated)`,
     );
+    const healed: { userid: string; path: string }[] = [];
     const rows = [...unpackChanges(changes)].map(([userid, change]) => {
       const { path, fromBytes: from, toBytes: to, contentBytes: content, lastTime } = change;
+      if (change.isHealed) healed.push({ userid, path });
       return { userid, path, from, to, content, updated: Math.min(lastTime * 1000, nowMs) };
     });
     const unknown: typeof rows = [];
@@ -146,6 +155,15 @@ export class HealthState {
     }
     // Asked outside of a transaction: somebody else may have backups.db locked.
     for (const row of unknown) if (isThere(row.userid, row.path)) insert.run({ ...row, now: nowMs });
+    for (const { userid, path } of healed) this.healed(userid, path, nowMs);
+  }
+
+  /** What verification found wrong with it may be so no more: it is to be verified again before its turn. */
+  healed(userid: string, path: string, nowMs: number): void {
+    this.#statement(
+      `UPDATE backup SET recheck = iif(recheck < 0, max(@now, @again - recheck), @now)
+       WHERE userid = @userid AND path = @path AND faults > 0 AND recheck <= 0`,
+    ).run({ userid, path, now: nowMs, again: RECHECK_AGAIN_MS });
   }
 
   contacted({ userids, times }: Contacts): void {

@@ -37,6 +37,8 @@ export interface JobResult {
   /** verify, compact: how many, and how many of each code. drill: messages that did not come back as they were. */
   faults: number;
   codes: Record<string, number>;
+  /** verify, faulty: all was put right at once; nothing is asked for. */
+  isMended?: boolean;
   /** compact: how much smaller the backup is now. */
   freedBytes: number;
   /** drill: how many messages were compared. */

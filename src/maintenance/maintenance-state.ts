@@ -5,7 +5,7 @@
 import fs from 'node:fs';
 import Database from 'better-sqlite3';
 import { HealthState } from './health-state.ts';
-import type { Job, JobKind, JobResult } from './job.ts';
+import type { Job, JobKind } from './job.ts';
 
 const VERSION = 1;
 
@@ -61,6 +61,18 @@ export interface VerifyCounts {
   faulty: number;
 }
 
+/** What a verification has found. */
+export interface VerifyResult {
+  faults: number;
+  /** All of it was put right at once. */
+  isMended?: boolean;
+}
+
+/** Of one that was due before its turn it is kept when it was. */
+const RECHECKED = 'CASE WHEN @faults = 0 THEN 0 WHEN recheck BETWEEN 1 AND @now THEN -@now ELSE recheck END';
+/** A backup that verification puts right again and again, and finds as it was, is verified before its turn so often at most. */
+const MENDED_AGAIN_MS = 86_400_000;
+
 export interface VerifyCandidate extends Job {
   /** When it was verified, or first seen if it never was. */
   sinceMs: number;
@@ -108,14 +120,18 @@ export class MaintenanceState {
   see(entries: readonly (readonly [userid: string, path: string])[], nowMs: number): void {
     // Nearly always nothing has changed: then no index is touched.
     const same = this.#statement('UPDATE backup SET seen = ? WHERE userid = ? AND path = ?');
+    // A backup that was moved or renamed is as faulty as it was, and is looked at where it is now.
     const other = this.#statement(
-      `INSERT INTO backup (userid, path, first_seen, seen) VALUES (?, ?, ?, ?)
-       ON CONFLICT (userid) DO UPDATE SET seen = excluded.seen, path = excluded.path, verified = 0, faults = 0,
-         size = -1`,
+      `INSERT INTO backup (userid, path, first_seen, seen, faults, recheck)
+       SELECT @userid, @path, @now, @sweep, faults, iif(faults > 0, @now, 0)
+         FROM (SELECT coalesce(max(faults), 0) AS faults FROM backup WHERE faults > 0 AND path = @path) WHERE true
+       ON CONFLICT (userid) DO UPDATE SET seen = excluded.seen, path = excluded.path, verified = 0, size = -1,
+         recheck = iif(faults > 0, @now, 0)`,
     );
     this.#transaction(() => {
       for (const [userid, path] of entries) {
-        if (same.run(this.#sweep, userid, path).changes === 0) other.run(userid, path, nowMs, this.#sweep);
+        if (same.run(this.#sweep, userid, path).changes === 0)
+          other.run({ userid, path, now: nowMs, sweep: this.#sweep });
       }
     });
   }
@@ -138,10 +154,30 @@ export class MaintenanceState {
     return row && { kind: 'verify', ...row };
   }
 
-  verified(job: Job, result: JobResult, nowMs: number): void {
+  /** Of those that may be tried now the first that is to be verified before its turn; `sinceMs`: when that is due. */
+  nextToRecheck(nowMs: number): VerifyCandidate | undefined {
+    const row = this.#statement(
+      `SELECT userid, path, tries, recheck AS sinceMs FROM backup
+       WHERE recheck > 0 AND retry <= ? ORDER BY recheck LIMIT 1`,
+    ).get(nowMs) as Omit<VerifyCandidate, 'kind'> | undefined;
+    return row && { kind: 'verify', ...row };
+  }
+
+  verified({ userid, path }: Job, result: VerifyResult, nowMs: number): void {
+    const { faults } = result;
     this.#statement(
-      'UPDATE backup SET verified = ?, faults = ?, tries = 0, retry = 0 WHERE userid = ? AND path = ?',
-    ).run(nowMs, result.faults, job.userid, job.path);
+      `UPDATE backup SET verified = @now, faults = @faults, tries = 0, retry = 0, recheck = ${RECHECKED}
+       WHERE userid = @userid AND path = @path`,
+    ).run({ userid, path, faults, now: nowMs });
+    if (result.isMended) this.#mended(path, nowMs);
+  }
+
+  /** Nobody has to bring anything for what was found. What is found again for all that waits for its turn. */
+  #mended(path: string, nowMs: number): void {
+    this.#statement(
+      `UPDATE backup SET recheck = @now
+       WHERE path = @path AND faults > 0 AND (recheck = 0 OR (recheck < 0 AND @now + recheck > ${MENDED_AGAIN_MS}))`,
+    ).run({ path, now: nowMs });
   }
 
   /**
@@ -152,18 +188,20 @@ export class MaintenanceState {
    */
   verifiedByHand(
     backup: { userid: string | undefined; path: string },
-    result: { faults: number; isWhole: boolean },
+    result: VerifyResult & { isWhole: boolean },
     nowMs: number,
   ): void {
     const { userid, path } = backup;
-    const { faults, isWhole } = result;
+    const { faults, isWhole, isMended } = result;
     if (!isWhole && faults === 0) return;
     if (userid !== undefined) this.see([[userid, path]], nowMs);
-    const set = isWhole ? 'verified = ?, faults = ?, tries = 0, retry = 0' : 'faults = ?';
-    this.#statement(`UPDATE backup SET ${set} WHERE path = ?`).run(
-      ...(isWhole ? [nowMs, faults] : [faults]),
+    const whole = `verified = @now, tries = 0, retry = 0, recheck = ${RECHECKED},`;
+    this.#statement(`UPDATE backup SET ${isWhole ? whole : ''} faults = @faults WHERE path = @path`).run({
       path,
-    );
+      faults,
+      now: nowMs,
+    });
+    if (isMended) this.#mended(path, nowMs);
   }
 
   /** A number that is another one when somebody else has written to the file. */

@@ -63,22 +63,31 @@ const JOBS: Partial<Record<JobKind, JobWork>> = {
   async verify({ path, userid, config }) {
     const report = await verifyBackup({ dataPath: path, wait: false });
     const { ok, faults, codes } = report;
-    // What is lost is asked for again; whoever has come meanwhile goes first.
-    if (!ok)
-      await noteVerified(report, {
+    if (ok) return { ...emptyResult('ok'), codes: { ...codes } };
+    const found = { faults, codes: { ...codes } };
+    try {
+      // What is lost is asked for again; whoever has come meanwhile goes first.
+      const noted = await noteVerified(report, {
         userid,
         engine: loadDeflateEngine(config.deflateEngine),
         wait: true,
         log: jobLog(),
       });
-    return { ...emptyResult(ok ? 'ok' : 'faulty'), faults, codes: { ...codes } };
+      const isMended = noted?.pendingMailboxes === 0;
+      return { ...emptyResult('faulty'), ...found, ...(isMended && { isMended }) };
+    } catch (error) {
+      // The damage is there all the same. It is not asked for yet.
+      const { outcome, code, text } = resultOfError(error);
+      if (outcome !== 'failed') throw error; // somebody has it, or has moved it
+      return { ...emptyResult('faulty', { code: code!, text: text! }), ...found };
+    }
   },
 
   async compact({ path, userid, config }) {
     const removedBytes = await removeIfExpired(userid, path, config);
     if (removedBytes !== undefined) return { ...emptyResult('removed'), freedBytes: removedBytes };
     const report = await compactBackup({ dataPath: path, userid, config, log: jobLog() });
-    if (!report.compacted) return emptyResult('unneeded');
+    if (!report.compacted && report.lost === null) return emptyResult('unneeded');
     return { ...resultOfCompaction(report), freedBytes: freedBytes(report) };
   },
 
@@ -106,10 +115,18 @@ function jobLog(): Logger {
 
 /** As `csync-backup compact` ends with 65. */
 function resultOfCompaction(report: CompactReport): JobResult {
-  const { damagedChunks, damagedMessages, damagedPath, keptAll } = report;
+  const { damagedChunks, damagedMessages, damagedPath, keptAll, lost } = report;
   if (keptAll !== null) {
     const text = `nothing was dropped: ${keptAll}`;
     return { ...emptyResult('faulty', { code: 'INTERNAL', text }), faults: 1 };
+  }
+  if (lost !== null) {
+    const text = `what was there is lost in part: its index did not fit, and was made anew (${lost.damagedChunks} chunks damaged, ${lost.lostBytes} bytes lost)`;
+    return {
+      ...emptyResult('faulty', { code: 'CHUNK_CORRUPT', text }),
+      faults: 1,
+      codes: { CHUNK_MISSING: 1 },
+    };
   }
   if (damagedChunks === 0) return emptyResult('ok');
   const text = `${damagedChunks} damaged chunks, kept as ${damagedPath}`;

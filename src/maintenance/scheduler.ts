@@ -189,7 +189,7 @@ export class Scheduler {
     const config = this.#o.config();
     const nowMs = Date.now();
     this.#count(nowMs, 0);
-    const next = this.#nextVerifyMs(nowMs);
+    const next = this.#nextToVerify(nowMs)?.dueMs;
     const run = this.#run;
     return {
       running: this.#current ? { ...facts(this.#current.job), since: iso(this.#current.sinceMs)! } : null,
@@ -279,24 +279,29 @@ export class Scheduler {
   #nextVerification(nowMs: number): Job | undefined {
     const { state } = this.#o;
     for (;;) {
-      const due = this.#nextVerifyMs(nowMs);
-      if (due === undefined || due > nowMs) return undefined;
-      const candidate = state.nextToVerify(nowMs)!;
-      if (!this.#o.isInUse(candidate.userid)) {
-        state.lastVerifyMs = nowMs;
-        return candidate;
+      const next = this.#nextToVerify(nowMs);
+      if (next === undefined || next.dueMs > nowMs) return undefined;
+      const { job, isBeforeTurn } = next;
+      if (!this.#o.isInUse(job.userid)) {
+        if (!isBeforeTurn) state.lastVerifyMs = nowMs;
+        return job;
       }
-      state.postpone(candidate.userid, nowMs + RETRY_MS);
+      state.postpone(job.userid, nowMs + RETRY_MS);
     }
   }
 
-  #nextVerifyMs(nowMs: number): number | undefined {
+  /** The backup that is due first: one whose faults may be over goes before those whose turn it is. */
+  #nextToVerify(nowMs: number): { job: Job; dueMs: number; isBeforeTurn: boolean } | undefined {
     const { state } = this.#o;
     const { verifyEveryMs: everyMs } = this.#o.config();
     const oldest = everyMs === 0 || !this.#o.verifies ? undefined : state.nextToVerify(nowMs);
     if (oldest === undefined) return undefined;
     const lastMs = state.lastVerifyMs ?? nowMs;
-    return nextVerification({ everyMs, backups: state.backups, oldestMs: oldest.sinceMs, lastMs });
+    const backups = { everyMs, backups: state.backups, oldestMs: oldest.sinceMs, lastMs };
+    const inTurn = { job: oldest, dueMs: nextVerification(backups), isBeforeTurn: false };
+    const again = state.nextToRecheck(nowMs);
+    if (again === undefined || again.sinceMs > Math.max(nowMs, inTurn.dueMs)) return inTurn;
+    return { job: again, dueMs: again.sinceMs, isBeforeTurn: true };
   }
 
   async #carryOut(job: Job): Promise<void> {
@@ -339,8 +344,13 @@ export class Scheduler {
     else if (result.outcome === 'failed') state.postpone(job.userid, nowMs + FAILED_RETRY_MS);
     else if (job.kind === 'verify') {
       state.verified(job, result, nowMs);
+      // The file is not there, or no note could be taken of what is lost: not before its next turn would be too late.
+      if (result.code !== undefined) state.health.healed(job.userid, job.path, nowMs + FAILED_RETRY_MS);
       if (result.outcome === 'ok') state.succeeded('verify', nowMs);
     } else if (result.outcome === 'ok') state.done(job.userid, nowMs);
+    // It takes damaged chunks out.
+    if (job.kind === 'compact' && (result.outcome === 'ok' || result.outcome === 'faulty'))
+      state.health.healed(job.userid, job.path, nowMs);
     run?.count(result);
     if (isInTheWay) run?.postpone(job);
     else run?.done(job);
@@ -382,6 +392,8 @@ export class Scheduler {
     const run = this.#run!;
     this.#run = undefined;
     run.end();
+    this.#areCountsOld = true;
+    this.#count(nowMs, 0); // for who is told that it went well
     const { result } = run;
     if (result === 'ok') this.#o.state.succeeded(run.kind, nowMs);
     const seconds = (nowMs - run.startedMs) / 1000;
@@ -433,7 +445,7 @@ export class Scheduler {
   }
 
   #pauseMs(nowMs: number): number {
-    const due = [this.#nextVerifyMs(nowMs), this.#run?.nextMs, ...this.#runDue.values()];
+    const due = [this.#nextToVerify(nowMs)?.dueMs, this.#run?.nextMs, ...this.#runDue.values()];
     const next = Math.min(...due.filter((at) => at !== undefined));
     return this.#holds > 0 ? LONGEST_SLEEP_MS : Math.min(LONGEST_SLEEP_MS, Math.max(10, next - nowMs));
   }

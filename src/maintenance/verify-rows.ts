@@ -1,6 +1,6 @@
 /** The last step of verify: rows of the index that were found nowhere in the data file. */
 import type { BackupIndex } from '../store/index/backup-index.ts';
-import { mailboxesUnderHeal } from '../store/index/damage.ts';
+import { awaitedHeals, mailboxesUnderHeal } from '../store/index/damage.ts';
 import { type MailboxRow, mailboxByUniqueid, mailboxes, messages } from '../store/index/queries.ts';
 import { fromBlob } from '../store/index/sql-text.ts';
 import type { ChunkReport } from '../store/verify/chunk-check.ts';
@@ -79,7 +79,7 @@ type SeverityOf = (chunk: number, uniqueid: string, isGone: boolean) => Finding[
 
 /** Mailboxes that the client is asked for. */
 export function* pendingHeals(index: BackupIndex): Generator<Finding, void> {
-  for (const [uniqueid, missing] of mailboxesUnderHeal(index)) {
+  for (const [uniqueid, missing] of awaitedHeals(index)) {
     const mailbox = mailboxByUniqueid(index, uniqueid)?.mboxname ?? uniqueid;
     const why = missing === 0 ? '' : `, since ${missing} of its messages are missing`;
     const text = `the mail server is asked for all of ${mailbox} when it syncs next${why}`;

@@ -23,8 +23,14 @@ test('a running server tells backup_ping_url of each kind of maintenance that we
     wire.destroy();
     await ask(site, 'run-maintenance', { kind: 'compact' });
     await until(['/compact']);
-    await ask(site, 'run-maintenance', { kind: 'verify', userids: ['anne'] });
+    // One run over all, of each of which it could be told, and of the run itself.
+    await ask(site, 'run-maintenance', { kind: 'verify' });
     await until(['/compact', '/verify']);
+    await expect
+      .poll(() => server.log.join('\n'), { timeout: 20_000 })
+      .toMatch(/verify.*a run of maintenance has ended/);
+    await ask(site, 'run-maintenance', { kind: 'compact' });
+    await until(['/compact', '/compact', '/verify']);
   } finally {
     await server.kill();
     site.remove();

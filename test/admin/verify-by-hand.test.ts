@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { mailboxValue } from '../store/support/store-rig.ts';
 import { ask, dataPathOf, verified } from '../support/admin.ts';
 import { type BackupServer, BackupSite, ROOT, run } from '../support/backup-server.ts';
+import { pushInbox } from '../support/push.ts';
 
 let site: BackupSite;
 let server: BackupServer;
@@ -68,3 +69,29 @@ test('faults that it finds are known, until a whole verification finds none', as
   expect((await site.cli(['verify', '-u', 'eve'])).status).toBe(0);
   expect(await counts()).toEqual([0, 0, 0]);
 });
+
+test('a backup that its client has healed is verified before its turn, and faulty no more', async () => {
+  const sync = async () => {
+    const wire = await server.connect();
+    await pushInbox(wire, 'gil', ['one', 'two']);
+    await wire.ok('EXIT');
+    wire.destroy();
+  };
+  await sync();
+  await expect.poll(() => verified(site, 'gil')).toBe('0 faults, 0 notices');
+  const file = dataPathOf(site, 'gil');
+  const fd = openSync(file, 'r+');
+  writeSync(fd, Buffer.alloc(20, 0xff), 0, 20, 60);
+  closeSync(fd);
+  expect((await site.cli(['verify', '-u', 'gil'])).status).toBe(65);
+  // What wakes the scheduler, which otherwise looks once a minute.
+  const wake = () => ask(site, 'run-maintenance', { kind: 'verify', userids: ['nobody'] });
+  await wake();
+  expect((await counts())[2]).toBe(1);
+  await sync();
+  const faulty = async () => {
+    await wake();
+    return (await counts())[2];
+  };
+  await expect.poll(faulty, { timeout: 30_000, interval: 200 }).toBe(0);
+}, 60_000);

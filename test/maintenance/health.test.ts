@@ -68,8 +68,37 @@ test('what store threads say comes out as it went in', () => {
   const all: [string, BackupChange][] = [
     ['anne', change('/p/anne', 0, 2 ** 40, 3, 4)],
     ['bob\u00e9', change('/p/b', -2, 6, 7, 8)],
+    ['eve', { ...change('/p/e', 5, 6, 7, 8), isHealed: true }],
   ];
   expect([...unpackChanges(packChanges(new Map(all)))]).toEqual(all);
+});
+
+test('a faulty backup for which nothing is asked any more is to be verified before its turn', () => {
+  sweep([
+    ['anne', '/p/anne'],
+    ['bob', '/p/bob'],
+  ]);
+  const healed = { ...change('/p/anne', 100, 150, 90, 60), isHealed: true };
+  const then = joinChanges(healed, change('/p/anne', 150, 170, 10, 70));
+  const tell = () =>
+    state.health.changed(
+      packChanges(
+        new Map([
+          ['anne', then],
+          ['bob', healed],
+        ]),
+      ),
+      () => true,
+      5000,
+    );
+  tell();
+  expect(state.nextToRecheck(9000)).toBeUndefined();
+  for (const userid of ['anne', 'bob'])
+    state.verified({ kind: 'verify', userid, path: `/p/${userid}` }, { faults: 1 }, 4000);
+  tell();
+  expect(state.nextToRecheck(9000)).toMatchObject({ userid: 'anne', sinceMs: 5000 });
+  state.verified({ kind: 'verify', userid: 'anne', path: '/p/anne' }, { faults: 0 }, 6000);
+  expect(state.nextToRecheck(9000)).toBeUndefined(); // that of bob is of another file
 });
 
 test('chunks that go on where the file was known to end add up, others are left to a survey', () => {

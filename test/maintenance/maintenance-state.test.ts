@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { emptyResult } from '../../src/maintenance/job.ts';
 import { MaintenanceState } from '../../src/maintenance/maintenance-state.ts';
 
@@ -57,7 +57,7 @@ test('one that was in the way comes again at its time, and with the number of tr
   expect(state.triesOf('anne')).toBe(0);
 });
 
-test('a backup in another file counts as never verified, and one that is gone is forgotten', () => {
+test('a backup in another file counts as never verified, but not as healed, and one that is gone is forgotten', () => {
   sweep([
     ['anne', '/p/anne'],
     ['bob', '/p/bob'],
@@ -70,8 +70,15 @@ test('a backup in another file counts as never verified, and one that is gone is
     );
   expect(state.faulty(9)).toEqual(['anne', 'bob']);
   sweep([['anne', '/q/anne']], 3000);
-  expect(state.counts(10_000, 3000)).toEqual({ backups: 1, neverVerified: 1, overdue: 0, faulty: 0 });
+  expect(state.counts(10_000, 3000)).toEqual({ backups: 1, neverVerified: 1, overdue: 0, faulty: 1 });
+  expect(state.nextToRecheck(3000)).toMatchObject({ path: '/q/anne', sinceMs: 3000 });
   expect(state.counts(1000, 3000).overdue).toBe(1);
+  // Renamed.
+  sweep([['beth', '/q/anne']], 4000);
+  expect(state.faulty(9)).toEqual(['beth']);
+  expect(state.nextToRecheck(4000)).toMatchObject({ userid: 'beth', sinceMs: 4000 });
+  sweep([['eve', '/q/eve']], 5000);
+  expect(state.faulty(9)).toEqual([]);
 });
 
 test('is the same after a restart', () => {
@@ -106,4 +113,62 @@ test('an empty file, as a kill leaves it, is begun', () => {
   fs.writeFileSync(file, '');
   state = new MaintenanceState(file);
   expect([state.replaced, state.backups]).toEqual([undefined, 0]);
+});
+
+describe('a backup whose faults may be over', () => {
+  const anne = { kind: 'verify', userid: 'anne', path: '/p/anne' } as const;
+  const HOUR = 3600_000;
+  const now = 10 * HOUR;
+  const faulty = { ...emptyResult('faulty'), faults: 2 };
+  const dueMs = (at: number) => state.nextToRecheck(at)?.sinceMs;
+
+  beforeEach(() => sweep([['anne', '/p/anne']]));
+
+  test('is verified before its turn when the last of what was lost has come, and only then', () => {
+    state.health.healed('anne', '/p/anne', now);
+    expect(dueMs(now)).toBeUndefined(); // nothing was wrong with it
+    state.verified(anne, faulty, now);
+    expect(dueMs(now)).toBeUndefined();
+    state.health.healed('anne', '/p/other', now + 1);
+    expect(dueMs(now)).toBeUndefined();
+    state.health.healed('anne', '/p/anne', now + 2);
+    expect(state.nextToRecheck(now + 2)).toEqual({ ...anne, sinceMs: now + 2, tries: 0 });
+    state.postpone('anne', now + 9);
+    expect([dueMs(now + 8), dueMs(now + 9)]).toEqual([undefined, now + 2]);
+    state.verified(anne, emptyResult('ok'), now + 10);
+    expect(dueMs(now + 10)).toBeUndefined();
+  });
+
+  test('that is still faulty is not so again before an hour is over', () => {
+    state.verified(anne, faulty, now);
+    state.health.healed('anne', '/p/anne', now + 1);
+    state.verified(anne, faulty, now + 2);
+    expect(dueMs(now + 3)).toBeUndefined();
+    state.health.healed('anne', '/p/anne', now + 4);
+    expect(dueMs(now + 4)).toBe(now + 2 + HOUR);
+  });
+
+  test('was put right at once: verified again soon, but once a day at most', () => {
+    const mended = { ...faulty, isMended: true };
+    state.verified(anne, mended, now);
+    expect(dueMs(now)).toBe(now);
+    state.verified(anne, mended, now + 1);
+    expect(dueMs(now + HOUR)).toBeUndefined();
+    state.verified(anne, mended, now + 25 * HOUR);
+    expect(dueMs(now + 25 * HOUR)).toBe(now + 25 * HOUR);
+    state.verified(anne, emptyResult('ok'), now + 26 * HOUR);
+    state.verifiedByHand({ userid: 'anne', path: '/p/anne' }, { ...mended, isWhole: false }, now + 27 * HOUR);
+    expect(dueMs(now + 27 * HOUR)).toBe(now + 27 * HOUR);
+  });
+
+  test('does not wait for a wrong time to come again', () => {
+    state.verified(anne, faulty, now);
+    state.health.healed('anne', '/p/anne', now + 1000 * HOUR);
+    state.clampTimes(now, HOUR);
+    expect(dueMs(now)).toBe(now);
+    state.verified(anne, faulty, now + 1000 * HOUR);
+    state.clampTimes(now, HOUR);
+    state.health.healed('anne', '/p/anne', now);
+    expect(dueMs(now)).toBe(now + HOUR);
+  });
 });

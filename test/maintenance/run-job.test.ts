@@ -76,6 +76,32 @@ describe('a data file that is not there', () => {
   });
 });
 
+test('damage is a fault also where no note can be taken of it, and says why', async () => {
+  using store = new SmallStore();
+  const dataPath = store.add('anne');
+  fs.rmSync(`${dataPath}.index`);
+  fs.mkdirSync(`${dataPath}.index.rebuild`); // where the index is to be made anew
+  const job = { kind: 'verify', userid: 'anne', path: dataPath, config: store.config } as const;
+  const result = await runJob({ ...job, bytesPerSecond: 0, doneMs: 0 });
+  expect(result).toMatchObject({ outcome: 'faulty', faults: 1, codes: { INDEX_STALE: 1 } });
+  expect(result.text).toContain('.index.rebuild');
+  fs.rmdirSync(`${dataPath}.index.rebuild`);
+  expect(await runJob({ ...job, bytesPerSecond: 0, doneMs: 0 })).toMatchObject({
+    outcome: 'faulty',
+    isMended: true,
+  });
+});
+
+test('a data file that was cut off is a fault also where compaction opens it first, and has nothing to do', async () => {
+  using store = new SmallStore('backup_compact_work_threshold: 1000');
+  const dataPath = store.add('anne');
+  fs.truncateSync(dataPath, fs.statSync(dataPath).size - 60);
+  const job = { kind: 'compact', userid: 'anne', path: dataPath, config: store.config } as const;
+  const run = () => runJob({ ...job, bytesPerSecond: 0, doneMs: 0 });
+  expect(await run()).toMatchObject({ outcome: 'faulty', faults: 1, code: 'CHUNK_CORRUPT' });
+  expect(await run()).toMatchObject({ outcome: 'unneeded', faults: 0 });
+});
+
 test('damage that compaction comes upon is a fault, also where all that can be read is kept', async () => {
   using store = new SmallStore('backup_compact_minsize: 1M');
   const dataPath = store.add('anne');

@@ -29,7 +29,11 @@ class FakeRunner implements JobRunner {
       this.#end = resolve;
       setTimeout(() => resolve(this.outcome(request)), this.tookMs);
     });
-    return { ...emptyResult(outcome), compared: outcome === 'ok' ? 1 : 0 };
+    return {
+      ...emptyResult(outcome),
+      compared: outcome === 'ok' ? 1 : 0,
+      faults: outcome === 'faulty' ? 1 : 0,
+    };
   }
 
   async cancel(): Promise<void> {
@@ -239,6 +243,25 @@ describe('verification', () => {
     await pass(20 * DAY);
     expect(runner.jobs).toEqual(['verify anne', 'verify bob', 'verify eve']);
     expect(scheduler.status().verify).toMatchObject({ backups: 3, neverVerified: 0, overdue: 0 });
+  });
+
+  test('of a faulty backup that was healed comes at once, and leaves the others their turn', async () => {
+    config.verifyEveryMs = 30 * DAY;
+    compactAt = [];
+    runner.outcome = ({ userid }) => (userid === 'bob' && runner.jobs.length === 1 ? 'faulty' : 'ok');
+    start();
+    await pass(1);
+    await scheduler.request('verify', ['bob']);
+    await pass(MINUTE);
+    const health = new MaintenanceState(path.join(folder, 'state'));
+    health.health.healed('bob', '/p/bob', Date.now());
+    health.close();
+    await pass(2 * MINUTE);
+    expect(runner.jobs).toEqual(['verify bob', 'verify bob']);
+    await pass(DAY);
+    expect(runner.jobs).toHaveLength(2);
+    await pass(8 * DAY);
+    expect(runner.jobs).toEqual(['verify bob', 'verify bob', 'verify anne']);
   });
 
   test('gives way to a client, loses patience with the rate, and in the end stays', async () => {

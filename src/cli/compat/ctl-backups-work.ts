@@ -2,9 +2,9 @@
 import type { Config } from '../../config/config.ts';
 import { compactBackup } from '../../maintenance/compact/compact.ts';
 import { PooledCompressor } from '../../maintenance/compact/compressors.ts';
-import { noteVerified } from '../../maintenance/heal.ts';
+import { type HealReport, noteVerified } from '../../maintenance/heal.ts';
 import { MemberPool } from '../../maintenance/member-pool.ts';
-import { reindexBackup } from '../../maintenance/reindex.ts';
+import { isLossy, reindexBackup } from '../../maintenance/reindex.ts';
 import { type VerifyReport, verifyBackup } from '../../maintenance/verify.ts';
 import { VerifyPool } from '../../maintenance/verify-pool.ts';
 import { loadDeflateEngine } from '../../platform/deflate.ts';
@@ -30,7 +30,8 @@ export class CtlWork {
   constructor(line: CtlLine, config: Config) {
     this.#line = line;
     this.#config = config;
-    if (line.command === 'verify') this.#schedule = VerifiedByHand.open(line.config);
+    if (['verify', 'reindex', 'compact'].includes(line.command))
+      this.#schedule = VerifiedByHand.open(line.config);
     this.#compressor = new PooledCompressor(config.deflateEngine);
   }
 
@@ -67,12 +68,17 @@ export class CtlWork {
     if (this.#line.verbose > 0 && report.chunks > 0) printChecks(path, findings, this.#line.verbose, print);
     else for (const finding of findings) print(textOf(finding));
     const key = userid === undefined ? undefined : useridOf(userid);
-    this.#schedule?.note({ userid: key, path }, { faults: report.faults, isWhole: true });
-    await noteVerified(report, {
-      userid: key,
-      engine: loadDeflateEngine(this.#config.deflateEngine),
-      wait: this.#line.wait,
-    });
+    let noted: HealReport | undefined;
+    try {
+      noted = await noteVerified(report, {
+        userid: key,
+        engine: loadDeflateEngine(this.#config.deflateEngine),
+        wait: this.#line.wait,
+      });
+    } finally {
+      const isMended = noted?.pendingMailboxes === 0;
+      this.#schedule?.note({ userid: key, path }, { faults: report.faults, isWhole: true, isMended });
+    }
     return report.ok ? 'ok' : `failed (${faults(report)})`;
   }
 
@@ -88,13 +94,14 @@ export class CtlWork {
       compressor: this.#compressor,
     });
     if (!report.compacted) return 'skipped';
+    this.#schedule?.mended(userid === undefined ? undefined : useridOf(userid), path);
     const { chunks, newChunks, messages, newMessages, damagedChunks, damagedPath, keptAll } = report;
     if (verbose > 0) print(`${chunks} chunks to ${newChunks}, ${messages} messages to ${newMessages}`);
     if (damagedChunks > 0) return `failed (${damagedChunks} damaged chunks, kept as ${damagedPath})`;
     return keptAll === null ? 'ok' : `failed (nothing was dropped: ${keptAll})`;
   }
 
-  async #reindex({ path }: CtlTarget, print: (text: string) => void): Promise<string> {
+  async #reindex({ userid, path }: CtlTarget, print: (text: string) => void): Promise<string> {
     const report = await reindexBackup({
       dataPath: path,
       engine: loadDeflateEngine(this.#config.deflateEngine),
@@ -107,9 +114,13 @@ export class CtlWork {
         print(`\nfound chunk at offset ${offset}\n`);
       print('reached end of file');
     }
-    const { damagedChunks, damagedMessages } = report;
-    if (damagedChunks + damagedMessages === 0) return 'ok';
-    return `failed (${damagedChunks} chunks and ${damagedMessages} messages damaged, the rest is indexed)`;
+    this.#schedule?.mended(userid === undefined ? undefined : useridOf(userid), path);
+    if (!isLossy(report)) return 'ok';
+    const { damagedChunks, damagedMessages, lostBytes, putAside } = report;
+    const parts = [`${damagedChunks} chunks and ${damagedMessages} messages damaged`];
+    if (lostBytes > 0) parts.push(`the last ${lostBytes} bytes lost`);
+    if (putAside !== null) parts.push(`the end put aside as ${putAside.path}`);
+    return `failed (${parts.join(', ')}, the rest is indexed)`;
   }
 }
 
