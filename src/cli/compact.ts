@@ -1,8 +1,9 @@
 /** `csync-backup compact`: drops what is past the retention, and makes backups small. */
 import { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
-import { type CompactReport, compactBackup, freedBytes } from '../maintenance/compact/compact.ts';
+import { compactBackup } from '../maintenance/compact/compact.ts';
 import { PooledCompressor } from '../maintenance/compact/compressors.ts';
+import { type CompactReport, freedBytes } from '../maintenance/compact/report.ts';
 import { MemberPool } from '../maintenance/member-pool.ts';
 import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';

@@ -1,9 +1,6 @@
 /** Compactions of sample backups, and what a data file says up to a time. */
-import {
-  type CompactOptions,
-  type CompactReport,
-  compactBackup,
-} from '../../src/maintenance/compact/compact.ts';
+import { type CompactOptions, compactBackup } from '../../src/maintenance/compact/compact.ts';
+import type { CompactReport } from '../../src/maintenance/compact/report.ts';
 import { BackupIndex } from '../../src/store/index/backup-index.ts';
 import { readDataFile, type StoredLine } from '../support/data-file.ts';
 import { SampleBackup } from './backup-files.ts';

@@ -23,7 +23,7 @@ import { giveTo, hasLost, syncPath } from '../../store/rebuild.ts';
 import { openTrusted } from '../../store/recovery.ts';
 import { swapIn } from '../../store/swap.ts';
 import { lockedError, openLockedData } from '../locked-data.ts';
-import { environment, lossesOf, type ReindexLosses } from '../reindex.ts';
+import { environment, lossesOf } from '../reindex.ts';
 import { type CarryOverOptions, carryOver } from './carry-over.ts';
 import { LocalCompressor } from './compressors.ts';
 import { type ChunkSizes, copyChunks } from './copy.ts';
@@ -31,7 +31,8 @@ import { keepDamaged } from './damaged.ts';
 import { differences } from './differences.ts';
 import { sayKnown } from './known.ts';
 import { Output, type PieceCompressor } from './output.ts';
-import { type CompactWork, workOf } from './required.ts';
+import type { CompactReport } from './report.ts';
+import { workOf } from './required.ts';
 import { healLines } from './snapshot.ts';
 import { type Survey, survey } from './survey.ts';
 import { Retention } from './window.ts';
@@ -71,46 +72,6 @@ export interface CompactOptions {
   now?: number;
   /** Gets how many more bytes of the data file are done. */
   onProgress?(bytes: number): void;
-}
-
-export interface CompactReport {
-  path: string;
-  /** False: it was not worth it, or a dry run. */
-  compacted: boolean;
-  /** What there was to do; from the index. */
-  work: CompactWork;
-  /** Of the data file; the new one's is null where there is none. */
-  sizeBytes: number;
-  newSizeBytes: number | null;
-  /** Of the index. */
-  indexBytes: number;
-  newIndexBytes: number | null;
-  chunks: number;
-  newChunks: number | null;
-  messages: number;
-  newMessages: number | null;
-  /** What was appended meanwhile and taken over. */
-  carriedOverBytes: number;
-  /** Chunks that are not whole; their bytes are in `damagedPath`. */
-  damagedChunks: number;
-  damagedMessages: number;
-  damagedPath: string | null;
-  /** Why nothing was dropped although something could have been; null otherwise. */
-  keptAll: string | null;
-  /** What was found lost before it began, as the index did not fit and was made anew; null if nothing was. */
-  lost: ReindexLosses | null;
-}
-
-/** By how much data file and index are smaller; what was appended meanwhile would have made the old ones larger, too. */
-export function freedBytes({
-  sizeBytes,
-  newSizeBytes,
-  carriedOverBytes,
-  indexBytes,
-  newIndexBytes,
-}: CompactReport): number {
-  if (newSizeBytes === null || newIndexBytes === null) return 0;
-  return sizeBytes + carriedOverBytes - newSizeBytes + indexBytes - newIndexBytes;
 }
 
 /** Of a compaction that only lacks the lock, and would have worked for nothing. */
