@@ -317,6 +317,25 @@ describe('compactBackup', () => {
     fresh.close();
   });
 
+  test.each([
+    ['a little', 30, (t: number) => [t, t + 101, t + 131, t + 131, t + 131]],
+    ['by ten years', 315_000_000, (t: number) => [t, t + 101, t + 315_000_101, t + 102, t + 103]],
+  ])('a backup of Cyrus’s whose clock was ahead %s, and was set right', async (_, ahead, expected) => {
+    const t = FIRST_TIME;
+    const [a, b] = ['a', 'b'].map((content, i) => ({ uid: i + 1, content }));
+    const expunge = (time: number, uid: number): string =>
+      `${time} APPLY EXPUNGE %(MBOXNAME user.anne UNIQUEID id-user.anne UID (${uid}))\r\n`;
+    using backup = new SampleBackup([
+      [messageLine(['a', 'b'], t), mailboxLine('user.anne', [a!, b!], { time: t + 101 })],
+      [`${t + 101 + ahead} APPLY SUB %(USERID anne MBOXNAME user.anne)\r\n`],
+      [expunge(t + 102, 1)],
+      [expunge(t + 103, 2)],
+    ]);
+    const report = await compact(backup, { now: nowFor(t - 1) });
+    expect(report).toMatchObject({ compacted: true, keptAll: null, newMessages: 2 });
+    expect(linesOf(backup).map(({ time }) => time)).toEqual(expected(t));
+  });
+
   test('what was noted of damage says nothing of the chunks that compaction writes, though they lie in the same place', async () => {
     const t = FIRST_TIME;
     const records = ['a', 'b'].map((content, i) => ({ uid: i + 1, content }));

@@ -64,7 +64,7 @@ export class Output {
     this.#o = options;
   }
 
-  /** Time of the last line, in seconds. */
+  /** The latest time of a line, in seconds. */
   get lastTime(): number {
     return this.#time;
   }
@@ -94,13 +94,12 @@ export class Output {
 
   /** Begins a line with `UNIXTIME APPLY `; its text follows by write(). */
   beginLine(time: number): void {
-    // Times never go back in a file.
     this.#time = Math.max(this.#time, time);
     if (this.chunkLength === 0) {
-      this.#steps.push({ kind: 'begin', time: this.#time });
+      this.#steps.push({ kind: 'begin', time });
       this.chunkLength = CHUNK_START.length;
     }
-    this.write(Buffer.from(`${this.#time} APPLY `, 'latin1'));
+    this.write(Buffer.from(`${time} APPLY `, 'latin1'));
   }
 
   /** Adds bytes, which are copied. drain() is to be awaited after some of them. */

@@ -73,6 +73,8 @@ export interface SurveyOptions {
   onProgress: (bytes: number) => void;
 }
 
+const SECONDS_OF_DAY = 86_400;
+
 export async function survey(options: SurveyOptions): Promise<Survey> {
   const { fd, sizeBytes, work, readers, onProgress } = options;
   const surveyor = new Surveyor(options);
@@ -101,6 +103,8 @@ class Surveyor {
   #boundary: LinePlace | undefined;
   #unuserAt: number | undefined;
   #unuser: LinePlace | undefined;
+  /** Of the line before, as it is believed. */
+  #timeBefore = 0;
   #firstTime = 0;
   #lastTimeBefore = 0;
   #lastTime = 0;
@@ -152,11 +156,20 @@ class Surveyor {
     });
   }
 
-  /** Times never go back in a file, and damage to one is not to make all that follow it wrong. */
+  /**
+   * Times do not go back in our files. Damage to one is not to make all that follow it wrong. In Cyrus's they go back with the
+   * clock; but where that had been ahead by more than a day, what follows is right and stays as it is.
+   */
   #timeOf({ time, offset }: LineStart, member: ScannedMember, times: Map<number, number>): number {
-    const latest = member.state === 'complete' ? undefined : this.#o.latestTimes.get(member.offset);
-    const believed = Math.max(this.#lastTime, Math.min(time, latest ?? time));
+    const before = this.#timeBefore;
+    let believed = time;
+    if (member.state !== 'complete') {
+      believed = Math.max(before, Math.min(time, this.#o.latestTimes.get(member.offset) ?? time));
+    } else if (time < before && before - time <= SECONDS_OF_DAY) {
+      believed = before;
+    }
     if (believed !== time) times.set(offset, believed);
+    this.#timeBefore = believed;
     return believed;
   }
 
