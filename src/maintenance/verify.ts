@@ -221,7 +221,8 @@ class Verification {
       this.#losses.takeChunk(chunk, report);
       if (report.firstTime > 0 && report.firstTime < lastTime && !this.#losses.isDamaged(chunk.id)) {
         const text = `its first line is of ${report.firstTime}, older than one of ${lastTime} before it`;
-        this.fault('TIME_BACKWARDS', text, { chunk: chunk.id, fileOffset: chunk.offset });
+        const where = { chunk: chunk.id, fileOffset: chunk.offset };
+        this.#add({ code: 'TIME_BACKWARDS', severity: 'notice', text, ...where });
       }
       if (!this.#losses.isDamaged(chunk.id)) lastTime = Math.max(lastTime, report.lastTime);
       this.#options.onProgress?.(next - chunk.offset);

@@ -427,8 +427,8 @@ describe('verifyBackup on damaged data', () => {
       [sub(30)],
     ]);
     expect(findings).toMatchObject([
-      { code: 'TIME_BACKWARDS', chunk: 1, lineOffset: 29 + sub(20).length },
-      { code: 'TIME_BACKWARDS', chunk: 2 },
+      { code: 'TIME_BACKWARDS', severity: 'notice', chunk: 1, lineOffset: 29 + sub(20).length },
+      { code: 'TIME_BACKWARDS', severity: 'notice', chunk: 2 },
     ]);
   });
 

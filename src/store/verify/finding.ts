@@ -15,7 +15,7 @@ export type FindingCode =
   | 'FILE_SHA1_WRONG'
   /** Bytes of the data file that belong to no chunk of the index. */
   | 'DATA_NOT_INDEXED'
-  /** A line is older than the one before it. */
+  /** A line is older than the one before it, as Cyrus's backupd writes it when the clock was set back. */
   | 'TIME_BACKWARDS'
   | 'LINE_MALFORMED'
   /** The index has a message that is not in the chunk and line that it says. */

@@ -71,7 +71,7 @@ export class LineChecker implements LineEvents {
     this.#file = undefined;
     if (line.time < this.lastTime) {
       const text = `the line of ${line.time} stands behind one of ${this.lastTime}`;
-      this.#findings.add('TIME_BACKWARDS', text, { lineOffset: line.offset });
+      this.#findings.add('TIME_BACKWARDS', text, { lineOffset: line.offset, severity: 'notice' });
     }
     if (this.lines++ === 0) this.firstTime = line.time;
     this.lastTime = Math.max(this.lastTime, line.time);
