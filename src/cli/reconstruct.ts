@@ -1,5 +1,6 @@
 /** `csync-backup reconstruct`: makes backups.db anew from the partitions. */
 import { Command } from 'commander';
+import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import {
   type ReconstructItem,
@@ -61,7 +62,7 @@ export async function runReconstruct(flags: ReconstructFlags): Promise<void> {
     apply: flags.apply ?? false,
     onItem: (item) => {
       if (item.what === 'kept' && !flags.verbose) return;
-      out.write(flags.json ? JSON.stringify(forPeople(item)) : textOf(item));
+      out.write(flags.json ? JSON.stringify(forPeople(item)) : textOf(item, config));
     },
     onProgress: (files) => {
       if (!process.stderr.isTTY || performance.now() - shownAt < PROGRESS_MS) return;
@@ -90,12 +91,12 @@ function forPeople({ what, key, path, other, by }: ReconstructItem): object {
   };
 }
 
-function textOf(item: ReconstructItem): string {
+function textOf(item: ReconstructItem, config: Config): string {
   const userid = item.key === null ? '-' : printUserid(item.key);
-  return `${item.what}\t${userid}\t${item.path}\t${remarkOf(item)}`;
+  return `${item.what}\t${userid}\t${item.path}\t${remarkOf(item, config)}`;
 }
 
-function remarkOf({ what, other = '', by }: ReconstructItem): string {
+function remarkOf({ what, other = '', by }: ReconstructItem, { partitions }: Config): string {
   const guess = by === 'name' ? '; only its name says whose it is' : '';
   switch (what) {
     case 'kept':
@@ -103,12 +104,17 @@ function remarkOf({ what, other = '', by }: ReconstructItem): string {
     case 'added':
       return `is entered${guess}`;
     case 'replaced':
-      return `is entered instead of ${other}, which is gone, older, or another path to it${guess}`;
+      return `is entered instead of ${other}, which is gone, older, what it was copied from, or another path to it${guess}`;
     case 'missing':
       return 'stays although its file is gone: mount its partition, or give --prune';
     case 'pruned':
       return 'is left out, its file is gone';
     case 'duplicate':
+      if (!partitions.some(({ path }) => other.startsWith(`${path}/`)))
+        return (
+          `is not entered: the user has ${other}, which is on no partition of the configuration and has other content. ` +
+          'csync-backup move brings that one here; until then clients go on in it'
+        );
       return `is not entered: the user has ${other}, which is newer. It can be read (csync-backup show -f, restore -f); move it off the partition when nothing in it is needed`;
     case 'mismatch':
       return `stays, but what is in it is of ${printUserid(other)}: see csync-backup rename`;

@@ -2,7 +2,8 @@
  * `reconstruct`: makes backups.db anew from what lies on the partitions. What is found, and what the present catalog
  * says, goes through a temporary SQLite database, so that memory stays bounded for any number of backups. Rules:
  *
- * - An entry whose file is there stays, whoever its content belongs to; a difference is reported.
+ * - An entry whose file is there stays, whoever its content belongs to; a difference is reported. But one on no partition
+ *   of the configuration gives way to a copy of the same name, size and last line on one.
  * - A file without an entry is entered for the user whom its content names.
  * - Of several files for one user the one with the latest line is entered (of equal ones that which is entered now);
  *   the others are reported, or entered under the key by which a note in the newer one names them.
@@ -194,7 +195,8 @@ class Reconstruction {
   /**
    * An entry may lead to a file of these partitions by another path: through a symbolic link, or because a filesystem is
    * mounted at two places. It is no second file, which somebody would remove. Or all is at another place now than
-   * when the catalog was written, and still has its name, of which a part is random.
+   * when the catalog was written, and still has its name, of which a part is random; what it was copied from may be
+   * there yet.
    */
   #followAliases(): void {
     const outside = this.#db.prepare('SELECT key, path FROM entry WHERE path NOT IN (SELECT path FROM file)');
@@ -205,13 +207,34 @@ class Reconstruction {
     const follow = this.#db.prepare('UPDATE entry SET path = ? WHERE key = ?');
     for (const { key, path: known } of outside.all() as { key: Buffer; path: Buffer }[]) {
       const inode = inodeOf(known.toString());
-      const places = (
-        inode === undefined ? alike.all(nameOf(known.toString())) : same.all(inode)
-      ) as Buffer[];
+      let places = (inode === undefined ? [] : same.all(inode)) as Buffer[];
+      if (places.length === 0) {
+        places = alike.all(nameOf(known.toString())) as Buffer[];
+        if (inode !== undefined) places = places.filter((copy) => this.#isCopyOf(copy, known.toString()));
+      }
       const [found] = places;
       if (found === undefined || places.length > 1) continue;
       follow.run(found, key);
       this.#aliases.set(text(key), known.toString());
+    }
+  }
+
+  /** Only of what has not changed since: the one that clients have gone on in must not be left behind. */
+  #isCopyOf(copy: Buffer, original: string): boolean {
+    const row = this.#db
+      .prepare('SELECT userid, last_time AS lastTime, size FROM file WHERE path = ?')
+      .get(copy) as {
+      userid: Buffer;
+      lastTime: number;
+      size: number;
+    };
+    try {
+      const { userid, lastTime, sizeBytes } = identify(original, this.#o.config);
+      return userid === text(row.userid) && lastTime === row.lastTime && sizeBytes === row.size;
+    } catch (error) {
+      // It is there and cannot be read: for people to look at.
+      if (error instanceof BackupError || (error as NodeJS.ErrnoException).code !== undefined) return false;
+      throw error;
     }
   }
 

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { type ReconstructItem, reconstructCatalog } from '../../src/maintenance/reconstruct.ts';
 import { identify } from '../../src/maintenance/reconstruct-identify.ts';
 import { SmallStore } from '../support/small-store.ts';
+import { SampleBackup } from './backup-files.ts';
 
 const LATER = 1_700_000_500;
 
@@ -77,6 +78,31 @@ describe('reconstruct', () => {
       other: anne.replace('/one/', '/link/'),
     });
     expect(store.entries()).toEqual({ anne, '%DELETED.gone.6553F100': gone });
+  });
+
+  test('nor is what a copy on a partition of the configuration was made from; one that has gone on since stays', async () => {
+    using store = new SmallStore();
+    const anne = store.add('anne');
+    const bob = store.add('bob');
+    const gone = store.add('carl', { key: '%DELETED.carl.6553F100' });
+    const old = `${store.folder}/old`;
+    fs.cpSync(`${store.folder}/one`, old, { recursive: true, preserveTimestamps: true });
+    const original = (file: string) => file.replace('/one/', '/old/');
+    store.catalog.put('anne', original(anne));
+    store.catalog.put('bob', original(bob));
+    store.catalog.put('%DELETED.carl.6553F100', original(gone));
+    const line = `${LATER} APPLY SUB %(USERID bob MBOXNAME user.bob)\r\n`;
+    using later = new SampleBackup([[line]]);
+    fs.appendFileSync(original(bob), later.bytes());
+    const { said, report } = await reconstruct(store, { apply: true });
+    expect(said.sort()).toEqual([
+      'duplicate bob',
+      'kept bob',
+      'replaced %DELETED.carl.6553F100',
+      'replaced anne',
+    ]);
+    expect(report.entries).toBe(3);
+    expect(store.entries()).toEqual({ anne, bob: original(bob), '%DELETED.carl.6553F100': gone });
   });
 
   test('a store that is at another place now is the same one, with who was deleted and who was renamed in it', async () => {
