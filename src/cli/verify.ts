@@ -10,6 +10,7 @@ import { VerifyPool } from '../maintenance/verify-pool.ts';
 import { type DeflateEngine, loadDeflateEngine } from '../platform/deflate.ts';
 import { BackupError } from '../platform/errors.ts';
 import type { Finding } from '../store/verify/finding.ts';
+import type { Ownership } from '../store/verify/owner-check.ts';
 import { noteSummary } from './command-run.ts';
 import { configOption } from './config-option.ts';
 import { helpText } from './help-text.ts';
@@ -122,6 +123,7 @@ class VerifyRun {
         wait: this.#flags.wait ?? false,
         quick: this.#flags.quick ?? false,
         pool: this.#pool,
+        owner: this.#ownershipOf(backup),
         onFinding: (finding) => this.#print({ type: 'finding', ...of, ...finding }, textOf(name, finding)),
         onProgress: (bytes) => this.#progress.add(bytes),
       });
@@ -139,7 +141,7 @@ class VerifyRun {
       const json = { type: 'backup', ...of, ...figures, ...(noted && { noted: countsOf(noted) }) };
       this.#print(
         json,
-        `verify ${name}: ${verdictOf(report)}${noted === undefined ? '' : textOfNoted(noted, report.isIndexLost)}`,
+        `verify ${name}: ${verdictOf(report)}${noted === undefined ? '' : textOfNoted(noted)}`,
       );
     } catch (error) {
       if (!(error instanceof BackupError)) throw error;
@@ -153,6 +155,12 @@ class VerifyRun {
     this.#progress.clear();
     process.stderr.write(`csync-backup: ${code}: ${message}\n`);
     if (this.#flags.json) this.#print({ type: 'error', ...of, code, text: message }, '');
+  }
+
+  #ownershipOf({ userid }: SelectedBackup): Ownership | undefined {
+    if (userid === undefined) return undefined;
+    this.#config ??= loadConfig({ file: this.#flags.config, anyPartitions: true });
+    return { userid, rules: this.#config };
   }
 
   /** Has what is lost sent again. Undefined if nothing is to be noted. */
@@ -216,9 +224,9 @@ function countsOf({ guids, pendingMailboxes, chunks, storedAgain }: HealReport):
   return { messages: guids.length, mailboxes: pendingMailboxes, chunks, storedAgain };
 }
 
-function textOfNoted({ guids, pendingMailboxes, storedAgain }: HealReport, isIndexLost: boolean): string {
-  const index = isIndexLost ? '; the index was made anew' : '';
-  if (isIndexLost && guids.length + pendingMailboxes + storedAgain === 0) return index;
+function textOfNoted({ guids, pendingMailboxes, storedAgain, isMadeAnew }: HealReport): string {
+  const index = isMadeAnew ? '; the index was made anew' : '';
+  if (isMadeAnew && guids.length + pendingMailboxes + storedAgain === 0) return index;
   const [messages, mailboxes] = [count(guids.length, 'message'), count(pendingMailboxes, 'mailbox', 'es')];
   const again = storedAgain === 0 ? '' : `, ${count(storedAgain, 'message')} stored again`;
   return `${index}; noted: ${messages} lost, ${mailboxes} to be sent again${again}`;

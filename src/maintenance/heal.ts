@@ -55,6 +55,8 @@ export async function noteVerified(
 }
 
 export interface HealReport extends NotedLosses {
+  /** The index was made anew before. */
+  isMadeAnew: boolean;
   /** Mailboxes that clients are asked for now, those that they were asked for before included. */
   pendingMailboxes: number;
 }
@@ -112,7 +114,8 @@ export async function healBackup(options: HealOptions): Promise<HealReport> {
       losses,
     );
     await chunk?.finish();
-    return { ...noted, pendingMailboxes: awaitedHeals(index).size };
+    const isMadeAnew = files.rebuilt !== undefined;
+    return { ...noted, isMadeAnew, pendingMailboxes: awaitedHeals(index).size };
   } finally {
     files?.index.close();
     if (indexFd !== undefined) fs.closeSync(indexFd);

@@ -62,7 +62,7 @@ export function registerJob(kind: JobKind, work: JobWork): void {
 
 const JOBS: Partial<Record<JobKind, JobWork>> = {
   async verify({ path, userid, config }) {
-    const report = await verifyBackup({ dataPath: path, wait: false });
+    const report = await verifyBackup({ dataPath: path, wait: false, owner: { userid, rules: config } });
     const { ok, faults, codes } = report;
     if (ok) return { ...emptyResult('ok'), codes: { ...codes } };
     const found = { faults, codes: { ...codes } };

@@ -23,6 +23,7 @@ import {
 } from '../store/verify/chunk-check.ts';
 import type { Finding, FindingCode } from '../store/verify/finding.ts';
 import { Marks } from '../store/verify/marks.ts';
+import { checkOwner, type Ownership } from '../store/verify/owner-check.ts';
 import { type LockedFile, openLocked } from './locked-file.ts';
 import { FileHashes } from './verify-hashes.ts';
 import { type FoundLosses, LossCollector } from './verify-losses.ts';
@@ -41,6 +42,8 @@ export interface VerifyOptions {
   quick?: boolean;
   /** Threads for large backups; without them this thread does all. */
   pool?: VerifyPool;
+  /** Whose it should be; by default nobody looks. */
+  owner?: Ownership | undefined;
   /** Gets every finding as it is made. */
   onFinding?(finding: Finding): void;
   /** Gets how many more bytes of the data file were checked. */
@@ -99,6 +102,7 @@ export async function verifyBackup(options: VerifyOptions): Promise<VerifyReport
       return verification.report;
     }
     index.beginRead();
+    verification.owner(index);
     if (options.quick) verification.quickly(index);
     else await verification.withIndex(index);
     return verification.report;
@@ -149,6 +153,12 @@ class Verification {
     }
     if (report.findings.length < MAX_FINDINGS) report.findings.push(finding);
     this.#options.onFinding?.(finding);
+  }
+
+  owner(index: BackupIndex): void {
+    const { owner } = this.#options;
+    const finding = owner && checkOwner(index, owner);
+    if (finding !== undefined) this.#add(finding);
   }
 
   /** What the data file says by itself. */

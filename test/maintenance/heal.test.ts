@@ -82,6 +82,7 @@ describe('what verify finds lost is noted', () => {
       uniqueids: ['id-user.anne', 'id-user.anne.Old'],
       chunks: 1,
       storedAgain: 0,
+      isMadeAnew: false,
       pendingMailboxes: 2,
     });
     withIndex(backup, (index) => {

@@ -57,8 +57,10 @@ export class CtlWork {
 
   async #verify({ userid, path }: CtlTarget, print: (text: string) => void): Promise<string> {
     const findings: Finding[] = [];
+    const key = userid === undefined ? undefined : useridOf(userid);
     const report = await verifyBackup({
       dataPath: path,
+      owner: key === undefined ? undefined : { userid: key, rules: this.#config },
       wait: this.#line.wait,
       pool: this.#verifyPool,
       onFinding: (finding) => {
@@ -67,7 +69,6 @@ export class CtlWork {
     });
     if (this.#line.verbose > 0 && report.chunks > 0) printChecks(path, findings, this.#line.verbose, print);
     else for (const finding of findings) print(textOf(finding));
-    const key = userid === undefined ? undefined : useridOf(userid);
     let noted: HealReport | undefined;
     try {
       noted = await noteVerified(report, {

@@ -42,6 +42,8 @@ export type FindingCode =
   | 'FILE_OUTSIDE'
   /** Two entries of backups.db name one file. */
   | 'FILE_SHARED'
+  /** The mailboxes in the file are those of another user than backups.db has it for. */
+  | 'FILE_OF_OTHER'
   /** A data file on a partition that no entry of backups.db names. */
   | 'FILE_NOT_IN_CATALOG'
   /** The client is asked for this mailbox as a whole and has not sent it yet. */
