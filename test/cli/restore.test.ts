@@ -31,6 +31,8 @@ describe('csync-backup restore', () => {
     const [folder] = globSync('INBOX/*', { cwd: to });
     expect(folder).toMatch(/^INBOX\/RESTORED-\d{8}T\d{6}$/);
     expect(ran.stdout).toBe(`restored to eml:${to}, in ${folder}: 3 messages (15 bytes) in 1 mailboxes\n`);
+    const again = store.run([...args, '--into', folder!, '--yes']);
+    expect(again.stdout).toContain(`in ${folder}: 0 messages (0 bytes) in 1 mailboxes, 3 were there already`);
     const json = JSON.parse(store.run([...args, '--into', 'Back again', '--json']).stdout) as object;
     expect(json).toMatchObject({ type: 'summary', into: 'Back again' });
   });

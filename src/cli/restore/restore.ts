@@ -152,7 +152,12 @@ export function newRestoreCommand(): Command {
   return addPushOption(command);
 }
 
-async function runRestore(named: string[], flags: RestoreFlags): Promise<void> {
+async function runRestore(named: string[], given: RestoreFlags): Promise<void> {
+  // As the report of the run before has called it.
+  const flags = {
+    ...given,
+    ...(given.into !== undefined && { into: given.into.replace(/^INBOX\/(?=.)/i, '') }),
+  };
   if (flags.to === undefined) throw noTarget();
   refuseForOneUser(flags);
   if (flags.allUsers) return await (await import('./all-users.ts')).restoreAllUsers(named, flags);

@@ -67,7 +67,7 @@ export async function openCsync(access: CsyncAccess): Promise<CsyncClient> {
     tried: 'restore to',
     subject: access.host,
     reason: failures.map((error, i) => `port ${ports[i]}: ${error.reason}`).join('; '),
-    remedy: `Name the port: csync://USER@${access.host}:PORT, that of imapd or of sync_server`,
+    remedy: `Check the name, and that the server runs. If it uses other ports: csync://USER@${access.host}:PORT, that of imapd or of sync_server`,
     cause: failures[0],
   });
 }
