@@ -4,11 +4,12 @@
  * | cb_mailbox | |
  * | --- | --- |
  * | `crc` | what the live records add up to (record-sum.ts); NULL: what `sync_crc` says, -1: not counted yet |
- * | `crc_asked` | Unix time at which the mailbox was last asked for, or given up, because of its checksum; NULL: never |
+ * | `crc_asked` | Unix time at which the mailbox was last asked for, or given up, because of its checksum; NULL: never, or a change has fitted since |
  * | `crc_state` | 2: it did not fit when all of it had come, nor since; 1: nor when all had come in parts; NULL: it did, or not all has come yet |
  *
  * In state 2 nobody is asked for anything: it is the checksum that means something else, and no number of messages would
- * make it right. A mailbox that fits whenever all of it has come, and not otherwise, is asked for once a day at most. So
+ * make it right. A mailbox that fits whenever all of it has come, and not otherwise, is asked for once a day at most; one that
+ * has fitted since when some of it changed is asked for at once. So
  * whatever a mail server's checksums mean, its syncs stay small.
  */
 import type { BackupIndex } from './backup-index.ts';
@@ -57,7 +58,9 @@ export function compareChecksum(index: BackupIndex, applied: AppliedMailbox): Ch
   const { row } = mailbox;
   const stored = row === undefined ? NOTHING_STORED : read(index, row.id);
   const [, asked, state] = stored;
-  const fits: Judged = { asked, state: null };
+  // A change that was told of alone, and fits: the checksum means what it seems to, and may be asked by at once.
+  const isProven = row !== undefined && applied.said === undefined && applied.sumChange !== 0;
+  const fits: Judged = { asked: isProven ? null : asked, state: null };
   let sum = add(sumOf(stored, row?.syncCrc), applied.sumChange);
   const sent = sentChecksum(header);
   let judged: Judged = { asked, state };

@@ -44,7 +44,7 @@ const METADATA = [
   ...(['/shared/vendor/cmu/cyrus-imapd/duplicatedeliver', '/shared/vendor/cmu/cyrus-imapd/sieve'] as const),
 ];
 /** Who may stand in an access control list beside users. */
-const ODD_IDENTIFIERS = ['anonymous', 'group:staff', '-anyone', 'guest@example.net', 'a b'];
+const ODD_IDENTIFIERS = ['anonymous', 'group:staff', '-group:staff', 'guest@example.net', 'a b'];
 const SCRIPTS = ['main', 'holiday', 'other', 'a b', 'x.y'];
 
 /** What users do, by mail program and ManageSieve. */

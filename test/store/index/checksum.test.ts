@@ -114,6 +114,21 @@ describe('a mailbox', () => {
     expect(verdicts.filter((one) => one === 'differs')).toHaveLength(47);
   });
 
+  test('that has fitted since, as something in it changed, is asked for at once: the mail server was put back twice in a day', () => {
+    const day = 1_800_000_000;
+    send(three, crcOf(three), {}, day);
+    expect(verdict(send([], 77, { highestmodseq: 11 }, day))).toBe('ask');
+    rig.heal('u1', []);
+    expect(verdict(send(three, crcOf(three), { highestmodseq: 12 }, day + 1))).toBeUndefined();
+    // That it fits still when nothing has changed says nothing.
+    expect(verdict(send([], crcOf(three), { highestmodseq: 13 }, day + 2))).toBeUndefined();
+    expect(verdict(send([], 78, { highestmodseq: 14 }, day + 3))).toBe('differs');
+    const seen = { ...three[0]!, modseq: 15, flags: ['\\Seen'] };
+    const now = crcOf([seen, ...three.slice(1)]);
+    expect(verdict(send([seen], now, { highestmodseq: 15 }, day + 4))).toBeUndefined();
+    expect(verdict(send([], 79, { highestmodseq: 16 }, day + 5))).toBe('ask');
+  });
+
   test('that comes in parts when it is asked for, and differs still, is asked for once more only', () => {
     const day = 1_800_000_000;
     send(three, crcOf(three), {}, day);
