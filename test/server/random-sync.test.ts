@@ -140,7 +140,7 @@ for (let seed = SEEDS[0]; seed <= SEEDS.at(-1)!; seed++) {
       }
       done.push('all');
       const isSplit = wasPutBack || twin !== undefined;
-      if (isSplit) passDay(users);
+      if (isSplit) await passDay(users);
       for (const user of [...users, undefined])
         for (let n = 0; n < (isDamaged || isSplit ? 5 : 3); n++)
           await eventuallySync(mail, (client) =>
@@ -240,12 +240,14 @@ async function damage(random: Random, users: readonly string[]): Promise<string>
 }
 
 /** Whether what differs is what the mail server has, by its checksum, is asked once a day. */
-function passDay(users: readonly string[]): void {
+async function passDay(users: readonly string[]): Promise<void> {
+  await server.stop();
   for (const dataPath of dataPaths(users)) {
     const db = new Database(`${dataPath}.index`);
     db.exec('UPDATE cb_mailbox SET crc_asked = crc_asked - 90000');
     db.close();
   }
+  await start();
 }
 
 async function copyOrPutBack(isCopy: boolean): Promise<void> {

@@ -228,6 +228,32 @@ describe('a mailbox with a message that the client has not', () => {
   });
 });
 
+test('a mailbox that differed a second time in a day is asked for when the day is over, though nothing changes in it', async () => {
+  session++;
+  await rig.message(session, 'anne', SOUND);
+  await rig.mailbox(session, 'anne', 'user.anne.Sent', [SOUND]);
+  const send = async (crc: number, modseq: number): Promise<void> => {
+    expect((await push([SOUND], { SYNC_CRC: crc, HIGHESTMODSEQ: modseq })).code).toBe('OK');
+    await rig.release(session++);
+  };
+  await send(crcOf([SOUND]), 2);
+  await send(77, 3);
+  expect(await isTold()).toBe(false);
+  await send(crcOf([SOUND]), 3);
+  await send(78, 4);
+  onDay(0.9);
+  expect(await isTold()).toBe(true);
+  await rig.release(session);
+  onDay(1.1);
+  expect(await isTold()).toBe(false);
+  // All of it has come: it has another message by now.
+  await rig.message(session, 'anne', LOST);
+  expect((await push([LOST], { HIGHESTMODSEQ: 4 })).code).toBe('OK');
+  await rig.release(session);
+  onDay(9);
+  expect(await isTold()).toBe(true);
+});
+
 test('a whole mailbox needs what the session has elsewhere, though it was accepted without before', async () => {
   await lose();
   onDay(3);

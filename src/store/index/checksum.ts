@@ -79,6 +79,30 @@ export function compareChecksum(index: BackupIndex, applied: AppliedMailbox): Ch
   return judged.verdict;
 }
 
+/**
+ * Mailboxes that differed when a client last said something of them, and were not asked for since as that was not long ago. A client is told its
+ * own checksum, and says nothing more until something changes.
+ *
+ * @param time in seconds
+ */
+export function differingMailboxes(
+  index: BackupIndex,
+  time: number,
+): { id: number; uniqueid: string; mboxname: string }[] {
+  if (!index.mayHaveRows('cb_mailbox')) return [];
+  const rows = index.statement(DIFFERING, 'raw').all(time - ASK_AGAIN_SECONDS) as [number, Buffer, Buffer][];
+  return rows.map(([id, uniqueid, mboxname]) => ({
+    id,
+    uniqueid: fromBlob(uniqueid),
+    mboxname: fromBlob(mboxname),
+  }));
+}
+
+/** Such a one is asked for now. */
+export function noteAsked(index: BackupIndex, mailboxId: number, time: number): void {
+  index.statement('UPDATE cb_mailbox SET crc_asked = ? WHERE mailbox_id = ?').run(time, mailboxId);
+}
+
 /** The records of a mailbox have changed without a new checksum. */
 export function changeSum(index: BackupIndex, mailboxId: number, sumChange: number): void {
   if (sumChange === 0) return;
@@ -194,6 +218,11 @@ function write(
 }
 
 const SELECT = 'SELECT crc, crc_asked, crc_state FROM cb_mailbox WHERE mailbox_id = ?';
+const DIFFERING = `SELECT m.id, CAST(m.uniqueid AS BLOB), CAST(m.mboxname AS BLOB)
+  FROM cb_mailbox c JOIN mailbox m ON m.id = c.mailbox_id
+  WHERE c.crc_asked <= ? AND c.crc_state IS NULL AND c.crc <> ${NOT_COUNTED} AND c.crc_stale = 0
+    AND m.deleted IS NULL AND (m.sync_crc <> 0 OR m.sync_crc_annot <> 0)
+    AND NOT EXISTS (SELECT 1 FROM cb_heal h WHERE h.uniqueid = m.uniqueid)`;
 const PUT = `INSERT INTO cb_mailbox(mailbox_id, crc, crc_asked, crc_state) VALUES (?, ?, ?, ?)
   ON CONFLICT(mailbox_id) DO UPDATE SET crc = excluded.crc, crc_asked = excluded.crc_asked,
     crc_state = excluded.crc_state`;
