@@ -24,6 +24,11 @@ function run(script: string, ...args: string[]): Run {
   return { status, stdout };
 }
 
+/** What a noisy machine has hidden the first time has to show the second time. */
+function tryPlantTwice(name: string, plant: Plant, file: string): string[] {
+  return tryPlant(name, plant, file).length === 0 ? [] : tryPlant(name, plant, file);
+}
+
 /** @returns what is not as it should be */
 function tryPlant(name: string, { fails, passes }: Plant, file: string): string[] {
   const only = ['--only', ...fails, passes];
@@ -49,7 +54,7 @@ function tryPlants({ only }: { only?: string[] }): void {
     const wrong = Object.entries(PLANTS)
       .filter(([name]) => only?.includes(name) ?? true)
       .flatMap(([name, plant]) =>
-        tryPlant(name, plant, path.join(folder, name)).map((problem) => `${name}: ${problem}`),
+        tryPlantTwice(name, plant, path.join(folder, name)).map((problem) => `${name}: ${problem}`),
       );
     process.stdout.write(
       wrong.length === 0 ? '\nall planted slowdowns were caught\n' : `\n${wrong.join('\n')}\n`,

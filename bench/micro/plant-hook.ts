@@ -4,7 +4,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { PLANTS } from './plants.ts';
 
-const SHARE = 0.25;
+const SHARE = 1 / 3;
 
 const name = process.env.CSYNC_BENCH_PLANT ?? '';
 const plant = PLANTS[name];

@@ -1,6 +1,6 @@
 /**
  * Slowdowns to be planted into the product while it is measured, to show that the gate sees them: every call of one
- * function takes a quarter of its CPU time more, or writes and syncs twice more.
+ * function takes a third of its CPU time more, or writes and syncs twice more.
  */
 export interface Plant {
   /** Source file, relative to the checkout. */
