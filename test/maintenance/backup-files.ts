@@ -149,19 +149,22 @@ export class SampleBackup implements Disposable {
   }
 }
 
-/** One chunk whose bytes stand in the data file as they are, so that one of them can be changed. */
-export function uncompressed(lines: readonly (string | Uint8Array)[]): SampleBackup {
+/** Chunks of lines whose bytes stand in the data file as they are, so that one of them can be changed. */
+export function uncompressed(...chunks: readonly (readonly (string | Uint8Array)[])[]): SampleBackup {
   const backup = new SampleBackup();
   const fd = fs.openSync(backup.dataPath, 'r+');
-  const fileSha1 = ResumableSha1.create();
-  const writer = new ChunkWriter({ fd, fileEnd: 0, fileSha1, engine, bootTag: new Uint8Array(8) });
-  for (const line of lines) {
-    const raw = Buffer.from(line as string, 'latin1');
-    const deflated = deflateRawSync(raw, { level: 0, finishFlush: constants.Z_FULL_FLUSH });
-    writer.appendSegment(deflated, raw, crc32(raw));
+  for (const lines of chunks) {
+    const fileEnd = fs.fstatSync(fd).size;
+    const fileSha1 = hashRange(fd, 0, fileEnd, ResumableSha1.create());
+    const writer = new ChunkWriter({ fd, fileEnd, fileSha1, engine, bootTag: new Uint8Array(8) });
+    for (const line of lines) {
+      const raw = Buffer.from(line as string, 'latin1');
+      const deflated = deflateRawSync(raw, { level: 0, finishFlush: constants.Z_FULL_FLUSH });
+      writer.appendSegment(deflated, raw, crc32(raw));
+    }
+    writer.finish();
+    writer.writeTrailer();
   }
-  writer.finish();
-  writer.writeTrailer();
   fs.closeSync(fd);
   backup.reindex();
   return backup;

@@ -2,43 +2,16 @@
  * Damage that a checksum tells of and that leaves the text what it seems to be, as a bit that flips in a time, a name or a number:
  * compaction takes a backup for what it says, and is never refused for it.
  */
-import fs from 'node:fs';
-import { constants, deflateRawSync } from 'node:zlib';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { noteVerified } from '../../src/maintenance/heal.ts';
 import { reindexBackup } from '../../src/maintenance/reindex.ts';
-import { crc32 } from '../../src/platform/crc32.ts';
 import { loadDeflateEngine } from '../../src/platform/deflate.ts';
-import { ResumableSha1 } from '../../src/platform/sha1.ts';
-import { hashRange } from '../../src/store/chunk/hash-range.ts';
-import { ChunkWriter } from '../../src/store/chunk/writer.ts';
-import { SampleBackup } from './backup-files.ts';
-import { type History, history } from './compact-history.ts';
+import { uncompressed } from './backup-files.ts';
+import { history } from './compact-history.ts';
 import { compact, nowFor } from './compact-runs.ts';
 
 const engine = loadDeflateEngine('zlib');
-
-/** Its text stands in the data file as it is, so that a bit of it can be changed. */
-function stored({ chunks }: History): SampleBackup {
-  const backup = new SampleBackup();
-  const fd = fs.openSync(backup.dataPath, 'r+');
-  for (const lines of chunks) {
-    const fileEnd = fs.fstatSync(fd).size;
-    const fileSha1 = hashRange(fd, 0, fileEnd, ResumableSha1.create());
-    const writer = new ChunkWriter({ fd, fileEnd, fileSha1, engine, bootTag: new Uint8Array(8) });
-    for (const line of lines) {
-      const raw = Buffer.from(line, 'latin1');
-      const deflated = deflateRawSync(raw, { level: 0, finishFlush: constants.Z_FULL_FLUSH });
-      writer.appendSegment(deflated, raw, crc32(raw));
-    }
-    writer.finish();
-    writer.writeTrailer();
-  }
-  fs.closeSync(fd);
-  backup.reindex();
-  return backup;
-}
 
 /** Where in the file or in the times of its lines, which bit, and what is done when it has flipped. */
 const flip = fc.record({
@@ -61,7 +34,7 @@ test('flipped bits of text keep no backup from being compacted, and what it writ
       fc.array(flip, { minLength: 1, maxLength: 4 }),
       fc.nat(1000),
       async (past, flips, since) => {
-        using backup = stored(past);
+        using backup = uncompressed(...past.chunks);
         const { dataPath } = backup;
         for (const { inTimes, place, bit, next } of flips) {
           const bytes = backup.bytes();
